@@ -1,0 +1,1 @@
+//! A device model that can lie, an emulated TSM, and QEMU end-to-end tests

@@ -1,0 +1,1 @@
+//! tidelock-agent: collects, verifies, appraises and accepts devices inside the confidential VM

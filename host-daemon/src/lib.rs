@@ -1,0 +1,1 @@
+//! tidelockd, the untrusted courier and device owner, and the operator CLI tidelock

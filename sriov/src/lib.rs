@@ -1,0 +1,1 @@
+//! PCI functions on Linux: inventory, VF plans, drivers, IOMMU groups, VFIO, PCI/TSM sysfs

@@ -1,1 +1,3 @@
 //! A device model that can lie, an emulated TSM, and QEMU end-to-end tests
+
+pub mod demo;

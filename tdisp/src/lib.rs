@@ -9,4 +9,5 @@ extern crate alloc;
 
 pub mod clock;
 pub mod crypto;
+pub mod relay;
 pub mod wire;

@@ -22,7 +22,7 @@ function program_ends() {
 /^test .+ \.\.\. ignored/ {
     name = $0
     sub(/^test +/, "", name)
-    sub(/ \.\.\. ignored.*/, "", name)
+    sub(/ +\.\.\. ignored.*/, "", name)
     reason = $0
     sub(/.* \.\.\. ignored(, )?/, "", reason)
     sub(/^ *\(/, "", reason)
@@ -34,7 +34,7 @@ function program_ends() {
 /^test .+ \.\.\. FAILED/ {
     name = $0
     sub(/^test +/, "", name)
-    sub(/ \.\.\. FAILED.*/, "", name)
+    sub(/ +\.\.\. FAILED.*/, "", name)
     lines = lines "  failed   " name "\n"
 }
 

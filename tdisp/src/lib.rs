@@ -9,5 +9,9 @@ extern crate alloc;
 
 pub mod clock;
 pub mod crypto;
+pub mod doe;
+pub mod ide_km;
 pub mod relay;
+pub mod spdm;
+pub mod tdi;
 pub mod wire;

@@ -1,0 +1,3 @@
+//! IDE key management (PCIe 6.x §6.33.3): keys for the streams that encrypt a link.
+
+pub mod msg;

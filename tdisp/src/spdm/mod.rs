@@ -1,0 +1,16 @@
+//! SPDM (DSP0274 1.2; messages of 1.0 to 1.4): the connection between a requester and a responder.
+//!
+//! ```text
+//!             GET_VERSION   GET_CAPABILITIES   NEGOTIATE_ALGORITHMS
+//!   start ──────────────► ─────────────────► ──────────────────────► negotiated
+//!                                                                        │ GET_DIGESTS, GET_CERTIFICATE, CHALLENGE
+//!                                                                        ▼
+//!     END_SESSION     ┌─────── established ◄── FINISH ── handshake ◄── authenticated
+//!   ◄─────────────────┘   GET_MEASUREMENTS, VENDOR_DEFINED,  KEY_EXCHANGE
+//!                         KEY_UPDATE, HEARTBEAT
+//! ```
+//! A GET_VERSION in any state starts anew.
+
+pub mod algorithms;
+pub mod msg;
+pub mod opaque;

@@ -1,0 +1,234 @@
+//! The device's identity: a vendor root, an intermediate and a leaf on P-384, made once and kept in a directory;
+//! and a second root under the same names that nobody should trust, for the lie [`crate::lie::Lie::OtherRoot`].
+//!
+//! The leaf says what an SPDM responder's certificate says (DSP0274 §10.8.2): extended key usage *SPDM responder
+//! authentication*, the hardware identity marker, and the device as `manufacturer:product:serial` in a subject
+//! alternative name. The roots' private keys are not kept: nothing else can ever be issued under them.
+
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, CustomExtension, DistinguishedName, DnType,
+    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, OtherNameValue, PKCS_ECDSA_P384_SHA384,
+    SanType, date_time_ymd,
+};
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+/// `id-DMTF-device-info`: the form of the subject alternative name.
+const DEVICE_INFO: [u64; 9] = [1, 3, 6, 1, 4, 1, 412, 274, 1];
+/// `id-DMTF-eku-responder-auth`.
+const RESPONDER_AUTH: [u64; 9] = [1, 3, 6, 1, 4, 1, 412, 274, 3];
+/// `id-DMTF-spdm-extension`.
+const SPDM_EXTENSION: [u64; 9] = [1, 3, 6, 1, 4, 1, 412, 274, 6];
+/// Content of the SPDM extension: a list of one, `id-DMTF-hardware-identity` (1.3.6.1.4.1.412.274.2).
+const HARDWARE_IDENTITY: [u8; 16] = [
+    0x30, 0x0e, 0x30, 0x0c, 0x06, 0x0a, 0x2b, 0x06, 0x01, 0x04, 0x01, 0x83, 0x1c, 0x82, 0x12, 0x02,
+];
+/// The device, as the leaf names it.
+pub const DEVICE_NAME: &str = "Tidelock:Emulated TEE-IO NIC:0001";
+
+/// Why an identity could not be made or read.
+#[derive(Debug, thiserror::Error)]
+pub enum IdentityError {
+    /// A file could not be read or written.
+    #[error("{}: {source}", path.display())]
+    File {
+        /// Which one.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A certificate could not be made.
+    #[error("a certificate could not be made: {0}")]
+    Certificate(#[from] rcgen::Error),
+    /// The private key is not a P-384 key.
+    #[error("{}: {source}; provision a new directory", path.display())]
+    Key {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: tdisp::crypto::CryptoError,
+    },
+}
+
+/// Certificates from the root to the leaf, each DER.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Chain {
+    /// Self-signed.
+    pub root: Vec<u8>,
+    /// Signed by the root.
+    pub intermediate: Vec<u8>,
+    /// Signed by the intermediate, for the device's key.
+    pub leaf: Vec<u8>,
+}
+
+impl Chain {
+    /// The three, root first.
+    pub fn certificates(&self) -> [&[u8]; 3] {
+        [&self.root, &self.intermediate, &self.leaf]
+    }
+}
+
+/// An identity as it is in a directory.
+#[derive(Clone)]
+pub struct Identity {
+    /// The vendor's.
+    pub vendor: Chain,
+    /// The same names under another root; the leaf has the same key.
+    pub rogue: Chain,
+    /// The leaf's private key, PKCS#8 DER.
+    pub key: tdisp::crypto::Secret,
+}
+
+const KEY: &str = "leaf.key";
+const VENDOR: [&str; 3] = ["root.der", "intermediate.der", "leaf.der"];
+const ROGUE: [&str; 3] = ["rogue-root.der", "rogue-intermediate.der", "rogue-leaf.der"];
+
+/// Makes an identity in `directory`, which is made if it is not there. Files that are there already are an
+/// error: a device's identity does not change under its users.
+pub fn provision(directory: &Path) -> Result<Identity, IdentityError> {
+    let key = new_key()?;
+    let identity = Identity {
+        vendor: issue(&key)?,
+        rogue: issue(&key)?,
+        key: tdisp::crypto::Secret::new(key.serialize_der()),
+    };
+    fs::create_dir_all(directory).map_err(|source| IdentityError::File {
+        path: directory.to_owned(),
+        source,
+    })?;
+    create(&directory.join(KEY), identity.key.expose(), 0o600)?;
+    for (names, chain) in [(VENDOR, &identity.vendor), (ROGUE, &identity.rogue)] {
+        for (name, der) in names.iter().zip(chain.certificates()) {
+            create(&directory.join(name), der, 0o644)?;
+        }
+    }
+    Ok(identity)
+}
+
+/// Reads what [`provision`] made.
+pub fn load(directory: &Path) -> Result<Identity, IdentityError> {
+    let read = |name: &str| {
+        let path = directory.join(name);
+        fs::read(&path).map_err(|source| IdentityError::File { path, source })
+    };
+    let chain = |[root, intermediate, leaf]: [&str; 3]| {
+        Ok::<_, IdentityError>(Chain {
+            root: read(root)?,
+            intermediate: read(intermediate)?,
+            leaf: read(leaf)?,
+        })
+    };
+    let identity = Identity {
+        vendor: chain(VENDOR)?,
+        rogue: chain(ROGUE)?,
+        key: tdisp::crypto::Secret::new(read(KEY)?),
+    };
+    signer(&identity).map_err(|source| IdentityError::Key {
+        path: directory.join(KEY),
+        source,
+    })?;
+    Ok(identity)
+}
+
+/// The device's signing key.
+pub fn signer(identity: &Identity) -> Result<tdisp::crypto::RingSigner, tdisp::crypto::CryptoError> {
+    tdisp::crypto::RingSigner::from_pkcs8(tdisp::crypto::SignAlg::EcdsaP384Sha384, identity.key.expose())
+}
+
+fn create(path: &Path, bytes: &[u8], mode: u32) -> Result<(), IdentityError> {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true).mode(mode);
+    let written = options.open(path).and_then(|mut file| file.write_all(bytes));
+    written.map_err(|source| IdentityError::File {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+fn new_key() -> Result<KeyPair, rcgen::Error> {
+    KeyPair::generate_for(&PKCS_ECDSA_P384_SHA384)
+}
+
+/// A fresh root and intermediate, and a leaf for `leaf_key`.
+fn issue(leaf_key: &KeyPair) -> Result<Chain, rcgen::Error> {
+    let root = CertifiedIssuer::self_signed(authority("Tidelock Test Vendor Root CA", 1), new_key()?)?;
+    let intermediate_params = authority("Tidelock Test Vendor Device CA", 0);
+    let intermediate_key = new_key()?;
+    let intermediate = intermediate_params.signed_by(&intermediate_key, &root)?;
+    let issuer = Issuer::new(intermediate_params, intermediate_key);
+    Ok(Chain {
+        root: root.der().to_vec(),
+        intermediate: intermediate.der().to_vec(),
+        leaf: leaf().signed_by(leaf_key, &issuer)?.der().to_vec(),
+    })
+}
+
+fn subject(name: &str) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name = DistinguishedName::new();
+    params
+        .distinguished_name
+        .push(DnType::OrganizationName, "Tidelock emulation");
+    params.distinguished_name.push(DnType::CommonName, name);
+    params.not_before = date_time_ymd(2025, 1, 1);
+    params.not_after = date_time_ymd(2045, 1, 1);
+    params.use_authority_key_identifier_extension = true;
+    params
+}
+
+fn authority(name: &str, path_len: u8) -> CertificateParams {
+    let mut params = subject(name);
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(path_len));
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    params
+}
+
+fn leaf() -> CertificateParams {
+    let mut params = subject("Tidelock Emulated TEE-IO NIC");
+    params.is_ca = IsCa::ExplicitNoCa;
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::Other(RESPONDER_AUTH.to_vec())];
+    let name = OtherNameValue::Utf8String(DEVICE_NAME.to_owned());
+    params.subject_alt_names = vec![SanType::OtherName((DEVICE_INFO.to_vec(), name))];
+    let marker = CustomExtension::from_oid_content(&SPDM_EXTENSION, HARDWARE_IDENTITY.to_vec());
+    params.custom_extensions = vec![marker];
+    params
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn an_identity_is_read_as_it_was_made_and_its_key_is_private() {
+        let directory = tempfile::tempdir().unwrap();
+        let made = provision(directory.path()).unwrap();
+        let read = load(directory.path()).unwrap();
+        assert_eq!((made.vendor, made.rogue), (read.vendor, read.rogue));
+        let mode = fs::metadata(directory.path().join(KEY))
+            .unwrap()
+            .permissions()
+            .mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn an_identity_is_never_overwritten() {
+        let directory = tempfile::tempdir().unwrap();
+        provision(directory.path()).unwrap();
+        assert!(matches!(
+            provision(directory.path()),
+            Err(IdentityError::File { .. })
+        ));
+    }
+
+    #[test]
+    fn the_rogue_root_is_another_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let identity = provision(directory.path()).unwrap();
+        assert_ne!(identity.vendor.root, identity.rogue.root);
+    }
+}

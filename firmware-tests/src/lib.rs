@@ -2,7 +2,11 @@
 
 pub mod artifact;
 pub mod demo;
+pub mod device;
 pub mod guest;
+pub mod identity;
+pub mod lie;
 pub mod need;
+pub mod platform;
 pub mod process;
 pub mod vm;

@@ -12,5 +12,9 @@
 //! A GET_VERSION in any state starts anew.
 
 pub mod algorithms;
+pub mod key_schedule;
 pub mod msg;
 pub mod opaque;
+pub mod secured;
+pub mod signing;
+pub mod transcript;

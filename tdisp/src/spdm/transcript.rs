@@ -1,0 +1,63 @@
+//! The running hash of a transcript (DSP0274 §10.9, §10.11, §10.16).
+//!
+//! Which bytes go in, unpadded and in this order:
+//! * **A** (VCA): GET_VERSION through ALGORITHMS, kept as bytes because the hash is not known before its end.
+//! * **M1/M2**: A ‖ B ‖ C. B = the digests and certificates exchanged outside a session, C = CHALLENGE ‖
+//!   CHALLENGE_AUTH without signature.
+//! * **L1/L2**: A (from 1.2 on) ‖ every GET_MEASUREMENTS ‖ MEASUREMENTS since the last signed one, the last without
+//!   signature. One accumulator outside a session and one in each.
+//! * **TH**: A ‖ H(chain) ‖ KEY_EXCHANGE ‖ KEY_EXCHANGE_RSP up to its signature ‖ signature = **TH1** ‖ verify data ‖
+//!   FINISH ‖ its verify data ‖ FINISH_RSP = **TH2**.
+
+use super::msg::Version;
+use crate::crypto::{Digest, Hash, HashAlg, Provider};
+use alloc::{boxed::Box, vec::Vec};
+
+/// A transcript being hashed. Below 1.2, where the transcript itself is what is signed, its bytes are kept too.
+pub struct Transcript {
+    hash: Box<dyn Hash>,
+    bytes: Option<Vec<u8>>,
+}
+
+impl Transcript {
+    /// An empty transcript.
+    pub fn new(provider: &dyn Provider, hash: HashAlg, version: Version) -> Self {
+        Self {
+            hash: provider.hash(hash),
+            bytes: (version < Version::V1_2).then(Vec::new),
+        }
+    }
+
+    /// Adds bytes: whole messages without transport padding, or the parts that the rules above name.
+    pub fn add(&mut self, bytes: &[u8]) {
+        self.hash.update(bytes);
+        if let Some(kept) = &mut self.bytes {
+            kept.extend_from_slice(bytes);
+        }
+    }
+
+    /// The hash of what was added so far.
+    pub fn digest(&self) -> Digest {
+        self.hash.digest()
+    }
+
+    /// The bytes, where the version signs them instead of their hash.
+    pub fn bytes(&self) -> Option<&[u8]> {
+        self.bytes.as_deref()
+    }
+}
+
+impl Clone for Transcript {
+    fn clone(&self) -> Self {
+        Self {
+            hash: self.hash.fork(),
+            bytes: self.bytes.clone(),
+        }
+    }
+}
+
+impl core::fmt::Debug for Transcript {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "Transcript({})", self.digest())
+    }
+}

@@ -187,9 +187,9 @@ macro_rules! open_enum {
         #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         $vis struct $name(pub $int);
         impl $name {
-            $($(#[$vmeta])* pub const $value: Self = Self($number);)*
+            $($(#[$vmeta])* $vis const $value: Self = Self($number);)*
             /// The standard's name of this value, if it has one.
-            pub fn name(self) -> Option<&'static str> {
+            $vis fn name(self) -> Option<&'static str> {
                 match self { $(Self::$value => Some(stringify!($value)),)* _ => None }
             }
         }

@@ -108,7 +108,7 @@ pub struct Offer {
     pub aead: Vec<AeadAlg>,
     /// Signatures of the requester; empty without mutual authentication.
     pub requester_sign: Vec<SignAlg>,
-    /// OtherParams.
+    /// OtherParams (1.2; before it is reserved and 0).
     pub other_params: u8,
 }
 
@@ -146,7 +146,8 @@ pub struct Chosen {
 }
 
 impl Chosen {
-    /// What decoders must know from now on.
+    /// What decoders must know from now on. Several keys an endpoint (1.3) are not negotiated here: see
+    /// [`Context::multi_key`].
     pub fn context(&self, version: Version, handshake_in_clear: bool) -> Context {
         Context {
             hash_size: self.hash.size(),
@@ -154,7 +155,6 @@ impl Chosen {
             requester_signature_size: self.requester_sign.map_or(0, SignAlg::signature_size),
             dh_size: self.dh.public_size(),
             handshake_in_clear,
-            multi_key: version >= Version::V1_3 && self.other_params & MULTI_KEY != 0,
             ..Context::new(version)
         }
     }
@@ -230,12 +230,10 @@ impl Offer {
             "post-quantum signature algorithm",
             set.pqc_asym,
         )?;
-        let formats = u32::from(set.other_params & 0x0f);
-        one_of(
-            formats.is_power_of_two() && set.other_params & !self.other_params == 0,
-            "other parameters",
-            u32::from(set.other_params),
-        )?;
+        let other = u32::from(set.other_params);
+        let format = response.version < Version::V1_2 || (other & 0x0f).is_power_of_two();
+        let offered = set.other_params & !self.other_params == 0;
+        one_of(format && offered, "other parameters", other)?;
         let extended = set.extended_asym.len() + set.extended_hash.len();
         one_of(extended == 0, "extended algorithms in bytes", extended as u32)?;
         Ok(Chosen {

@@ -42,7 +42,8 @@ pub struct Table<'a> {
 pub struct Set<'a> {
     /// MeasurementSpecification: bit 0 is the DMTF's.
     pub measurement_specification: u8,
-    /// OtherParams: opaque data format in bits 3:0 (bit 1 is format 1), multi-key in bit 4 (1.3).
+    /// OtherParams: opaque data format in bits 3:0 (bit 1 is format 1), multi-key in bit 4 (1.3). Before 1.2 it is
+    /// reserved and 0.
     pub other_params: u8,
     /// Signature algorithms.
     pub asym: u32,
@@ -142,7 +143,7 @@ impl<'a> Payload<'a> for Request<'a> {
         let length = read_length(r)?;
         let mut offer = Set {
             measurement_specification: r.u8("measurement specification")?,
-            other_params: r.u8("other parameters")?,
+            other_params: read_other_params(r, header.version)?,
             asym: r.u32("signature algorithms")?,
             hash: r.u32("hash algorithms")?,
             pqc_asym: read_pqc(r, header.version)?,
@@ -200,7 +201,7 @@ impl<'a> Payload<'a> for Response<'a> {
     fn read(header: Header, r: &mut Reader<'a>, _: &Context) -> Result<Self, DecodeError> {
         let length = read_length(r)?;
         let measurement_specification = r.u8("measurement specification")?;
-        let other_params = r.u8("other parameters")?;
+        let other_params = read_other_params(r, header.version)?;
         let measurement_hash = r.u32("measurement hash algorithm")?;
         let mut choice = Set {
             measurement_specification,
@@ -283,6 +284,12 @@ fn check_length(length: u16, consumed: usize) -> Result<(), DecodeError> {
 fn read_pqc(r: &mut Reader<'_>, version: Version) -> Result<u32, DecodeError> {
     let mask = r.u32("post-quantum signature algorithms")?;
     Ok(if version >= Version::V1_4 { mask } else { 0 })
+}
+
+/// A byte that means something from 1.2 on only.
+fn read_other_params(r: &mut Reader<'_>, version: Version) -> Result<u8, DecodeError> {
+    let params = r.u8("other parameters")?;
+    Ok(if version >= Version::V1_2 { params } else { 0 })
 }
 
 /// A byte that means something from 1.3 on only.

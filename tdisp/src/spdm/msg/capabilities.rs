@@ -69,6 +69,15 @@ impl Flags {
         self.0 & flags.0 != 0
     }
 
+    /// Whether the side with these flags uses several keys on a connection (1.3): it has nothing else, or it can and
+    /// the other side's OtherParams agrees.
+    pub const fn multi_key(self, agreed: bool) -> bool {
+        match self.0 & Self::MULTI_KEY_MASK.0 {
+            0 => false,
+            mode => mode == Self::MULTI_KEY_ONLY.0 || agreed,
+        }
+    }
+
     /// Both sides' flags.
     pub const fn and(self, flags: Self) -> Self {
         Self(self.0 & flags.0)

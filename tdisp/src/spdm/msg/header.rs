@@ -201,8 +201,11 @@ pub struct Context {
     pub dh_size: usize,
     /// Whether both sides have HANDSHAKE_IN_THE_CLEAR: KEY_EXCHANGE_RSP then lacks verify data and FINISH_RSP has it.
     pub handshake_in_clear: bool,
-    /// Whether the connection uses several keys per endpoint (1.3): DIGESTS then says which.
+    /// Whether the responder uses several keys on this connection (1.3), as
+    /// [`Flags::multi_key`](super::capabilities::Flags::multi_key) has it: its DIGESTS then says which.
     pub multi_key: bool,
+    /// Whether the requester does, in what it answers to encapsulated requests.
+    pub requester_multi_key: bool,
     /// Whether the request that is being answered asked for a measurement summary hash.
     pub summary_asked: bool,
     /// Whether the request that is being answered asked for a signature (MEASUREMENTS only).
@@ -220,6 +223,7 @@ impl Context {
             dh_size: 0,
             handshake_in_clear: false,
             multi_key: false,
+            requester_multi_key: false,
             summary_asked: false,
             signature_asked: false,
         }
@@ -230,6 +234,8 @@ impl Context {
         Self {
             signature_size: self.requester_signature_size,
             requester_signature_size: self.signature_size,
+            multi_key: self.requester_multi_key,
+            requester_multi_key: self.multi_key,
             summary_asked: false,
             signature_asked: false,
             ..self

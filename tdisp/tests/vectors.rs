@@ -1,0 +1,326 @@
+//! Every message of recorded conversations, made by somebody else, is read and written again to the same bytes.
+
+mod vectors_support;
+
+use libtest_mimic::{Arguments, Failed, Trial};
+use std::path::Path;
+use tdisp::doe::{self, Object, ObjectType, discovery};
+use tdisp::ide_km;
+use tdisp::spdm::algorithms::{MULTI_KEY, Offer, hash_from_bit, sign_from_bit};
+use tdisp::spdm::msg::capabilities::Flags;
+use tdisp::spdm::msg::encapsulated::{self, Next};
+use tdisp::spdm::msg::vendor::{Body, PciSig, Protocol};
+use tdisp::spdm::msg::{Code, Context, Header, Message, Summary, Version, check_end, check_padding};
+use tdisp::spdm::opaque;
+use tdisp::tdi::{self, report::Report};
+use vectors_support::{Conversation, NAMES, pcap, trial};
+
+fn main() {
+    let arguments = Arguments::from_args();
+    let mut trials = Vec::new();
+    for (name, decoded) in NAMES {
+        let title = |what| format!("{name}: {what}");
+        let objects = title("every data object and clear message comes back as it was read");
+        trials.push(trial(objects, format!("{name}.pcap"), recorded_objects));
+        if decoded {
+            let messages = title("every clear and secured message comes back as it was read");
+            trials.push(trial(messages, format!("{name}.json"), decoded_messages));
+            let same = title("the data objects hold the decoded messages, padded");
+            trials.push(trial(same, format!("{name}.json"), objects_hold_messages));
+        }
+    }
+    trials.push(mctp());
+    libtest_mimic::run(&arguments, trials).exit();
+}
+
+fn mctp() -> Trial {
+    let name = "mctp_1.2_p384_enc: every message comes back as it was read, without padding anywhere";
+    trial(name.into(), "mctp_1.2_p384_enc.json".into(), decoded_messages)
+}
+
+fn decoded_messages(path: &Path) -> Result<(), Failed> {
+    let conversation = Conversation::read(path)?;
+    let mut reader = Reader::default();
+    for [request, response] in conversation.plain()? {
+        reader.pair(&request, &response, Bounds::Padded)?;
+    }
+    let plain = reader.context;
+    for [request, response] in conversation.secured()? {
+        // Only MCTP carries other protocols, and only those have another major version.
+        let other = request.first().is_some_and(|version| version >> 4 != 1);
+        if other && path.to_string_lossy().contains("mctp") {
+            continue;
+        }
+        reader.pair(&request, &response, Bounds::Exact)?;
+    }
+    assert_eq!(reader.context.version, plain.version);
+    reader.check_reports()
+}
+
+fn recorded_objects(path: &Path) -> Result<(), Failed> {
+    let (link, packets) = pcap(path)?;
+    assert_eq!(link, 292, "DOE");
+    let mut reader = Reader::default();
+    for pair in packets.chunks(2) {
+        let [request, response] = pair else {
+            return Err("a request without a response".into());
+        };
+        let [request, response] = [reread(request)?, reread(response)?];
+        match request.kind {
+            ObjectType::DISCOVERY => {
+                let mut again = Vec::new();
+                discovery::Request::decode(request.body)?.encode(&mut again);
+                assert_eq!(again, request.body);
+                again.clear();
+                discovery::Response::decode(response.body)?.encode(&mut again);
+                assert_eq!(again, response.body);
+            }
+            ObjectType::SPDM => reader.pair(request.body, response.body, Bounds::Padded)?,
+            kind => assert_eq!(kind, ObjectType::SECURED_SPDM),
+        }
+    }
+    Ok(())
+}
+
+fn objects_hold_messages(path: &Path) -> Result<(), Failed> {
+    let decoded = Conversation::read(path)?.plain()?;
+    let (_, packets) = pcap(&path.with_extension("pcap"))?;
+    let objects = packets.iter().map(|packet| Object::decode(packet));
+    let objects = objects.collect::<Result<Vec<_>, _>>()?;
+    let clear: Vec<_> = objects
+        .iter()
+        .filter(|object| object.kind == ObjectType::SPDM)
+        .collect();
+    let messages: Vec<_> = decoded.iter().flatten().collect();
+    assert_eq!(clear.len(), messages.len());
+    for (object, message) in clear.iter().zip(messages) {
+        assert!(object.body.starts_with(message));
+        check_padding(object.body, message.len())?;
+    }
+    Ok(())
+}
+
+fn reread(packet: &[u8]) -> Result<Object<'_>, Failed> {
+    let object = Object::decode(packet)?;
+    assert_eq!(object.vendor, doe::object::PCI_SIG);
+    let mut again = Vec::new();
+    object.encode(&mut again);
+    assert_eq!(again, packet);
+    Ok(object)
+}
+
+/// What may stand behind a message.
+#[derive(Clone, Copy)]
+enum Bounds {
+    Padded,
+    Exact,
+}
+
+/// Follows a conversation so far as decoding needs it.
+struct Reader {
+    context: Context,
+    requester: Flags,
+    responder: Flags,
+    multi_key_offered: bool,
+    report: Vec<u8>,
+    reports: Vec<Vec<u8>>,
+}
+
+impl Default for Reader {
+    fn default() -> Self {
+        Self {
+            context: Context::new(Version::V1_0),
+            requester: Flags(0),
+            responder: Flags(0),
+            multi_key_offered: false,
+            report: Vec::new(),
+            reports: Vec::new(),
+        }
+    }
+}
+
+impl Reader {
+    fn pair(&mut self, request: &[u8], response: &[u8], bounds: Bounds) -> Result<(), Failed> {
+        if Header::peek(request)?.code == Code::GET_CAPABILITIES {
+            self.context = Context::new(Header::peek(request)?.version);
+        }
+        let message = reread_message(request, &self.context, bounds)?;
+        self.learn_from_request(&message);
+        let answer = reread_message(response, &self.context, bounds)?;
+        self.learn_from_response(&answer);
+        match (message, answer) {
+            (Message::VendorDefinedRequest(request), Message::VendorDefinedResponse(response)) => {
+                self.vendor(&request.0, &response.0)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn learn_from_request(&mut self, request: &Message<'_>) {
+        self.context.signature_asked = false;
+        let summary = match request {
+            Message::GetCapabilities(request) => {
+                self.requester = request.flags;
+                Summary::NONE
+            }
+            Message::NegotiateAlgorithms(request) => {
+                self.multi_key_offered = request.offer.other_params & MULTI_KEY != 0;
+                Summary::NONE
+            }
+            Message::GetMeasurements(request) => {
+                self.context.signature_asked = request.signed.is_some();
+                Summary::NONE
+            }
+            Message::Challenge(request) => request.summary,
+            Message::KeyExchange(request) => request.summary,
+            Message::PskExchange(request) => request.summary,
+            _ => Summary::NONE,
+        };
+        self.context.summary_asked = summary != Summary::NONE;
+    }
+
+    fn learn_from_response(&mut self, response: &Message<'_>) {
+        let version = self.context.version;
+        match response {
+            Message::Capabilities(response) => {
+                let both = self.requester.and(response.flags);
+                self.context.handshake_in_clear = both.contains(Flags::HANDSHAKE_IN_THE_CLEAR);
+                self.responder = response.flags;
+            }
+            Message::Algorithms(response) => {
+                let everything = everything_we_know(response.choice.other_params);
+                let chosen = everything.accept(response).expect("a choice of one bit each");
+                assert!(hash_from_bit(response.choice.hash).is_some());
+                assert!(sign_from_bit(response.choice.asym).is_some());
+                let negotiated = self.context;
+                self.context = chosen.context(version, negotiated.handshake_in_clear);
+                let chosen = response.choice.other_params & MULTI_KEY != 0;
+                self.context.multi_key = self.responder.multi_key(self.multi_key_offered);
+                self.context.requester_multi_key = self.requester.multi_key(chosen);
+            }
+            _ => {}
+        }
+    }
+
+    /// The PCI-SIG's objects are read too; of other vendors' only the envelope is known.
+    fn vendor(&mut self, request: &Body<'_>, response: &Body<'_>) -> Result<(), Failed> {
+        let (Some(request), Some(response)) = (request.as_pci_sig(), response.as_pci_sig()) else {
+            assert_eq!(
+                request.vendor,
+                [0x98, 0x1e],
+                "CXL's objects are the only others recorded"
+            );
+            return Ok(());
+        };
+        assert_eq!(request.protocol, response.protocol);
+        match request.protocol {
+            Protocol::IDE_KM => {
+                reread_ide_km(&request)?;
+                reread_ide_km(&response)
+            }
+            protocol => {
+                assert_eq!(protocol, Protocol::TDISP);
+                self.tdisp(request.object, response.object)
+            }
+        }
+    }
+
+    fn tdisp(&mut self, request: &[u8], response: &[u8]) -> Result<(), Failed> {
+        let (header, body) = tdi::msg::Header::decode(request)?;
+        let asked = tdi::msg::Request::decode(header.code, body)?;
+        let mut again = Vec::new();
+        asked.encode(header.interface, &mut again);
+        assert_eq!(again, request);
+
+        let (header, body) = tdi::msg::Header::decode(response)?;
+        let answer = tdi::msg::Response::decode(header.code, body)?;
+        again.clear();
+        answer.encode(header.interface, &mut again);
+        assert_eq!(again, response);
+        if let tdi::msg::Response::Report { portion, remainder } = answer {
+            self.report.extend_from_slice(portion);
+            if remainder == 0 {
+                self.reports.push(std::mem::take(&mut self.report));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_reports(&self) -> Result<(), Failed> {
+        for bytes in &self.reports {
+            let report = Report::decode(bytes)?;
+            let mut again = Vec::new();
+            report.encode(&mut again);
+            assert_eq!(&again, bytes);
+            assert_eq!(report.specific, b"tdisp_dev_emu\0\0\0");
+            assert_eq!(report.ranges.len(), 4);
+        }
+        Ok(())
+    }
+}
+
+/// Reads a message, and what is in it, to its true end, and writes it again.
+fn reread_message<'a>(bytes: &'a [u8], context: &Context, bounds: Bounds) -> Result<Message<'a>, Failed> {
+    let describe = |error| format!("{:?}: {error}", Header::peek(bytes));
+    let (message, consumed) = Message::decode(bytes, context).map_err(describe)?;
+    match bounds {
+        Bounds::Padded => check_padding(bytes, consumed),
+        Bounds::Exact => check_end(bytes, consumed),
+    }
+    .map_err(describe)?;
+    let mut again = Vec::new();
+    message.encode(&mut again);
+    assert_eq!(again, bytes[..consumed], "{message:?}");
+    match &message {
+        Message::EncapsulatedRequest(encapsulated::Request { message, .. })
+        | Message::DeliverEncapsulatedResponse(encapsulated::Deliver { message, .. })
+        | Message::EncapsulatedResponseAck(encapsulated::Ack {
+            next: Next::Message(message),
+            ..
+        }) => reread_inner(message, context)?,
+        Message::KeyExchange(request) => {
+            let offered = opaque::decode_supported(context.version, request.opaque)?;
+            let mut again = Vec::new();
+            opaque::encode_supported(context.version, &offered, &mut again);
+            assert_eq!(again, request.opaque);
+        }
+        Message::KeyExchangeRsp(response) => {
+            let selected = opaque::decode_selected(context.version, response.opaque)?;
+            let mut again = Vec::new();
+            opaque::encode_selected(context.version, selected, &mut again);
+            assert_eq!(again, response.opaque);
+        }
+        _ => {}
+    }
+    Ok(message)
+}
+
+fn reread_inner(bytes: &[u8], context: &Context) -> Result<(), Failed> {
+    let (message, consumed) =
+        encapsulated::inner(bytes, context).map_err(|error| format!("{:?}: {error}", Header::peek(bytes)))?;
+    let mut again = Vec::new();
+    message.encode(&mut again);
+    assert_eq!(again, bytes[..consumed]);
+    Ok(())
+}
+
+fn reread_ide_km(payload: &PciSig<'_>) -> Result<(), Failed> {
+    let message = ide_km::msg::Message::decode(payload.object)?;
+    let mut again = Vec::new();
+    message.encode(&mut again);
+    assert_eq!(again, payload.object);
+    Ok(())
+}
+
+/// An offer of all that this crate can, so that any recorded choice is one of it.
+fn everything_we_know(other_params: u8) -> Offer {
+    use tdisp::crypto::{AeadAlg, DhGroup, HashAlg, SignAlg};
+    Offer {
+        sign: vec![SignAlg::EcdsaP256Sha256, SignAlg::EcdsaP384Sha384],
+        hash: vec![HashAlg::Sha256, HashAlg::Sha384, HashAlg::Sha512],
+        dh: vec![DhGroup::P256, DhGroup::P384],
+        aead: vec![AeadAlg::Aes128Gcm, AeadAlg::Aes256Gcm, AeadAlg::ChaCha20Poly1305],
+        requester_sign: vec![SignAlg::EcdsaP256Sha256, SignAlg::EcdsaP384Sha384],
+        other_params,
+    }
+}

@@ -13,6 +13,8 @@ use crate::{
 };
 use alloc::{string::String, vec::Vec};
 
+pub use crate::tdi::msg::State as TdiState;
+
 /// Bytes in the page that [`Request::ValidateMmio`] counts.
 pub const PAGE_SIZE: u64 = 4096;
 
@@ -178,20 +180,6 @@ open_enum! {
         INVALID = 1,
         /// It is not.
         UNBOUND = 2,
-    }
-}
-
-open_enum! {
-    /// A TDI's state, as TDISP numbers it.
-    pub struct TdiState(u8) {
-        /// CONFIG_UNLOCKED.
-        UNLOCKED = 0,
-        /// CONFIG_LOCKED.
-        LOCKED = 1,
-        /// RUN.
-        RUN = 2,
-        /// ERROR.
-        ERROR = 3,
     }
 }
 

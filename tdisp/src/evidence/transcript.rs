@@ -1,0 +1,203 @@
+//! The measurements' transcript: VCA ‖ GET_MEASUREMENTS ‖ MEASUREMENTS, read to the last byte.
+//!
+//! ```text
+//!   GET_VERSION VERSION GET_CAPABILITIES CAPABILITIES NEGOTIATE_ALGORITHMS ALGORITHMS GET_MEASUREMENTS MEASUREMENTS
+//!   └──────────────────────────────── VCA ───────────────────────────────────────────┘       without its signature ┘
+//!   └───────────────────────────────────────────── L1/L2, which is signed ─────────────────────────────────────────┘
+//! ```
+
+use super::Refusal;
+use crate::{
+    crypto::{HashAlg, Provider, SignAlg, digest},
+    relay::guest::Negotiated,
+    spdm::{
+        algorithms::{MeasurementHash, hash_from_bit, sign_from_bit},
+        msg::{
+            Context, Header, Payload, Version,
+            algorithms::{self, Set, TableKind},
+            capabilities::{self, Flags},
+            measurements, version,
+        },
+    },
+    wire::DecodeError,
+};
+use alloc::vec::Vec;
+
+/// A transcript that is well-formed, and in which each selection was offered.
+#[derive(Debug)]
+pub(super) struct Transcript<'a> {
+    pub(super) negotiated: Negotiated,
+    pub(super) sign: SignAlg,
+    pub(super) hash: HashAlg,
+    pub(super) measurement_hash: MeasurementHash,
+    pub(super) asked: measurements::Request,
+    pub(super) nonce: [u8; 32],
+    pub(super) answer: measurements::Response<'a>,
+    pub(super) signature: &'a [u8],
+    l1: &'a [u8],
+}
+
+impl<'a> Transcript<'a> {
+    pub(super) fn parse(blob: &'a [u8]) -> Result<Self, Refusal> {
+        let mut cursor = Cursor {
+            blob,
+            at: 0,
+            context: Context::new(Version::V1_0),
+        };
+        let capabilities = cursor.version_and_capabilities()?;
+        if !capabilities.any(Flags::MEAS_SIG) {
+            return Err(Refusal::Unsigned(
+                "the device states no capability to sign measurements",
+            ));
+        }
+        let negotiated = cursor.algorithms()?;
+        let (sign, hash) = understood(&negotiated)?;
+        cursor.context.hash_size = hash.size();
+        cursor.context.signature_size = sign.signature_size();
+        let asked: measurements::Request = cursor.next()?;
+        let signed = asked
+            .signed
+            .ok_or(Refusal::Unsigned("the request did not ask for a signature"))?;
+        cursor.context.signature_asked = true;
+        let answer: measurements::Response<'a> = cursor.next()?;
+        let missing = Refusal::Unsigned("the response has no signature");
+        let signature = answer.signature.ok_or(missing)?;
+        let measurement_hash = MeasurementHash::from_bit(negotiated.measurement_hash).ok_or_else(|| {
+            malformed(
+                "measurement hash",
+                negotiated.measurement_hash.into(),
+                "one bit that is known",
+            )
+        })?;
+        let l1 = cursor.end(signature.len())?;
+        Ok(Self {
+            negotiated,
+            sign,
+            hash,
+            measurement_hash,
+            asked,
+            nonce: signed.nonce,
+            answer,
+            signature,
+            l1,
+        })
+    }
+
+    /// Whether the signature is by this key (DSP0274 §15: prefix and context, then the hash).
+    pub(super) fn check_signature(&self, public_key: &[u8], provider: &dyn Provider) -> Result<(), Refusal> {
+        let message = signed_message(
+            self.negotiated.version,
+            digest(provider, self.hash, self.l1).as_ref(),
+        );
+        provider
+            .verify(self.sign, public_key, &message, self.signature)
+            .map_err(|_| Refusal::Signature)
+    }
+}
+
+/// What is signed over the hash of L1/L2 from SPDM 1.2 on.
+pub(super) fn signed_message(version: u8, l1_hash: &[u8]) -> Vec<u8> {
+    let prefix = [b"dmtf-spdm-v1.".as_slice(), &[b'0' + (version & 0xf)], b".*"]
+        .concat()
+        .repeat(4);
+    let context = b"responder-measurements signing";
+    let padding = [0; 36 - 30];
+    [&prefix, padding.as_slice(), context, l1_hash].concat()
+}
+
+struct Cursor<'a> {
+    blob: &'a [u8],
+    at: usize,
+    context: Context,
+}
+
+impl<'a> Cursor<'a> {
+    fn next<T: Payload<'a>>(&mut self) -> Result<T, Refusal> {
+        let (message, size) = T::decode(self.rest(), &self.context).map_err(Refusal::Transcript)?;
+        self.at += size;
+        Ok(message)
+    }
+
+    fn rest(&self) -> &'a [u8] {
+        self.blob.get(self.at..).unwrap_or_default()
+    }
+
+    /// All of the blob but the signature, which must be its end.
+    fn end(&self, signature_size: usize) -> Result<&'a [u8], Refusal> {
+        match self.rest().len() {
+            0 => Ok(&self.blob[..self.at - signature_size]),
+            extra => Err(Refusal::Transcript(DecodeError::Trailing { extra })),
+        }
+    }
+
+    /// The first four messages: the version that the rest is in, and the device's capabilities.
+    fn version_and_capabilities(&mut self) -> Result<Flags, Refusal> {
+        let _: version::Request = self.next()?;
+        let offered: version::Response = self.next()?;
+        let found = Header::peek(self.rest()).map_err(Refusal::Transcript)?.version;
+        // Before 1.2 a signature does not cover the VCA, so that nothing would prove what was negotiated.
+        if found < Version::V1_2 {
+            return Err(Refusal::Version {
+                found: found.0,
+                floor: Version::V1_2.0,
+            });
+        }
+        if !offered.versions.iter().any(|entry| entry.version() == found) {
+            return Err(Refusal::VersionNotOffered { found: found.0 });
+        }
+        self.context = Context::new(found);
+        let _: capabilities::Request = self.next()?;
+        let device: capabilities::Response<'a> = self.next()?;
+        Ok(device.flags)
+    }
+
+    /// NEGOTIATE_ALGORITHMS and ALGORITHMS.
+    fn algorithms(&mut self) -> Result<Negotiated, Refusal> {
+        let request: algorithms::Request<'a> = self.next()?;
+        let response: algorithms::Response<'a> = self.next()?;
+        let (offer, choice) = (&request.offer, &response.choice);
+        one_of("signature algorithm", choice.asym, offer.asym)?;
+        one_of("hash algorithm", choice.hash, offer.hash)?;
+        let table = |what, kind| {
+            let mask = |set: &Set<'_>| set.table(kind);
+            one_of(what, mask(choice).into(), mask(offer).into()).map(|()| mask(choice))
+        };
+        Ok(Negotiated {
+            version: self.context.version.0,
+            measurement_hash: response.measurement_hash,
+            asym: choice.asym,
+            hash: choice.hash,
+            dhe: table("key exchange group", TableKind::DHE)?,
+            aead: table("cipher", TableKind::AEAD)?,
+            key_schedule: table("key schedule", TableKind::KEY_SCHEDULE)?,
+        })
+    }
+}
+
+fn one_of(what: &'static str, found: u32, offered: u32) -> Result<(), Refusal> {
+    match found.count_ones() == 1 && found & offered == found {
+        true => Ok(()),
+        false => Err(Refusal::NotOffered { what, found, offered }),
+    }
+}
+
+/// The algorithms that signatures can be checked with here; the floor can allow no others.
+fn understood(negotiated: &Negotiated) -> Result<(SignAlg, HashAlg), Refusal> {
+    let unknown = |what, found, allowed| Refusal::Algorithm { what, found, allowed };
+    let sign = sign_from_bit(negotiated.asym);
+    let sign = sign.ok_or(unknown("signature algorithm", negotiated.asym, 0x90))?;
+    // A signature algorithm of the provider has its hash, so that one is wanted.
+    let (wanted, allowed) = match sign {
+        SignAlg::EcdsaP256Sha256 => (HashAlg::Sha256, 1),
+        SignAlg::EcdsaP384Sha384 => (HashAlg::Sha384, 2),
+    };
+    let hash = hash_from_bit(negotiated.hash).filter(|hash| *hash == wanted);
+    Ok((
+        sign,
+        hash.ok_or(unknown("hash algorithm", negotiated.hash, allowed))?,
+    ))
+}
+
+fn malformed(what: &'static str, found: u64, wanted: &'static str) -> Refusal {
+    Refusal::Transcript(DecodeError::Invalid { what, found, wanted })
+}

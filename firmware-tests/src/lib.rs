@@ -3,6 +3,7 @@
 pub mod artifact;
 pub mod demo;
 pub mod device;
+pub mod flow;
 pub mod guest;
 pub mod identity;
 pub mod lie;

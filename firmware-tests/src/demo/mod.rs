@@ -2,4 +2,5 @@
 
 pub mod html;
 pub mod report;
+pub mod run;
 pub mod text;

@@ -1,0 +1,377 @@
+//! The run itself: what the operator does, what the guest's script does, and how the report is put together.
+//!
+//! One screen of order ([`run`]); the parts it calls are in [`crate::flow`].
+
+use super::report::{self, Actor, Device, Expectation, Path as DataPath, Report, Step, Verdict, Xdp};
+use crate::artifact::{ArtifactError, Environment};
+use crate::flow::guest::{Guest, GuestError, GuestImage, traffic_stage};
+use crate::flow::platform::{Platform, PlatformError};
+use crate::flow::policy::{self, Reference};
+use crate::flow::stages::{Stage, Stages};
+use crate::flow::{TDIS, addresses, guest_bdf};
+use crate::platform::FunctionCounters;
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// The UDP port whose packets the demo's XDP rule drops (discard).
+pub const DROP_PORT: u16 = 9;
+/// A UDP port whose packets no rule drops (echo).
+const PASS_PORT: u16 = 7;
+/// The function whose device lies, and how.
+const LIE: &str = "measurement-swapped:2";
+/// From boot to the guest's last stage.
+const GUEST_LIMIT: Duration = Duration::from_secs(180);
+/// What the demo is to show.
+const EXPECTED: [Expectation; 2] = [
+    Expectation {
+        function: 1,
+        verdict: Verdict::Accepted,
+    },
+    Expectation {
+        function: 2,
+        verdict: Verdict::Refused,
+    },
+];
+
+/// MiB of each measurement, each way.
+const TRAFFIC_MIB: u32 = 24;
+/// Datagrams that the peer sends to each of the two ports.
+const XDP_PACKETS: u32 = 100;
+
+/// Why there is no report.
+#[derive(Debug, thiserror::Error)]
+pub enum DemoError {
+    /// The test environment is not there.
+    #[error(transparent)]
+    Environment(#[from] ArtifactError),
+    /// The emulated platform failed.
+    #[error(transparent)]
+    Platform(#[from] PlatformError),
+    /// The guest failed.
+    #[error(transparent)]
+    Guest(#[from] GuestError),
+    /// Something that was to be JSON of a known form is not.
+    #[error("{what} is not what the demo can read: {error}")]
+    Form {
+        /// Whose words.
+        what: String,
+        /// What is wrong with them.
+        error: serde_json::Error,
+    },
+}
+
+/// What a run needs.
+#[derive(Debug)]
+pub struct Options {
+    /// A directory of this run's own, with a short path.
+    pub directory: PathBuf,
+    /// Set when the user wants to stop.
+    pub stop: Arc<AtomicBool>,
+}
+
+/// Runs the whole flow. `on_step` hears of each step as it ends.
+pub fn run(options: &Options, on_step: &mut dyn FnMut(&Step)) -> Result<Report, DemoError> {
+    let mut clock = Timeline::new(on_step);
+    let environment = Environment::find()?;
+    let mut platform = clock.step(Actor::Operator, "start device and TSM", || {
+        Platform::start(&options.directory, &[LIE])
+    })?;
+    clock.step(Actor::Operator, "start tidelockd", || platform.start_daemon())?;
+    connect(&platform, &mut clock)?;
+    let reference: Reference = form("the device's reference", platform.reference()?)?;
+    let image = GuestImage {
+        policy: policy::strict(&reference, &TDIS, DROP_PORT),
+        script: script(),
+        programs: vec![],
+    };
+    let image = clock.step(Actor::Operator, "make the guest image", || {
+        image.build(&environment)
+    })?;
+
+    let before_boot = Instant::now();
+    let mut guest = Guest::boot(&environment, &image, &platform, GUEST_LIMIT)?;
+    follow(&mut guest, &mut platform, options, &mut clock, before_boot)?;
+    let stages = clock.step(Actor::Operator, "power the guest off", || guest.wait_off())?;
+    let counters = platform.counters()?;
+    let unclean = clock.step(Actor::Operator, "end all processes", || platform.end());
+
+    let devices = devices(&stages, &counters)?;
+    let mut failures = report::judge(&devices, &EXPECTED);
+    failures.extend(stages.ended().iter().filter_map(stage_failure));
+    failures.extend(
+        unclean
+            .iter()
+            .map(|name| format!("{name} did not end cleanly when it was asked to")),
+    );
+    Ok(Report {
+        versions: versions(&environment, &stages)?,
+        devices,
+        emulated: EMULATED.map(String::from).to_vec(),
+        real: REAL.map(String::from).to_vec(),
+        total_ms: clock.total_ms(),
+        steps: clock.steps,
+        failures,
+    })
+}
+
+/// What the guest does between the loading of its drivers and power-off.
+fn script() -> String {
+    let traffic = |name: &str| {
+        TDIS.map(|function| traffic_stage(name, function, TRAFFIC_MIB))
+            .concat()
+    };
+    let (peer, _) = addresses(1);
+    [
+        "stage untrusted agent untrusted\n".to_owned(),
+        traffic("before"),
+        "agent run >&2 &\nstage run agent status --wait --json\n".to_owned(),
+        traffic("after"),
+        format!("stage xdp-1 tidelock-probe xdp --peer {peer} --count {XDP_PACKETS}"),
+        format!(" --drop-port {DROP_PORT} --pass-port {PASS_PORT} --json\n"),
+        "stage status agent status --json\n".to_owned(),
+        format!("stage revoke agent revoke {}\n", guest_bdf(1)),
+    ]
+    .concat()
+}
+
+/// The operator connects the device; the daemon's own steps become steps of the report.
+fn connect(platform: &Platform, clock: &mut Timeline<'_>) -> Result<(), DemoError> {
+    #[derive(Deserialize)]
+    struct Connected {
+        steps: Vec<HostStep>,
+    }
+    #[derive(Deserialize)]
+    struct HostStep {
+        name: String,
+        ms: f64,
+    }
+    let start = Instant::now();
+    let answer = platform.tidelock(&["connect", "nic0"])?;
+    let end = Instant::now();
+    let connected: Connected = form("the answer of `tidelock connect`", answer)?;
+    let mut at = start;
+    for step in connected.steps {
+        let took = Duration::from_secs_f64(step.ms.clamp(0.0, 1e6) / 1000.0);
+        clock.record(Actor::Host, &format!("connect: {}", step.name), at, at + took);
+        at += took;
+    }
+    clock.record(Actor::Host, "connect, all of it", start, end);
+    Ok(())
+}
+
+/// Follows the guest through its stages, and keeps an eye on everything else meanwhile.
+fn follow(
+    guest: &mut Guest,
+    platform: &mut Platform,
+    options: &Options,
+    clock: &mut Timeline<'_>,
+    before_boot: Instant,
+) -> Result<(), DemoError> {
+    let on_stage = |stage: &Stage| match stage.name.as_str() {
+        "boot" => clock.record(Actor::Guest, "boot the guest", before_boot, stage.end),
+        "end" => (),
+        name => clock.record(Actor::Guest, &words(name), stage.start, stage.end),
+    };
+    let look = || {
+        if options.stop.load(Ordering::Relaxed) {
+            return Err("interrupted; everything that was started has been ended".into());
+        }
+        platform.check().map_err(|error| error.to_string())
+    };
+    Ok(guest.follow(on_stage, look)?)
+}
+
+/// A stage's name as a person reads it.
+fn words(stage: &str) -> String {
+    match stage {
+        "isolate" => "isolate every function the policy does not name as the platform's",
+        "modules" => "load drivers",
+        "untrusted" => "open the sealed channel; put both TDIs behind bounce buffers",
+        "run" => "lock, verify, appraise; accept or refuse",
+        "before-1" => "traffic on function 1, untrusted",
+        "before-2" => "traffic on function 2, untrusted",
+        "after-1" => "traffic on function 1, after its verdict",
+        "after-2" => "traffic on function 2, after its verdict",
+        "xdp-1" => "packets for the XDP program to pass and to drop",
+        "status" => "ask the agent for its verdicts and counters",
+        "revoke" => "give the accepted device back: DMA off, STOP",
+        other => return other.to_owned(),
+    }
+    .to_owned()
+}
+
+/// A stage that was to succeed and did not. A refused device makes `run` and `status` answer 1: the policy expects it here.
+fn stage_failure(stage: &Stage) -> Option<String> {
+    let refused_device = matches!(stage.name.as_str(), "run" | "status") && stage.exit == 1;
+    (stage.exit != 0 && !refused_device)
+        .then(|| format!("stage {:?} ended with exit code {}", stage.name, stage.exit))
+}
+
+#[derive(Deserialize)]
+struct Traffic {
+    bounce_events: u64,
+    mib_s: f64,
+}
+
+#[derive(Deserialize)]
+struct Status {
+    devices: Vec<StatusDevice>,
+}
+
+#[derive(Deserialize)]
+struct StatusDevice {
+    bdf: String,
+    verdict: Verdict,
+    reason: String,
+    path: DataPath,
+    #[serde(default)]
+    evidence: BTreeMap<String, serde_json::Value>,
+    xdp: Option<Xdp>,
+}
+
+fn devices(stages: &Stages, counters: &[FunctionCounters]) -> Result<Vec<Device>, DemoError> {
+    let status: Status = stage_data(stages, "status")?;
+    TDIS.iter()
+        .filter_map(|function| one_device(*function, stages, &status, counters).transpose())
+        .collect()
+}
+
+fn one_device(
+    function: u8,
+    stages: &Stages,
+    status: &Status,
+    counters: &[FunctionCounters],
+) -> Result<Option<Device>, DemoError> {
+    let bdf = guest_bdf(function);
+    let Some(said) = status.devices.iter().find(|device| device.bdf == bdf) else {
+        return Ok(None);
+    };
+    let before: Traffic = stage_data(stages, &format!("before-{function}"))?;
+    let after: Traffic = stage_data(stages, &format!("after-{function}"))?;
+    Ok(Some(Device {
+        function,
+        bdf,
+        verdict: said.verdict,
+        reason: said.reason.clone(),
+        path: said.path,
+        bounce_events_before: before.bounce_events,
+        bounce_events_after: after.bounce_events,
+        mib_s_before: before.mib_s,
+        mib_s_after: after.mib_s,
+        xdp: said.xdp.clone(),
+        dma_refused: counters
+            .iter()
+            .find(|one| one.function == function)
+            .map_or(0, |one| one.refused),
+        evidence: said
+            .evidence
+            .iter()
+            .map(|(name, value)| (name.clone(), plain(value)))
+            .collect(),
+    }))
+}
+
+fn plain(value: &serde_json::Value) -> String {
+    match value {
+        serde_json::Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+fn versions(environment: &Environment, stages: &Stages) -> Result<BTreeMap<String, String>, DemoError> {
+    #[derive(Deserialize)]
+    struct Boot {
+        kernel: String,
+    }
+    let boot: Boot = stage_data(stages, "boot")?;
+    let processors = std::thread::available_parallelism().map_or(0, usize::from);
+    Ok(BTreeMap::from([
+        ("Tidelock".into(), env!("CARGO_PKG_VERSION").into()),
+        ("QEMU".into(), environment.manifest().qemu.clone()),
+        ("guest kernel".into(), boot.kernel),
+        (
+            "host kernel".into(),
+            rustix::system::uname().release().to_string_lossy().into_owned(),
+        ),
+        ("host processors".into(), processors.to_string()),
+    ]))
+}
+
+fn stage_data<T: serde::de::DeserializeOwned>(stages: &Stages, name: &str) -> Result<T, DemoError> {
+    let stage = stages.get(name).map_err(|error| GuestError::Words {
+        error,
+        console: String::new(),
+    })?;
+    form(
+        &format!("what the guest said of stage {name:?}"),
+        stage.data.clone(),
+    )
+}
+
+fn form<T: serde::de::DeserializeOwned>(what: &str, value: serde_json::Value) -> Result<T, DemoError> {
+    serde_json::from_value(value).map_err(|error| DemoError::Form {
+        what: what.into(),
+        error,
+    })
+}
+
+/// Steps with their times from the start of the run.
+struct Timeline<'a> {
+    zero: Instant,
+    steps: Vec<Step>,
+    on_step: &'a mut dyn FnMut(&Step),
+}
+
+impl<'a> Timeline<'a> {
+    fn new(on_step: &'a mut dyn FnMut(&Step)) -> Self {
+        Self {
+            zero: Instant::now(),
+            steps: Vec::new(),
+            on_step,
+        }
+    }
+
+    fn step<T>(&mut self, actor: Actor, name: &str, work: impl FnOnce() -> T) -> T {
+        let start = Instant::now();
+        let done = work();
+        self.record(actor, name, start, Instant::now());
+        done
+    }
+
+    fn record(&mut self, actor: Actor, name: &str, start: Instant, end: Instant) {
+        let ms = |from: Instant, to: Instant| to.saturating_duration_since(from).as_secs_f64() * 1000.0;
+        let step = Step {
+            name: name.into(),
+            actor,
+            start_ms: ms(self.zero, start),
+            ms: ms(start, end),
+        };
+        (self.on_step)(&step);
+        self.steps.push(step);
+    }
+
+    fn total_ms(&self) -> f64 {
+        self.zero.elapsed().as_secs_f64() * 1000.0
+    }
+}
+
+const REAL: [&str; 5] = [
+    "Linux in the guest: PCI, DOE, IOMMU, swiotlb, virtio_net, the BPF verifier and JIT, native XDP (a stock distribution kernel)",
+    "SPDM 1.2, IDE_KM and TDISP on the wire between TSM and device; every signature, key and record",
+    "certificate chains, signed measurements and the interface report, verified and appraised in the guest",
+    "the order of operations of tidelockd and tidelock-agent",
+    "the bounce events: counted by the guest kernel's own tracepoint",
+];
+
+const EMULATED: [&str; 6] = [
+    "the processor and chipset: QEMU with TCG, so no figure says how fast hardware is",
+    "the device: tidelock-device, served over vfio-user; its network peer lives in the same process",
+    "the TSM: tidelock-tsm, a process shaped like SEV-TIO's firmware interface",
+    "memory protection: a gate in the device model that refuses what the guest has not shared or the TSM has not enabled",
+    "the VM's launch secret: a key file passed through fw_cfg, which a real platform never shows to the VMM",
+    "IDE: keys are programmed by IDE_KM, but there is no link and no packet on it is encrypted",
+];

@@ -12,9 +12,19 @@
 //! A GET_VERSION in any state starts anew.
 
 pub mod algorithms;
-pub mod key_schedule;
 pub mod msg;
 pub mod opaque;
+
+mod chain;
+mod connection;
+pub mod error;
+pub mod key_schedule;
+pub mod requester;
 pub mod secured;
+mod session;
 pub mod signing;
 pub mod transcript;
+
+pub use connection::{Negotiated, SECURED_VERSIONS, VERSIONS};
+pub use error::{Error, Misbehaviour, Misuse};
+pub use requester::{Event, Goal, MeasurementRecord, Requester, RequesterConfig, Timing, Trust};

@@ -1,0 +1,102 @@
+//! As much of a certificate chain as the machines need: the key that signs, and for a requester with pinned roots the
+//! link from that key to the root. Everything else about certificates is judged by `evidence`.
+
+use super::{connection::Connection, error::Misbehaviour, msg::certificate};
+use crate::crypto::{Digest, SignAlg, same};
+use alloc::{format, vec::Vec};
+use x509_parser::{
+    asn1_rs::oid,
+    prelude::{FromDer, X509Certificate},
+};
+
+/// Certificates of one chain. Device chains have three to five.
+const CERTIFICATES_MAX: usize = 16;
+
+/// The certificates of a chain object, the leaf last; at least one.
+#[derive(Debug)]
+pub(super) struct Chain<'a> {
+    root_hash: &'a [u8],
+    certificates: Vec<(&'a [u8], X509Certificate<'a>)>,
+}
+
+impl<'a> Chain<'a> {
+    /// Takes a whole chain object apart.
+    pub(super) fn decode(object: &'a [u8], connection: &Connection) -> Result<Self, Misbehaviour> {
+        let (version, hash_size) = (connection.negotiated.version, connection.context.hash_size);
+        let object = certificate::Chain::decode(object, version, hash_size).map_err(unusable)?;
+        let mut rest = object.certificates;
+        let mut certificates = Vec::new();
+        while !rest.is_empty() {
+            if certificates.len() == CERTIFICATES_MAX {
+                return Err(unusable(format_args!(
+                    "it has more than {CERTIFICATES_MAX} certificates"
+                )));
+            }
+            let (after, certificate) = X509Certificate::from_der(rest).map_err(unusable)?;
+            certificates.push((&rest[..rest.len() - after.len()], certificate));
+            rest = after;
+        }
+        Ok(Self {
+            root_hash: object.root_hash,
+            certificates,
+        })
+    }
+
+    /// The leaf's key, as the provider wants it. It must be of the negotiated algorithm.
+    pub(super) fn leaf_key(&self, alg: SignAlg) -> Result<Vec<u8>, Misbehaviour> {
+        let (_, leaf) = self
+            .certificates
+            .last()
+            .ok_or_else(|| unusable("it has no certificate"))?;
+        let key = leaf.public_key();
+        let curve = match alg {
+            SignAlg::EcdsaP256Sha256 => oid!(1.2.840.10045.3.1.7),
+            SignAlg::EcdsaP384Sha384 => oid!(1.3.132.0.34),
+        };
+        let found = key
+            .algorithm
+            .parameters
+            .as_ref()
+            .and_then(|any| any.as_oid().ok());
+        if key.algorithm.algorithm != oid!(1.2.840.10045.2.1) || found.as_ref() != Some(&curve) {
+            return Err(unusable(format_args!("its leaf has no key for {alg:?}")));
+        }
+        Ok(key.subject_public_key.data.to_vec())
+    }
+
+    /// Whether the chain begins with one of the `pinned` roots and each certificate is signed by the one before.
+    pub(super) fn check_rooted(
+        &self,
+        pinned: &[Digest],
+        connection: &Connection,
+    ) -> Result<(), Misbehaviour> {
+        let (root, _) = self
+            .certificates
+            .first()
+            .ok_or_else(|| unusable("it has no certificate"))?;
+        let found = connection.digest(root);
+        if !same(found.as_ref(), self.root_hash) {
+            return Err(unusable(
+                "it does not begin with the root that its header names; a pinned root must be in it",
+            ));
+        }
+        if !pinned.contains(&found) {
+            let pinned = pinned.len();
+            return Err(Misbehaviour::UntrustedRoot { found, pinned });
+        }
+        let pairs = self.certificates.iter().zip(self.certificates.iter().skip(1));
+        for (number, ((_, issuer), (_, subject))) in pairs.enumerate() {
+            subject.verify_signature(Some(issuer.public_key())).map_err(|_| {
+                unusable(format_args!(
+                    "certificate {} is not signed by the one before",
+                    number + 1
+                ))
+            })?;
+        }
+        Ok(())
+    }
+}
+
+fn unusable(error: impl core::fmt::Display) -> Misbehaviour {
+    Misbehaviour::Chain(format!("{error}"))
+}

@@ -1,0 +1,81 @@
+//! What both ends hold once ALGORITHMS is exchanged: the choice, and the bytes (VCA) that every signature covers.
+
+use super::{
+    algorithms::Chosen,
+    msg::{Context, Version, capabilities::Flags, version::Entry},
+    transcript::Transcript,
+};
+use crate::crypto::{Digest, Provider, digest};
+use alloc::{sync::Arc, vec::Vec};
+use core::time::Duration;
+
+/// The SPDM versions that the machines here speak, lowest first. The decoders know more of them.
+pub const VERSIONS: &[Version] = &[Version::V1_2];
+
+/// The versions of secured messages (DSP0277) that the machines here speak, lowest first. On DOE they differ in nothing
+/// but that 1.2 settled the byte order of the nonce, in which 1.1 was read both ways.
+pub const SECURED_VERSIONS: &[Entry] = &[Entry(0x1100), Entry(0x1200)];
+
+/// What a connection has settled on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Negotiated {
+    /// The version.
+    pub version: Version,
+    /// The algorithms.
+    pub algorithms: Chosen,
+    /// The peer's capability flags.
+    pub peer_flags: Flags,
+    /// Bytes of the largest message that the peer takes in one piece.
+    pub peer_transfer_size: u32,
+}
+
+/// A connection after ALGORITHMS.
+#[derive(Clone)]
+pub(super) struct Connection {
+    pub(super) provider: Arc<dyn Provider>,
+    pub(super) negotiated: Negotiated,
+    /// For decoding what follows.
+    pub(super) context: Context,
+    /// GET_VERSION through ALGORITHMS, without padding.
+    pub(super) vca: Vec<u8>,
+    /// How long the peer may compute before it answers (CTExponent).
+    pub(super) peer_crypto_time: Duration,
+}
+
+impl Connection {
+    /// A transcript that begins with VCA.
+    pub(super) fn transcript_from_vca(&self) -> Transcript {
+        let mut transcript = self.empty_transcript();
+        transcript.add(&self.vca);
+        transcript
+    }
+
+    /// L1/L2 before the first GET_MEASUREMENTS.
+    pub(super) fn measurement_transcript(&self) -> Transcript {
+        match self.negotiated.version < Version::V1_2 {
+            true => self.empty_transcript(),
+            false => self.transcript_from_vca(),
+        }
+    }
+
+    fn empty_transcript(&self) -> Transcript {
+        let hash = self.negotiated.algorithms.hash;
+        Transcript::new(&*self.provider, hash, self.negotiated.version)
+    }
+
+    pub(super) fn digest(&self, bytes: &[u8]) -> Digest {
+        digest(&*self.provider, self.negotiated.algorithms.hash, bytes)
+    }
+
+    /// Where a signed message's signature starts, if it ends the message.
+    pub(super) fn unsigned<'a>(&self, message: &'a [u8]) -> &'a [u8] {
+        let signature = self.context.signature_size;
+        &message[..message.len().saturating_sub(signature)]
+    }
+}
+
+impl core::fmt::Debug for Connection {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "Connection({:?})", self.negotiated)
+    }
+}

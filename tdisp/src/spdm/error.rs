@@ -1,0 +1,222 @@
+//! What ends a connection, by who is at fault, and what was waited for when it did.
+
+use super::{
+    msg::{Code, Version, error::ErrorCode},
+    secured::RecordError,
+};
+use crate::{
+    crypto::{CryptoError, Digest},
+    wire::DecodeError,
+};
+use alloc::{string::String, vec::Vec};
+use core::time::Duration;
+
+/// Why a requester gave up. The connection, its session and all its secrets are gone; `connect` starts anew.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// What came is not a message.
+    #[error("waiting for {awaited}: malformed: {source}")]
+    Bytes {
+        /// The message waited for.
+        awaited: Code,
+        /// What is wrong with the bytes.
+        source: DecodeError,
+    },
+    /// A well-formed answer that a responder in good order does not give.
+    #[error("waiting for {awaited}: {what}")]
+    Peer {
+        /// The message waited for.
+        awaited: Code,
+        /// What it did.
+        what: Misbehaviour,
+    },
+    /// No answer came in time.
+    #[error("waiting for {awaited}: no answer in {} ms; see whether the device is there", waited.as_millis())]
+    TimedOut {
+        /// The message waited for.
+        awaited: Code,
+        /// How long.
+        waited: Duration,
+    },
+    /// Our own side cannot do what it must.
+    #[error("waiting for {awaited}: this platform fails: {source}")]
+    Platform {
+        /// The message waited for.
+        awaited: Code,
+        /// What failed.
+        source: CryptoError,
+    },
+}
+
+impl Error {
+    /// The message that was waited for.
+    pub fn awaited(&self) -> Code {
+        match self {
+            Self::Bytes { awaited, .. }
+            | Self::Peer { awaited, .. }
+            | Self::TimedOut { awaited, .. }
+            | Self::Platform { awaited, .. } => *awaited,
+        }
+    }
+}
+
+/// What a responder did that it must not.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Misbehaviour {
+    /// It answered with ERROR.
+    #[error("the responder refuses with {code} (data {data:#04x})")]
+    Refused {
+        /// The error code.
+        code: ErrorCode,
+        /// What the standard adds to that code.
+        data: u8,
+    },
+    /// It said Busy or ResponseNotReady for longer than the configuration allows.
+    #[error("the responder was not ready {tries} times; raise `timing.retries` if it needs longer")]
+    NeverReady {
+        /// Tries made.
+        tries: u8,
+    },
+    /// It answered another request than ours.
+    #[error("came {found} instead")]
+    Unexpected {
+        /// The code that came.
+        found: Code,
+    },
+    /// It answered in clear what was asked in the session, or the other way round.
+    #[error("an answer {} the session came to a request {} it", in_or_out(*.in_session), in_or_out(!*.in_session))]
+    WrongChannel {
+        /// Whether the answer came in the session.
+        in_session: bool,
+    },
+    /// A record that does not open, or is of another session.
+    #[error("the record does not open: {0}")]
+    Record(#[from] RecordError),
+    /// It speaks no version that we accept.
+    #[error("it speaks {}; wanted one of {}", versions(offered), versions(wanted))]
+    NoCommonVersion {
+        /// Versions that it offered.
+        offered: Vec<Version>,
+        /// Versions that we accept.
+        wanted: Vec<Version>,
+    },
+    /// It lacks what the configuration needs.
+    #[error("it lacks the capabilities {missing:#010x} (bits of the CAPABILITIES flags)")]
+    MissingCapabilities {
+        /// The flags that it lacks.
+        missing: u32,
+    },
+    /// A field differs from what the conversation so far demands.
+    #[error("{what} is {found:#x}, wanted {wanted:#x}")]
+    Inconsistent {
+        /// The field.
+        what: &'static str,
+        /// Its value.
+        found: u64,
+        /// What would have been right.
+        wanted: u64,
+    },
+    /// A portion of a chain is empty, or larger than was asked for.
+    #[error("a portion of {portion} bytes came, wanted 1 to {asked}")]
+    Portion {
+        /// Bytes that came.
+        portion: usize,
+        /// Bytes asked for.
+        asked: usize,
+    },
+    /// It chose a version of secured messages that was not offered.
+    #[error("it chose version {found:#06x} of secured messages, wanted 1.1 or 1.2")]
+    SecuredVersion {
+        /// Its choice.
+        found: u16,
+    },
+    /// It answered a PCI-SIG request in another vendor's name.
+    #[error("the vendor-defined answer is not the PCI-SIG's (registry {registry})")]
+    ForeignVendor {
+        /// Whose registry.
+        registry: u16,
+    },
+    /// The slot asked for holds no chain.
+    #[error("slot {slot} holds no certificate chain; it has those of mask {provisioned:#04x}")]
+    EmptySlot {
+        /// The slot asked for.
+        slot: u8,
+        /// The slots that it has.
+        provisioned: u8,
+    },
+    /// A digest that it gave is not that of what it gave.
+    #[error("{what} hashes to {found}, it said {said}")]
+    WrongDigest {
+        /// What was hashed.
+        what: &'static str,
+        /// The digest computed.
+        found: Digest,
+        /// The digest that it gave.
+        said: Digest,
+    },
+    /// The certificate chain is not one.
+    #[error("the certificate chain is unusable: {0}")]
+    Chain(String),
+    /// The certificate chain begins with a root that is not pinned.
+    #[error("its certificates are rooted in {found}, which is not among the {pinned} pinned roots")]
+    UntrustedRoot {
+        /// Digest of its root.
+        found: Digest,
+        /// How many roots are pinned.
+        pinned: usize,
+    },
+    /// A signature by the leaf key does not verify.
+    #[error("its signature does not verify with the leaf key of its chain")]
+    BadSignature,
+    /// The proof that both ends derived the same secrets is wrong.
+    #[error("its verify data is wrong: the two ends do not agree on the conversation or the keys")]
+    BadVerifyData,
+    /// The key exchange value is not a point on the curve.
+    #[error("its key exchange value is malformed")]
+    BadPublicValue,
+}
+
+fn in_or_out(in_session: bool) -> &'static str {
+    if in_session { "in" } else { "outside" }
+}
+
+fn versions(list: &[Version]) -> String {
+    let mut text = String::new();
+    for (index, version) in list.iter().enumerate() {
+        let comma = if index == 0 { "" } else { ", " };
+        text.push_str(&alloc::format!("{comma}{}.{}", version.0 >> 4, version.0 & 0xf));
+    }
+    if text.is_empty() { "none".into() } else { text }
+}
+
+/// A call that does not fit the machine's state: nothing was sent and nothing changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Misuse {
+    /// A request is under way.
+    #[error("{awaited} is still awaited; one request at a time")]
+    Busy {
+        /// The message waited for.
+        awaited: Code,
+    },
+    /// The call needs a connection.
+    #[error("there is no connection; call connect and wait for Event::Challenged")]
+    NotConnected,
+    /// The call needs a session.
+    #[error("there is no session; call connect and wait for Event::SessionReady")]
+    NoSession,
+    /// The responder does not sign measurements.
+    #[error("the responder does not sign measurements (no MEAS_CAP)")]
+    NoMeasurements,
+    /// A session is up already.
+    #[error("the session is up already")]
+    HasSession,
+    /// The payload does not fit.
+    #[error("a payload of {size} bytes does not fit, at most {max} do")]
+    TooLong {
+        /// Its size.
+        size: usize,
+        /// What fits.
+        max: usize,
+    },
+}

@@ -1,5 +1,7 @@
 //! Certificate chains for the tests, good and bad.
 
+pub(super) mod scene;
+
 use crate::{
     clock::UnixTime,
     crypto::{HashAlg, Ring, RingSigner, SignAlg, digest},

@@ -6,7 +6,7 @@
 //!   └───────────────────────────────────────────── L1/L2, which is signed ─────────────────────────────────────────┘
 //! ```
 
-use super::Refusal;
+use super::{Floor, Refusal};
 use crate::{
     crypto::{HashAlg, Provider, SignAlg, digest},
     relay::guest::Negotiated,
@@ -38,7 +38,7 @@ pub(super) struct Transcript<'a> {
 }
 
 impl<'a> Transcript<'a> {
-    pub(super) fn parse(blob: &'a [u8]) -> Result<Self, Refusal> {
+    pub(super) fn parse(blob: &'a [u8], floor: &Floor) -> Result<Self, Refusal> {
         let mut cursor = Cursor {
             blob,
             at: 0,
@@ -51,6 +51,8 @@ impl<'a> Transcript<'a> {
             ));
         }
         let negotiated = cursor.algorithms()?;
+        // Before the rest, whose form hangs on it: a downgrade is to be called by its name.
+        floor.check(&negotiated)?;
         let (sign, hash) = understood(&negotiated)?;
         cursor.context.hash_size = hash.size();
         cursor.context.signature_size = sign.signature_size();

@@ -180,8 +180,7 @@ pub fn verify(
 ) -> Result<Verified, Refusal> {
     check_tdi(info, expected)?;
     bundle.check_digests(info, provider)?;
-    let transcript = Transcript::parse(&bundle.measurements)?;
-    expected.floor.check(&transcript.negotiated)?;
+    let transcript = Transcript::parse(&bundle.measurements, &expected.floor)?;
     check_negotiated(&transcript.negotiated, &info.spdm)?;
     check_exchange(&transcript, info, expected)?;
     let rules = chain::Rules {
@@ -240,7 +239,7 @@ fn check_tdi(info: &TdiInfo, expected: &Expectation<'_>) -> Result<(), Refusal> 
 }
 
 impl Floor {
-    fn check(&self, found: &Negotiated) -> Result<(), Refusal> {
+    pub(super) fn check(&self, found: &Negotiated) -> Result<(), Refusal> {
         if found.version < self.version {
             return Err(Refusal::Version {
                 found: found.version,
@@ -354,3 +353,6 @@ fn measurement(block: &Block<'_>, hash: MeasurementHash) -> Result<Measurement, 
 
 /// MEASUREMENTS param2 5:4 (DSP0274 1.2): the responder saw a change while it measured.
 const CONTENT_CHANGED: u8 = 1;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,180 @@
+//! The TSM backends behind one trait: who holds the secrets.
+//!
+//! | backend      | sessions                         | binds | worth to a guest            |
+//! |--------------|----------------------------------|-------|-----------------------------|
+//! | `emulated`   | in the emulated TSM's process    | yes   | evidence, vouched by it     |
+//! | `userspace`  | in this process                  | no    | none: inventory facts only  |
+//! | `sysfs-link` | in the kernel's TSM driver       | no    | none that user space can see|
+//!
+//! A backend is chosen by the configuration and probed by what it can do, never by a version number. What one
+//! cannot do it answers with [`Error::Unsupported`].
+
+mod emulated;
+mod sysfs_link;
+mod userspace;
+
+use std::{io, path::PathBuf, pin::Pin};
+
+use tdisp::relay::{
+    FrameError, Rid, TdiId, VmId,
+    host::{Bind, Code, DevStatus},
+};
+
+use crate::{config, errand::Errand, transport};
+
+pub use userspace::identify;
+
+/// A future that borrows its backend.
+pub type Later<'a, T> = Pin<Box<dyn Future<Output = Result<T, Error>> + 'a>>;
+
+/// One backend. An operation that fails leaves nothing half done in the TSM.
+pub trait Tsm {
+    /// Its name in the configuration.
+    fn name(&self) -> &'static str;
+    /// What it can do, for people.
+    fn note(&self) -> &'static str;
+    /// Whether it is there, as far as can be said without asking it.
+    fn is_alive(&self) -> bool;
+    /// Finds the TSM, anew if it was lost.
+    fn open(&mut self) -> Later<'_, ()>;
+    /// Makes a key for a VM; fine if it has one.
+    fn create_vm(&mut self, vm: VmId) -> Later<'_, ()>;
+    /// Makes a session with a device.
+    fn connect<'a>(&'a mut self, device: Rid, slot: u8, errand: &'a mut Errand<'_>) -> Later<'a, ()>;
+    /// Ends it; fine if there is none.
+    fn disconnect<'a>(&'a mut self, device: Rid, errand: &'a mut Errand<'_>) -> Later<'a, ()>;
+    /// What it knows about a device.
+    fn device(&mut self, device: Rid) -> Later<'_, DevStatus>;
+    /// Locks a TDI for a VM.
+    fn bind<'a>(&'a mut self, bind: Bind, errand: &'a mut Errand<'_>) -> Later<'a, TdiId>;
+    /// Stops it; fine if the TSM does not know it any more.
+    fn unbind<'a>(&'a mut self, tdi: TdiId, errand: &'a mut Errand<'_>) -> Later<'a, ()>;
+    /// Passes a guest's sealed message on; the sealed answer.
+    fn guest<'a>(&'a mut self, vm: VmId, bytes: Vec<u8>, errand: &'a mut Errand<'_>) -> Later<'a, Vec<u8>>;
+}
+
+/// Makes the backend that the configuration names.
+pub fn backend(config: &config::Config) -> Box<dyn Tsm> {
+    match &config.tsm {
+        config::Tsm::Emulated { socket } => Box::new(emulated::Emulated::new(socket.clone())),
+        config::Tsm::Userspace => Box::new(userspace::Userspace),
+        config::Tsm::SysfsLink { root, name } => {
+            Box::new(sysfs_link::SysfsLink::new(root.clone(), name.clone()))
+        }
+    }
+}
+
+/// Why the TSM did not do it.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Nobody is there.
+    #[error("the TSM at {} cannot be reached: {source}; start it, or mend `socket` in [tsm]", path.display())]
+    Unreachable {
+        /// Its socket.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// It went away, or is silent.
+    #[error("the TSM {what} during {during}; what was going on is taken back when it is there again")]
+    Lost {
+        /// What it did.
+        what: String,
+        /// The operation.
+        during: &'static str,
+    },
+    /// Its bytes are not the protocol's.
+    #[error("the TSM's answer to {during} cannot be read: {source}; is it of the same version?")]
+    Malformed {
+        /// The operation.
+        during: &'static str,
+        /// Why.
+        source: FrameError,
+    },
+    /// It answered something else than was asked.
+    #[error("the TSM answered {during} with {found}; wanted {wanted}")]
+    WrongAnswer {
+        /// The operation.
+        during: &'static str,
+        /// What came.
+        found: &'static str,
+        /// What would have been right.
+        wanted: &'static str,
+    },
+    /// It speaks another version.
+    #[error("the TSM speaks version {found} of the host protocol; wanted {wanted}: install the two together")]
+    Version {
+        /// Its version.
+        found: u16,
+        /// Ours.
+        wanted: u16,
+    },
+    /// It refused or failed.
+    #[error("{during} failed: {reason}")]
+    Refused {
+        /// The operation.
+        during: &'static str,
+        /// For machines.
+        code: Code,
+        /// For people.
+        reason: String,
+    },
+    /// The way to the device failed.
+    #[error("{during} failed: {source}")]
+    Device {
+        /// The operation and the step of it.
+        during: String,
+        /// Why.
+        source: transport::Error,
+    },
+    /// The backend has no such verb.
+    #[error("backend \"{backend}\" cannot {what}: {why}")]
+    Unsupported {
+        /// The backend.
+        backend: &'static str,
+        /// The verb.
+        what: &'static str,
+        /// Why not, and what can be done.
+        why: &'static str,
+    },
+    /// The kernel refused.
+    #[error("{0}")]
+    Kernel(#[from] sriov::Error),
+    /// There is no such TSM in the kernel.
+    #[error("{0}")]
+    NoTsm(String),
+    /// The device's SPDM conversation failed.
+    #[error("{during}: {reason}")]
+    Spdm {
+        /// What was going on.
+        during: &'static str,
+        /// Why.
+        reason: String,
+    },
+}
+
+impl Error {
+    /// Whose fault, for machines.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Unsupported { .. } => "unsupported",
+            Self::Device { .. } | Self::Spdm { .. } => "device",
+            Self::Refused { code, .. } => match *code {
+                Code::CARRY | Code::DEVICE => "device",
+                Code::UNKNOWN => "unknown",
+                Code::EXISTS => "state",
+                _ => "tsm",
+            },
+            Self::Kernel(_) => "platform",
+            _ => "tsm",
+        }
+    }
+
+    /// Whether the TSM must be found again before anything else.
+    pub fn is_lost(&self) -> bool {
+        matches!(
+            self,
+            Self::Unreachable { .. } | Self::Lost { .. } | Self::Malformed { .. } | Self::WrongAnswer { .. }
+        )
+    }
+}

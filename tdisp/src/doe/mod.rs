@@ -7,6 +7,8 @@
 //! The padding belongs to the object, never to the message inside: whoever hashes a message cuts the padding off first.
 
 pub mod discovery;
+pub mod mailbox;
 pub mod object;
 
+pub use mailbox::Mailbox;
 pub use object::{Object, ObjectType};

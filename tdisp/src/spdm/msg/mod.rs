@@ -9,6 +9,7 @@ pub mod algorithms;
 pub mod capabilities;
 pub mod certificate;
 pub mod challenge;
+pub mod chunk;
 pub mod digests;
 pub mod encapsulated;
 pub mod end_session;
@@ -110,6 +111,10 @@ messages! {
     EncapsulatedRequest(encapsulated::Request<'a>),
     DeliverEncapsulatedResponse(encapsulated::Deliver<'a>),
     EncapsulatedResponseAck(encapsulated::Ack<'a>),
+    ChunkSend(chunk::Send<'a>),
+    ChunkSendAck(chunk::SendAck<'a>),
+    ChunkGet(chunk::Get),
+    ChunkResponse(chunk::Response<'a>),
     EndSession(end_session::Request),
     EndSessionAck(end_session::Response),
     VendorDefinedRequest(vendor::Request<'a>),

@@ -1,0 +1,199 @@
+//! The configuration: what is taken, and in which words the rest is refused.
+
+use guest_agent::config::{self, high};
+use std::path::Path;
+
+const EXAMPLE: &str = include_str!("../agent.example.toml");
+
+fn refusal(text: &str) -> String {
+    config::parse(Path::new("agent.toml"), text)
+        .expect_err("was taken")
+        .to_string()
+}
+
+/// The example with `line` put in place of the one that begins with `key`; its number.
+fn with(key: &str, line: &str) -> (String, usize) {
+    let number = EXAMPLE
+        .lines()
+        .position(|old| old.starts_with(key))
+        .expect("no such line");
+    let lines = EXAMPLE
+        .lines()
+        .enumerate()
+        .map(|(n, old)| if n == number { line } else { old });
+    (lines.collect::<Vec<_>>().join("\n"), number + 1)
+}
+
+#[test]
+fn the_example_is_a_policy() {
+    let config = config::parse(Path::new("agent.example.toml"), EXAMPLE).unwrap();
+    let device = &config.devices[0];
+    assert_eq!(
+        (device.name.as_str(), device.lock.require, device.lock.forbid),
+        ("net0", 1, 8)
+    );
+    assert_eq!(device.measurements.len(), 5);
+    assert_eq!(device.measurements[&3], high::Expected::SvnMin(7));
+    assert_eq!(config.time.not_before.unwrap().0, 1_793_491_200);
+    assert!(config.is_platform("0000:00:1f.3".parse().unwrap()));
+    assert!(config.is_platform("0000:01:00.0".parse().unwrap()));
+    assert!(!config.is_platform("0000:01:00.1".parse().unwrap()));
+}
+
+#[test]
+fn each_mistake_is_refused_with_its_line_what_was_found_and_what_is_known() {
+    let digest = "1 = \"ab\"";
+    for (key, line, wanted) in [
+        (
+            "timeout_ms",
+            "timeout = 1",
+            "unknown field `timeout`, expected one of `port`, `key`, `timeout_ms`",
+        ),
+        (
+            "timeout_ms",
+            "timeout_ms = \"1\"",
+            "invalid type: string \"1\", expected u64",
+        ),
+        (
+            "functions",
+            "functions = [\"0000:*\"]",
+            "`0000:*` is no address: wanted one like",
+        ),
+        ("functions", "functions = [\"*\"]", "`*` is no address"),
+        (
+            "functions",
+            "functions = [\"0000:01:*\"]",
+            "also named in [platform]",
+        ),
+        (
+            "source",
+            "source = \"ntp\"",
+            "unknown variant `ntp`, expected `system` or `rtc`",
+        ),
+        ("not_before", "not_before = 10:00:00", "wanted a date"),
+        (
+            "sha384",
+            "sha384 = \"00\"",
+            "2 characters; wanted a SHA-384 digest: 96 hexadecimal digits",
+        ),
+        ("bdf", "bdf = \"01:00.1\"", "`01:00.1` is no address"),
+        (
+            "roots",
+            "roots = [\"other\"]",
+            "no [[root]] is named `other`; known: `example-nic-vendor`",
+        ),
+        (
+            "until_verdict",
+            "until_verdict = \"direct\"",
+            "unknown variant `direct`, expected `bounce` or `unbound`",
+        ),
+        (
+            "on_refusal",
+            "on_refusal = \"ignore\"",
+            "expected one of `bounce`, `unbound`, `power-off`",
+        ),
+        ("required", "needed = true", "unknown field `needed`"),
+        ("min_version", "min_version = \"1.1\"", "`1.1` is no floor"),
+        ("1 = ", digest, "2 characters; wanted a SHA-384 digest"),
+        ("1 = ", "1 = []", "an empty list allows nothing"),
+        (
+            "1 = ",
+            "0 = \"any\"",
+            "unknown key `0`, expected a measurement index from 1 to 254, or `unlisted`",
+        ),
+        ("1 = ", "one = \"any\"", "unknown key `one`"),
+        (
+            "1 = ",
+            "1 = { svn = 3 }",
+            "unknown field `svn`, expected `svn_min` or `mode`",
+        ),
+        ("1 = ", "1 = { }", "wanted exactly one of `svn_min` and `mode`"),
+        (
+            "unlisted",
+            "unlisted = \"accept\"",
+            "unknown variant `accept`, expected `refuse` or `ignore`",
+        ),
+        (
+            "require = ",
+            "require = [\"no-update\"]",
+            "unknown lock flag `no-update`, expected one of `no-fw-update`",
+        ),
+        (
+            "forbid",
+            "forbid = [\"no-fw-update\"]",
+            "`no-fw-update` is both required and forbidden",
+        ),
+        ("max_ranges", "max_ranges = -1", "expected usize"),
+        (
+            "mode",
+            "mode = \"auto\"",
+            "unknown variant `auto`, expected `native` or `generic`",
+        ),
+        (
+            "protocol",
+            "protocol = \"sctp\"",
+            "`sctp` found, wanted \"tcp\", \"udp\"",
+        ),
+        ("protocol", "", "ports are matched only where `protocol` is"),
+        (
+            "destination_ports",
+            "destination_ports = \"9-1\"",
+            "`9-1` found, wanted a port",
+        ),
+        (
+            "destination_ports",
+            "destination = \"10.0.0.1/8\"",
+            "`10.0.0.1/8` found, wanted an address",
+        ),
+    ] {
+        let (text, number) = with(key, line);
+        let message = refusal(&text);
+        assert!(message.contains(wanted), "{line}: {message}");
+        if !line.is_empty() && !message.contains("platform") {
+            assert!(
+                message.starts_with(&format!("agent.toml:{number}: ")),
+                "{line}: {message}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_policy_that_any_firmware_meets_is_refused() {
+    let digest = "1".repeat(96);
+    let text = EXAMPLE
+        .replace(&format!("\"{digest}\""), "\"any\"")
+        .replace("2 = [", "#")
+        .replace("3 = {", "#")
+        .replace("254 = {", "#");
+    assert!(
+        refusal(&text).contains("any firmware would be trusted"),
+        "{}",
+        refusal(&text)
+    );
+}
+
+#[test]
+fn a_device_without_a_root_is_refused() {
+    let (text, _) = with("roots", "roots = []");
+    assert!(refusal(&text).contains("a chain that ends anywhere proves nothing"));
+}
+
+#[test]
+fn two_devices_at_one_address_are_refused() {
+    let device = EXAMPLE.split("[[device]]").nth(1).unwrap();
+    let text = format!("{EXAMPLE}\n[[device]]{}", device.replace("net0", "net1"));
+    assert!(refusal(&text).contains("this address is given twice"));
+}
+
+#[test]
+fn a_missing_file_is_named_with_what_to_do() {
+    let message = config::load(Path::new("/nowhere/agent.toml"))
+        .expect_err("was taken")
+        .to_string();
+    assert!(
+        message.starts_with("/nowhere/agent.toml: cannot be read"),
+        "{message}"
+    );
+    assert!(message.contains("--config"), "{message}");
+}

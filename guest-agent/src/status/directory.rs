@@ -1,0 +1,87 @@
+//! The agent's directory, `/run/tidelock`: the report, the isolation record, the socket.
+//!
+//! Files are replaced whole, so that a reader sees the old one or the new one. The directory is root's alone.
+
+use super::Report;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+/// Where it is when the command line does not say otherwise.
+pub const DEFAULT_PATH: &str = "/run/tidelock";
+
+/// The directory.
+#[derive(Debug, Clone)]
+pub struct Directory(PathBuf);
+
+/// What the `isolate` stage found in this boot. Without it no later stage lets a device do anything.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Isolated {
+    /// The boot that it is about.
+    pub boot_id: String,
+    /// Functions that had a driver before the agent could stop it.
+    pub tainted: Vec<Tainted>,
+}
+
+/// A function that had a driver too early.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tainted {
+    /// Its address.
+    pub bdf: String,
+    /// The driver that had it.
+    pub driver: String,
+}
+
+impl Directory {
+    /// The directory at `path`, made if it is not there.
+    pub fn open(path: &Path) -> std::io::Result<Self> {
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(path)?;
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o700))?;
+        Ok(Self(path.to_owned()))
+    }
+
+    /// The socket of the agent that runs.
+    pub fn socket(&self) -> PathBuf {
+        self.0.join("agent.sock")
+    }
+
+    /// The last report, of whatever boot; `None` if there is none.
+    pub fn report(&self) -> std::io::Result<Option<Report>> {
+        self.read("status.json")
+    }
+
+    /// Replaces the report.
+    pub fn put_report(&self, report: &Report) -> std::io::Result<()> {
+        self.write("status.json", report)
+    }
+
+    /// The isolation record, of whatever boot; `None` if there is none.
+    pub fn isolated(&self) -> std::io::Result<Option<Isolated>> {
+        self.read("isolated.json")
+    }
+
+    /// Replaces the isolation record.
+    pub fn put_isolated(&self, record: &Isolated) -> std::io::Result<()> {
+        self.write("isolated.json", record)
+    }
+
+    fn read<T: DeserializeOwned>(&self, name: &str) -> std::io::Result<Option<T>> {
+        match std::fs::read(self.0.join(name)) {
+            Ok(bytes) => Ok(Some(serde_json::from_slice(&bytes)?)),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn write<T: Serialize>(&self, name: &str, value: &T) -> std::io::Result<()> {
+        let (whole, part) = (self.0.join(name), self.0.join(format!("{name}.new")));
+        let mut file = std::fs::File::create(&part)?;
+        serde_json::to_writer(&mut file, value)?;
+        file.write_all(b"\n")?;
+        std::fs::rename(part, whole)
+    }
+}

@@ -7,7 +7,7 @@
 //! Frames move in batches, and a batch ends in at most one interrupt a queue. While the worker is awake it asks for
 //! no notifications; before it sleeps it asks again and looks once more.
 
-use super::dma::{Bus, Transfers};
+use super::dma::Bus;
 use super::interrupts::Interrupts;
 use super::peer::{Peer, guest_mac};
 use super::virtio::net::{self, Delivery};
@@ -105,42 +105,49 @@ impl Nic {
         false
     }
 
+    /// Takes what the guest sent. Pages and mappings are held still for one frame at a time, because the VMM waits
+    /// meanwhile if it has a mapping to change.
     fn take_sent(&mut self) -> Result<u64, Broken> {
-        let memory = self.bus.begin();
-        let (mut taken, mut usable) = (0, 0);
-        while taken < BATCH {
+        let mut usable = 0;
+        for _ in 0..BATCH {
             let mut frame = self.peer.buffer();
-            match net::send(&mut self.registers, &memory, &mut self.sent, &mut frame) {
-                Ok(Some(true)) => self.peer.put(frame),
-                other => {
-                    self.peer.discard(frame);
-                    if other?.is_none() {
-                        break;
-                    }
-                    taken += 1;
-                    continue;
-                }
+            let sent = net::send(&mut self.registers, &self.bus.begin(), &mut self.sent, &mut frame);
+            if sent == Ok(Some(true)) {
+                usable += 1;
+                self.peer.put(frame);
+                continue;
             }
-            taken += 1;
-            usable += 1;
+            self.peer.discard(frame);
+            if sent?.is_none() {
+                break;
+            }
         }
-        publish(&mut self.registers, &memory, &self.interrupts, TX)?;
+        self.publish(TX)?;
         Ok(usable)
     }
 
     fn deliver(&mut self) -> Result<u64, Broken> {
-        let memory = self.bus.begin();
         let mut delivered = 0;
         while let Some(frame) = self.peer.front() {
-            match net::receive(&mut self.registers, &memory, &mut self.received, frame)? {
+            match net::receive(&mut self.registers, &self.bus.begin(), &mut self.received, frame)? {
                 Delivery::Done => delivered += 1,
                 Delivery::Lost => {}
                 Delivery::NoBuffers => break,
             }
             self.peer.pop();
         }
-        publish(&mut self.registers, &memory, &self.interrupts, RX)?;
+        self.publish(RX)?;
         Ok(delivered)
+    }
+
+    /// Shows the driver what was completed on a queue, and interrupts it if it wants that.
+    fn publish(&mut self, queue: usize) -> Result<(), Broken> {
+        if net::publish(&mut self.registers, &self.bus.begin(), queue)?
+            && let Some(vector) = self.registers.vector(queue)
+        {
+            self.interrupts.trigger(vector);
+        }
+        Ok(())
     }
 
     /// Asks for notifications, or for none while awake. Answers whether there is work already.
@@ -168,20 +175,6 @@ impl Nic {
     pub fn sunk_bytes(&self) -> u64 {
         self.peer.sunk_bytes()
     }
-}
-
-fn publish(
-    registers: &mut Registers,
-    memory: &Transfers<'_>,
-    interrupts: &Interrupts,
-    queue: usize,
-) -> Result<(), Broken> {
-    if net::publish(registers, memory, queue)?
-        && let Some(vector) = registers.vector(queue)
-    {
-        interrupts.trigger(vector);
-    }
-    Ok(())
 }
 
 /// A doorbell: rings are remembered until the worker sleeps next.

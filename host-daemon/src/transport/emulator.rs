@@ -13,7 +13,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::Error;
+use super::{Error, discovery::Asked};
 
 /// Bytes of the longest DOE data object: 2^18 DW.
 pub const OBJECT_SIZE_MAX: usize = 4 << 18;
@@ -48,6 +48,16 @@ impl Socket {
         };
         socket.round("the hello", TEST, HELLO).await?;
         Ok(socket)
+    }
+
+    /// Asks which protocols the device takes; an error unless SPDM and secured SPDM are among them.
+    pub(super) async fn discover(&mut self) -> Result<(), Error> {
+        let mut asked = Asked::default();
+        while let Some(request) = asked.next() {
+            let answer = self.round("DOE discovery", NORMAL, &request).await?;
+            asked.answered(&answer)?;
+        }
+        asked.verdict()
     }
 
     pub(super) async fn exchange(&mut self, object: &[u8]) -> Result<Vec<u8>, Error> {

@@ -10,8 +10,9 @@
 
 mod discovery;
 mod emulator;
+mod sysfs;
 
-use std::{path::PathBuf, time::Duration};
+use std::time::Duration;
 
 use crate::config::{Device, Doe};
 
@@ -27,6 +28,7 @@ pub struct Mailbox {
 #[derive(Debug)]
 enum Way {
     Emulator(emulator::Socket),
+    Sysfs(Box<sysfs::Registers>),
 }
 
 impl Mailbox {
@@ -35,19 +37,15 @@ impl Mailbox {
     pub async fn open(device: &Device, locks: &std::path::Path) -> Result<Self, Error> {
         let way = match &device.doe {
             Doe::Emulator { address, timeout } => {
-                Way::Emulator(emulator::Socket::open(address, *timeout).await?)
+                let mut socket = emulator::Socket::open(address, *timeout).await?;
+                socket.discover().await?;
+                Way::Emulator(socket)
             }
-            Doe::Sysfs { root, timeout } => {
-                let (_, _) = (locks, timeout);
-                return Err(Error::Sysfs {
-                    path: root.clone(),
-                    what: "the mailbox in config space is not driven yet; use kind \"emulator\"".into(),
-                });
-            }
+            Doe::Sysfs { root, timeout } => Way::Sysfs(Box::new(
+                sysfs::Registers::open(root, device.bdf, *timeout, locks).await?,
+            )),
         };
-        let mut mailbox = Self { way, broken: false };
-        discovery::expect_spdm(&mut mailbox).await?;
-        Ok(mailbox)
+        Ok(Self { way, broken: false })
     }
 
     /// Carries one data object (8-byte header included) there, and the answer back.
@@ -57,6 +55,7 @@ impl Mailbox {
         }
         let answer = match &mut self.way {
             Way::Emulator(socket) => socket.exchange(object).await,
+            Way::Sysfs(registers) => registers.exchange(object).await,
         };
         self.broken = answer.is_err();
         answer
@@ -64,8 +63,7 @@ impl Mailbox {
 
     /// Says goodbye where the way has a word for it.
     pub async fn close(self) {
-        let Way::Emulator(socket) = self.way;
-        if !self.broken {
+        if let (Way::Emulator(socket), false) = (self.way, self.broken) {
             socket.close().await;
         }
     }
@@ -138,14 +136,12 @@ pub enum Error {
         /// What to do.
         cure: String,
     },
-    /// A sysfs file is not as expected.
-    #[error("{}: {what}", path.display())]
-    Sysfs {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong and what to do.
-        what: String,
-    },
+    /// The mailbox's registers did not do as they should.
+    #[error("the device's DOE mailbox: {0}")]
+    Mailbox(#[source] tdisp::doe::mailbox::Error),
+    /// Config space or sysfs cannot be used.
+    #[error(transparent)]
+    Kernel(#[from] sriov::Error),
     /// An earlier exchange failed.
     #[error("the way to the device was given up after an earlier failure; connect the device again")]
     GivenUp,

@@ -8,7 +8,7 @@ use crate::{
     crypto::{CryptoError, Digest},
     wire::DecodeError,
 };
-use alloc::{string::String, vec::Vec};
+use alloc::{boxed::Box, string::String, vec::Vec};
 use core::time::Duration;
 
 /// Why a requester gave up. The connection, its session and all its secrets are gone; `connect` starts anew.
@@ -151,9 +151,9 @@ pub enum Misbehaviour {
         /// What was hashed.
         what: &'static str,
         /// The digest computed.
-        found: Digest,
+        found: Box<Digest>,
         /// The digest that it gave.
-        said: Digest,
+        said: Box<Digest>,
     },
     /// The certificate chain is not one.
     #[error("the certificate chain is unusable: {0}")]

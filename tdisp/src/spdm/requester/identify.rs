@@ -370,7 +370,7 @@ fn inconsistent(what: &'static str, found: usize, wanted: usize) -> Misbehaviour
 fn wrong_chain(found: Digest, said: Digest) -> Misbehaviour {
     Misbehaviour::WrongDigest {
         what: "the certificate chain",
-        found,
-        said,
+        found: Box::new(found),
+        said: Box::new(said),
     }
 }

@@ -1,0 +1,376 @@
+//! Sessions: KEY_EXCHANGE, FINISH, and what is said in them.
+
+use super::{
+    Event, INVALID, Refusal, Reply, Responder, UNEXPECTED,
+    identity::{chain_of, read, summary},
+};
+use crate::{
+    clock::Instant,
+    crypto::same,
+    doe::ObjectType,
+    spdm::{
+        connection::{Connection, SECURED_VERSIONS},
+        msg::{
+            Code, Payload,
+            capabilities::Flags,
+            end_session,
+            error::ErrorCode,
+            finish, heartbeat,
+            key_exchange::{self, Mutual},
+            key_update::{self, Operation},
+            vendor,
+            version::Entry,
+        },
+        opaque, secured,
+        session::{Handshake, Role, Session},
+        signing,
+        transcript::Transcript,
+    },
+    wire::DecodeError,
+};
+use alloc::{boxed::Box, vec::Vec};
+use core::time::Duration;
+
+/// The open sessions, a bounded number.
+pub(super) struct Sessions {
+    open: Vec<(u32, Open)>,
+    max: usize,
+    /// Our half of the last session's id.
+    last: u16,
+}
+
+/// A session, by how far it is.
+pub(super) enum Open {
+    /// FINISH is waited for.
+    Shaking(Box<Shaking>),
+    /// It has started.
+    Live(Box<Live>),
+}
+
+pub(super) struct Shaking {
+    pub(super) handshake: Handshake,
+    expires: Instant,
+    /// How long the session may be silent.
+    silence: Option<Duration>,
+}
+
+pub(super) struct Live {
+    pub(super) session: Session,
+    connection: Connection,
+    /// L1/L2 in this session.
+    pub(super) l1: Transcript,
+    /// New keys are in use that the requester has not tried yet.
+    verify_awaited: bool,
+    /// How long the session may be silent, and until when it may now.
+    silence: Option<(Duration, Instant)>,
+}
+
+impl Live {
+    /// A message came.
+    pub(super) fn heard(&mut self, now: Instant) {
+        self.silence = self.silence.map(|(longest, _)| (longest, now.after(longest)));
+    }
+
+    /// A request begins L1/L2 anew unless it asks for measurements.
+    pub(super) fn forget_transcripts(&mut self, code: Code) {
+        if code != Code::GET_MEASUREMENTS {
+            self.l1 = self.connection.measurement_transcript();
+        }
+    }
+}
+
+impl Open {
+    fn expiry(&self) -> Option<Instant> {
+        match self {
+            Self::Shaking(shaking) => Some(shaking.expires),
+            Self::Live(live) => live.silence.map(|(_, until)| until),
+        }
+    }
+}
+
+impl Sessions {
+    pub(super) fn new(max: usize) -> Self {
+        Self {
+            open: Vec::new(),
+            max,
+            last: 0,
+        }
+    }
+
+    pub(super) fn find(&mut self, id: u32) -> Option<&mut Open> {
+        let found = self.open.iter_mut().find(|(open, _)| *open == id);
+        found.map(|(_, open)| open)
+    }
+
+    pub(super) fn remove(&mut self, id: u32) -> Option<Open> {
+        let at = self.open.iter().position(|(open, _)| *open == id)?;
+        Some(self.open.remove(at).1)
+    }
+
+    /// Drops all; tells which of them had started.
+    pub(super) fn clear(&mut self) -> Vec<u32> {
+        let live = self.live();
+        self.open.clear();
+        live
+    }
+
+    pub(super) fn live(&self) -> Vec<u32> {
+        let live = self.open.iter().filter(|(_, open)| matches!(open, Open::Live(_)));
+        live.map(|(id, _)| *id).collect()
+    }
+
+    pub(super) fn expired(&self, now: Instant) -> Vec<u32> {
+        let past = |open: &Open| open.expiry().is_some_and(|at| at <= now);
+        let expired = self.open.iter().filter(|(_, open)| past(open));
+        expired.map(|(id, _)| *id).collect()
+    }
+
+    pub(super) fn next_expiry(&self) -> Option<Instant> {
+        self.open.iter().filter_map(|(_, open)| open.expiry()).min()
+    }
+
+    /// Our half of a new session's id: not 0, and not one in use.
+    fn new_id(&mut self) -> Result<u16, Refusal> {
+        if self.open.len() >= self.max {
+            return Err(Refusal::new(ErrorCode::SESSION_LIMIT_EXCEEDED));
+        }
+        loop {
+            self.last = self.last.wrapping_add(1).max(1);
+            let taken = self.open.iter().any(|(id, _)| id >> 16 == u32::from(self.last));
+            if !taken {
+                return Ok(self.last);
+            }
+        }
+    }
+
+    /// The handshake that began last: FINISH in clear does not say of which session it is.
+    fn take_last_shaking(&mut self) -> Option<(u32, Box<Shaking>)> {
+        let shaking = |(_, open): &(u32, Open)| matches!(open, Open::Shaking(_));
+        let at = self.open.iter().rposition(shaking)?;
+        match self.open.remove(at) {
+            (id, Open::Shaking(shaking)) => Some((id, shaking)),
+            (_, Open::Live(_)) => None,
+        }
+    }
+}
+
+// KEY_EXCHANGE
+
+impl Responder {
+    pub(super) fn key_exchange(&mut self, now: Instant, body: &[u8]) -> Reply {
+        let random = self.random()?;
+        let agreed = self.phase.agreed().ok_or(UNEXPECTED)?;
+        let connection = &agreed.connection;
+        let (message, request) = read::<key_exchange::Request<'_>>(agreed, None, body)?;
+        let protects = Flags::KEY_EX | Flags::ENCRYPT | Flags::MAC;
+        if !connection.negotiated.peer_flags.contains(protects) {
+            return Err(Refusal::unsupported(Code::KEY_EXCHANGE));
+        }
+        let chain = chain_of(&self.config.chains, message.slot).ok_or(INVALID)?;
+        let mut selected = Vec::new();
+        let version = select_secured(&opaque::decode_supported(message.version, message.opaque)?)?;
+        opaque::encode_selected(message.version, version, &mut selected);
+        let agreement = connection
+            .provider
+            .key_agreement(connection.negotiated.algorithms.dh)?;
+        let own_id = self.sessions.new_id()?;
+        let summary = summary(&self.config.measurements, message.summary, connection);
+        let heartbeat_s = self.heartbeat_s(connection);
+        let public = agreement.public().to_vec();
+        let mut response = key_exchange::Response {
+            version: message.version,
+            heartbeat_s,
+            session: own_id,
+            mutual: Mutual::NONE,
+            requester_slot: 0,
+            random,
+            exchange: &public,
+            summary: summary.as_ref().map(AsRef::as_ref),
+            opaque: &selected,
+            signature: &[],
+            verify_data: None,
+        };
+        let mut th = connection.transcript_from_vca();
+        th.add(connection.digest(chain).as_ref());
+        th.add(request);
+        th.add(&response.to_vec());
+        let to_sign = signing::message(message.version, signing::Context::KeyExchangeRsp, &th);
+        let signature = self.config.signer.sign(&to_sign)?;
+        response.signature = &signature;
+        th.add(&signature);
+        let shared = agreement.agree(message.exchange).map_err(|_| INVALID)?;
+        let id = secured::session_id(message.session, own_id);
+        let mut handshake = Handshake::new(connection, Role::Responder, id, &shared, th)?;
+        let proof = handshake.exchange_proof();
+        if !connection.context.handshake_in_clear {
+            handshake.add(proof.expose());
+            response.verify_data = Some(proof.expose());
+        }
+        let reply = self.fitting(response.to_vec())?;
+        let shaking = Shaking {
+            handshake,
+            expires: now.after(self.config.handshake_time),
+            silence: (heartbeat_s > 0).then(|| Duration::from_secs(u64::from(heartbeat_s) * 2)),
+        };
+        self.sessions.open.push((id, Open::Shaking(Box::new(shaking))));
+        Ok(reply)
+    }
+
+    /// A heartbeat is for requesters that have one.
+    fn heartbeat_s(&self, connection: &Connection) -> u8 {
+        match connection.negotiated.peer_flags.any(Flags::HBEAT) {
+            true => self.config.heartbeat_s,
+            false => 0,
+        }
+    }
+}
+
+/// The highest version of secured messages that both sides speak.
+fn select_secured(offered: &[Entry]) -> Result<Entry, Refusal> {
+    let ours = SECURED_VERSIONS.iter().rev();
+    let mut common = ours.filter(|ours| offered.iter().any(|theirs| theirs.version() == ours.version()));
+    common.next().copied().ok_or(INVALID)
+}
+
+// FINISH
+
+impl Responder {
+    /// FINISH in clear is for the handshake that goes on, if the handshake was agreed to be in clear.
+    pub(super) fn finish_in_clear(&mut self, now: Instant, body: &[u8]) -> Reply {
+        let agreed = self.phase.agreed().ok_or(UNEXPECTED)?;
+        if !agreed.connection.context.handshake_in_clear {
+            return Err(Refusal::new(ErrorCode::SESSION_REQUIRED));
+        }
+        let (_, request) = read::<finish::Request<'_>>(agreed, None, body)?;
+        let (id, mut shaking) = self.sessions.take_last_shaking().ok_or(UNEXPECTED)?;
+        let response = self.check_finish(&mut shaking.handshake, request)?;
+        self.start(now, id, *shaking)?;
+        Ok(Some(response))
+    }
+
+    /// FINISH in the session: the answer still goes under the handshake's keys. If it is refused the session is gone.
+    pub(super) fn finish_in_session(&mut self, now: Instant, id: u32, message: &[u8]) {
+        let Some(Open::Shaking(mut shaking)) = self.sessions.remove(id) else {
+            return;
+        };
+        let checked = self.check_finish(&mut shaking.handshake, message);
+        let response = match &checked {
+            Ok(response) => response.clone(),
+            Err(refusal) => self.error_message(*refusal),
+        };
+        let Ok(record) = shaking.handshake.seal(&response) else {
+            return;
+        };
+        if checked.is_ok()
+            && let Err(refusal) = self.start(now, id, *shaking)
+        {
+            return self.refuse_in_clear(refusal);
+        }
+        self.send(ObjectType::SECURED_SPDM, &record);
+    }
+
+    /// Checks the requester's proof; the answer, which completes the transcript.
+    fn check_finish(&self, handshake: &mut Handshake, request: &[u8]) -> Result<Vec<u8>, Refusal> {
+        let agreed = self.phase.agreed().ok_or(UNEXPECTED)?;
+        let context = &agreed.connection.context;
+        let message = finish::Request::decode_exact(request, context)?;
+        // Nobody asked for the requester's signature.
+        if message.signature.is_some() {
+            return Err(INVALID);
+        }
+        let head = request.len().saturating_sub(message.verify_data.len());
+        handshake.add(&request[..head]);
+        if !same(message.verify_data, handshake.finish_proof().expose()) {
+            return Err(Refusal::new(ErrorCode::DECRYPT_ERROR));
+        }
+        handshake.add(message.verify_data);
+        let mut response = finish::Response {
+            version: message.version,
+            opaque: &[],
+            verify_data: None,
+        };
+        handshake.add(&response.to_vec());
+        let proof = handshake.finish_response_proof();
+        if context.handshake_in_clear {
+            handshake.add(proof.expose());
+            response.verify_data = Some(proof.expose());
+        }
+        Ok(response.to_vec())
+    }
+
+    /// Makes a session of a handshake whose proofs are all there.
+    fn start(&mut self, now: Instant, id: u32, shaking: Shaking) -> Result<(), Refusal> {
+        let agreed = self.phase.agreed().ok_or(UNEXPECTED)?;
+        let live = Live {
+            session: shaking.handshake.finished()?,
+            connection: agreed.connection.clone(),
+            l1: agreed.connection.measurement_transcript(),
+            verify_awaited: false,
+            silence: shaking.silence.map(|longest| (longest, now.after(longest))),
+        };
+        self.sessions.open.push((id, Open::Live(Box::new(live))));
+        self.events.push_back(Event::SessionStarted { id });
+        Ok(())
+    }
+}
+
+// In the session
+
+impl Responder {
+    pub(super) fn vendor_defined(&mut self, id: u32, message: &[u8]) -> Reply {
+        let request: vendor::Request<'_> = self.read_secured(message)?;
+        if request.0.as_pci_sig().is_none() {
+            return Err(Refusal::unsupported(Code::VENDOR_DEFINED_REQUEST));
+        }
+        self.vendor = Some(id);
+        self.events.push_back(Event::VendorRequest {
+            session: id,
+            payload: request.0.payload.to_vec(),
+        });
+        Ok(None)
+    }
+
+    pub(super) fn heartbeat(&mut self, message: &[u8]) -> Reply {
+        let heartbeat::Request { version } = self.read_secured(message)?;
+        Ok(Some(heartbeat::Response { version }.to_vec()))
+    }
+
+    pub(super) fn end_session(&mut self, message: &[u8]) -> Reply {
+        let end_session::Request { version, .. } = self.read_secured(message)?;
+        Ok(Some(end_session::Response { version }.to_vec()))
+    }
+
+    /// New request keys count from the next request on, new response keys from this answer on. The next KEY_UPDATE must
+    /// be the one that tries the new request keys.
+    pub(super) fn key_update(&mut self, id: u32, message: &[u8]) -> Reply {
+        let request: key_update::Request = self.read_secured(message)?;
+        let Some(Open::Live(live)) = self.sessions.find(id) else {
+            return Err(UNEXPECTED);
+        };
+        match request.operation {
+            Operation::VERIFY_NEW_KEY if live.verify_awaited => live.verify_awaited = false,
+            Operation::UPDATE_KEY if !live.verify_awaited => {
+                live.session.update_receiving()?;
+                live.verify_awaited = true;
+            }
+            Operation::UPDATE_ALL_KEYS if !live.verify_awaited => {
+                live.session.update_receiving()?;
+                live.session.update_sending()?;
+                live.verify_awaited = true;
+            }
+            _ => return Err(INVALID),
+        }
+        let response = key_update::Response {
+            version: request.version,
+            operation: request.operation,
+            tag: request.tag,
+        };
+        Ok(Some(response.to_vec()))
+    }
+
+    fn read_secured<'a, M: Payload<'a>>(&self, message: &'a [u8]) -> Result<M, Refusal> {
+        let agreed = self.phase.agreed().ok_or(UNEXPECTED)?;
+        let read: Result<M, DecodeError> = M::decode_exact(message, &agreed.connection.context);
+        Ok(read?)
+    }
+}

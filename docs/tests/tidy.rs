@@ -556,10 +556,10 @@ fn options_named(line: &str) -> Vec<(String, String)> {
     for word in line.split(|c: char| c.is_whitespace() || "|[]()=,".contains(c)) {
         if word.starts_with("tidelock") {
             program = Some(word.to_owned());
-        } else if let (Some(program), Some(option)) = (&program, word.strip_prefix("--")) {
-            if option.starts_with(|c: char| c.is_ascii_lowercase()) {
-                options.push((program.clone(), option.to_owned()));
-            }
+        } else if let (Some(program), Some(option)) = (&program, word.strip_prefix("--"))
+            && option.starts_with(|c: char| c.is_ascii_lowercase())
+        {
+            options.push((program.clone(), option.to_owned()));
         }
     }
     options

@@ -14,6 +14,8 @@ use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use tdisp::crypto::{CryptoError, Digest, HashAlg, Ring, RingSigner, Secret, SignAlg, digest};
+use tdisp::spdm::msg::Version;
 
 /// `id-DMTF-device-info`: the form of the subject alternative name.
 const DEVICE_INFO: [u64; 9] = [1, 3, 6, 1, 4, 1, 412, 274, 1];
@@ -48,7 +50,7 @@ pub enum IdentityError {
         /// Which file.
         path: PathBuf,
         /// Why.
-        source: tdisp::crypto::CryptoError,
+        source: CryptoError,
     },
 }
 
@@ -68,6 +70,24 @@ impl Chain {
     pub fn certificates(&self) -> [&[u8]; 3] {
         [&self.root, &self.intermediate, &self.leaf]
     }
+
+    /// SHA-384 of the root certificate: what a policy pins.
+    pub fn root_digest(&self) -> Digest {
+        digest(&Ring, HashAlg::Sha384, &self.root)
+    }
+
+    /// The object that SPDM carries (DSP0274 "Certificate chain format"); the same in every version before 1.4, and
+    /// as long as it is shorter than 64 KiB also then.
+    pub fn object(&self) -> Vec<u8> {
+        let root_digest = self.root_digest();
+        let chain = tdisp::spdm::msg::certificate::Chain {
+            root_hash: root_digest.as_ref(),
+            certificates: &self.certificates().concat(),
+        };
+        let mut object = Vec::new();
+        chain.encode(Version::V1_2, &mut object);
+        object
+    }
 }
 
 /// An identity as it is in a directory.
@@ -78,7 +98,7 @@ pub struct Identity {
     /// The same names under another root; the leaf has the same key.
     pub rogue: Chain,
     /// The leaf's private key, PKCS#8 DER.
-    pub key: tdisp::crypto::Secret,
+    pub key: Secret,
 }
 
 const KEY: &str = "leaf.key";
@@ -92,7 +112,7 @@ pub fn provision(directory: &Path) -> Result<Identity, IdentityError> {
     let identity = Identity {
         vendor: issue(&key)?,
         rogue: issue(&key)?,
-        key: tdisp::crypto::Secret::new(key.serialize_der()),
+        key: Secret::new(key.serialize_der()),
     };
     fs::create_dir_all(directory).map_err(|source| IdentityError::File {
         path: directory.to_owned(),
@@ -123,7 +143,7 @@ pub fn load(directory: &Path) -> Result<Identity, IdentityError> {
     let identity = Identity {
         vendor: chain(VENDOR)?,
         rogue: chain(ROGUE)?,
-        key: tdisp::crypto::Secret::new(read(KEY)?),
+        key: Secret::new(read(KEY)?),
     };
     signer(&identity).map_err(|source| IdentityError::Key {
         path: directory.join(KEY),
@@ -133,8 +153,8 @@ pub fn load(directory: &Path) -> Result<Identity, IdentityError> {
 }
 
 /// The device's signing key.
-pub fn signer(identity: &Identity) -> Result<tdisp::crypto::RingSigner, tdisp::crypto::CryptoError> {
-    tdisp::crypto::RingSigner::from_pkcs8(tdisp::crypto::SignAlg::EcdsaP384Sha384, identity.key.expose())
+pub fn signer(identity: &Identity) -> Result<RingSigner, CryptoError> {
+    RingSigner::from_pkcs8(SignAlg::EcdsaP384Sha384, identity.key.expose())
 }
 
 fn create(path: &Path, bytes: &[u8], mode: u32) -> Result<(), IdentityError> {

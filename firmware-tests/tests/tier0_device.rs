@@ -1,6 +1,9 @@
 //! The card's behaviour towards VMM, guest and platform, without a machine, root or network.
 
-#![expect(clippy::unwrap_used, reason = "what a test sets up and fails at is the test's failure")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "what a test sets up and fails at is the test's failure"
+)]
 
 mod tier0;
 

@@ -3,9 +3,11 @@
 use clap::{Parser, Subcommand};
 use firmware_tests::device::card::Card;
 use firmware_tests::device::discovery::DiscoveryOnly;
-use firmware_tests::device::{socket, vfio};
+use firmware_tests::device::{FUNCTIONS, measured, socket};
 use firmware_tests::lie::Lie;
 use firmware_tests::{identity, platform};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::UnixListener;
@@ -107,16 +109,39 @@ fn provision(directory: &Path) -> Result<(), Failure> {
 }
 
 fn reference(directory: &Path, json: bool) -> Result<(), Failure> {
-    let _identity = identity::load(directory)?;
-    let _ = json;
-    Err("the card has no measurements yet".into())
+    let root = identity::load(directory)?.vendor.root_digest().to_string();
+    let measured = measured::reference();
+    if json {
+        let values = measured
+            .iter()
+            .map(|measured| (measured.index.to_string(), measured.value.to_string()));
+        let values: serde_json::Map<_, _> = values.map(|(index, value)| (index, value.into())).collect();
+        println!(
+            "{}",
+            serde_json::json!({ "root_sha384": root, "measurements": values })
+        );
+        return Ok(());
+    }
+    println!("root certificate, SHA-384\n  {root}\n\nmeasurements, SHA-384");
+    for measured in measured {
+        println!("  {:>3}  {}  {}", measured.index, measured.value, measured.name);
+    }
+    Ok(())
+}
+
+/// Why the process ends.
+enum End {
+    /// It was asked to.
+    Asked,
+    /// Something that should not end did.
+    Failed(String),
 }
 
 impl Serve {
     fn run(self) -> Result<(), Failure> {
         let _identity = identity::load(&self.identity)?;
         std::fs::create_dir_all(&self.vfio_user)?;
-        let card = Arc::new(Card::new(Box::new(DiscoveryOnly), self.lie));
+        let card = Arc::new(Card::new(Box::new(DiscoveryOnly), self.lie.clone()));
         let objects = TcpListener::bind(self.listen).map_err(|error| format!("{}: {error}", self.listen))?;
         let platform = listen(&self.platform)?;
         let ports = card
@@ -125,39 +150,55 @@ impl Serve {
         println!("listening on {}", objects.local_addr()?);
         let (ended, first) = mpsc::channel();
         for port in ports {
-            spawn(&ended, move || vfio_ended(&port));
+            spawn(&ended, move || {
+                End::Failed(format!("a vfio-user socket: {}", port.serve()))
+            });
         }
         let manager = card.manager().clone();
         spawn(&ended, move || {
-            describe("the DOE socket", socket::serve(&objects, &manager))
+            failed("the DOE socket", socket::serve(&objects, &manager))
         });
         spawn(&ended, move || {
-            describe("the platform socket", platform::serve(&platform, card))
+            failed("the platform socket", platform::serve(&platform, card))
         });
-        // None of them ends while all is well.
-        Err(first.recv()?.into())
+        let mut signals = Signals::new([SIGTERM, SIGINT])?;
+        spawn(&ended, move || match signals.forever().next() {
+            Some(_) => End::Asked,
+            None => End::Failed("signals no longer arrive".into()),
+        });
+        let end = first.recv()?;
+        self.remove_sockets();
+        match end {
+            End::Asked => Ok(()),
+            End::Failed(why) => Err(why.into()),
+        }
+    }
+
+    /// Sockets without a server would make the next one's users wait.
+    fn remove_sockets(&self) {
+        let functions = (0..FUNCTIONS).map(|function| self.vfio_user.join(format!("fn{function}")));
+        for path in functions.chain([self.platform.clone()]) {
+            // Whoever removed it first has done the same.
+            let _ = std::fs::remove_file(path);
+        }
     }
 }
 
 /// Runs `serve` in a thread; what ended it, or that it panicked, is told to the one who waits.
-fn spawn(ended: &mpsc::Sender<String>, serve: impl FnOnce() -> String + Send + 'static) {
+fn spawn(ended: &mpsc::Sender<End>, serve: impl FnOnce() -> End + Send + 'static) {
     let ended = ended.clone();
     std::thread::spawn(move || {
-        let why = std::panic::catch_unwind(std::panic::AssertUnwindSafe(serve));
+        let end = std::panic::catch_unwind(std::panic::AssertUnwindSafe(serve));
         // If nobody waits any more, the process is ending.
-        let _ = ended.send(why.unwrap_or_else(|_| "a thread panicked".into()));
+        let _ = ended.send(end.unwrap_or_else(|_| End::Failed("a thread panicked".into())));
     });
 }
 
-fn vfio_ended(port: &vfio::Port) -> String {
-    format!("a vfio-user socket: {}", port.serve())
-}
-
-fn describe(what: &str, result: std::io::Result<()>) -> String {
-    match result {
+fn failed(what: &str, result: std::io::Result<()>) -> End {
+    End::Failed(match result {
         Ok(()) => format!("{what} was closed"),
         Err(error) => format!("{what}: {error}"),
-    }
+    })
 }
 
 /// Listens at `path`; a socket that is left there from before is replaced.

@@ -22,6 +22,7 @@ pub mod gate;
 pub mod interrupts;
 pub mod mailbox;
 pub mod manager;
+pub mod measured;
 pub mod memory;
 pub mod nic;
 pub mod peer;

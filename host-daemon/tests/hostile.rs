@@ -1,0 +1,368 @@
+//! A TSM and a device that hang up, answer late, twice, truncated, or something else: the daemon says at which step, ends
+//! with a failure, and leaves nothing that it cannot take back.
+
+mod world;
+
+use tdisp::relay::{
+    Rid, TdiId, VmId,
+    guest::TdiState,
+    host::{Answer, Command, DevStatus, Done, Status, TdiStatus},
+};
+use world::{GET_VERSION, Play, Reply, World, no_device, plain, text};
+
+const DEVICE: Rid = Rid(0x0100);
+
+/// A TSM whose connect carries GET_VERSION twice, and fails as the carriage does.
+fn carrying(command: &Command) -> Play {
+    let carry = || Answer::Carry {
+        device: DEVICE,
+        object: GET_VERSION.to_vec(),
+    };
+    match command {
+        Command::DevConnect { .. } | Command::Carried { .. } => Play::Answer(vec![carry()]),
+        Command::CarryFailed { reason } => Play::Answer(vec![Answer::Failed {
+            code: tdisp::relay::host::Code::CARRY,
+            reason: reason.clone(),
+        }]),
+        other => plain(other),
+    }
+}
+
+#[test]
+fn a_device_that_misbehaves_fails_the_connect_at_a_named_step_and_leaves_it_disconnected() {
+    type Answers = fn() -> Reply;
+    let cases: [(&str, Answers, &str); 6] = [
+        (
+            "hangs up",
+            || Reply::HangUp,
+            "connect, at get_version, failed: the device hung up",
+        ),
+        (
+            "is silent",
+            || Reply::Silence,
+            "the device gave no answer to a DOE exchange in 300 ms",
+        ),
+        (
+            "truncates",
+            || Reply::Raw(b"\0\0\0\x01\0\0\0\x02\0\0\0\x0cabc".to_vec()),
+            "gave no answer",
+        ),
+        (
+            "answers twice",
+            || Reply::Frames(vec![GET_VERSION.to_vec(); 2]),
+            "bytes that nobody asked for",
+        ),
+        (
+            "says a huge length",
+            || Reply::Raw(b"\0\0\0\x01\0\0\0\x02\xff\0\0\0".to_vec()),
+            "frame size is",
+        ),
+        (
+            "speaks another command",
+            || Reply::Raw(b"\0\0\0\x09\0\0\0\x02\0\0\0\0".to_vec()),
+            "frame command is 0x9",
+        ),
+    ];
+    for (name, answers, wanted) in cases {
+        let mut world = World::new();
+        let tsm = world.tsm(carrying);
+        let device = world.device(move |_| answers());
+        world.ready(&device);
+        let out = world.tidelock(&["connect", "nic0"]);
+        assert_eq!(out.status.code(), Some(1), "{name}");
+        assert!(
+            text(&out).contains(wanted),
+            "{name}: {:?} does not contain {wanted:?}",
+            text(&out)
+        );
+        tsm.until(|command| matches!(command, Command::CarryFailed { .. }));
+        let shown = &world.status()["devices"][0];
+        assert_eq!(shown["state"], "disconnected", "{name}");
+        assert!(
+            shown["error"].as_str().unwrap().contains(wanted),
+            "{name}: {shown}"
+        );
+        assert_eq!(world.end(), Some(0), "{name}: {}", world.log());
+    }
+}
+
+#[test]
+fn a_tsm_that_misbehaves_fails_the_connect_and_is_found_again() {
+    type Plays = fn() -> Play;
+    let cases: [(&str, Plays, &str); 4] = [
+        ("hangs up", || Play::HangUp, "the TSM hung up during connect"),
+        (
+            "sends rubbish",
+            || Play::Raw(vec![0xff; 8]),
+            "the TSM's answer to connect cannot be read",
+        ),
+        (
+            "answers something else",
+            || Play::Answer(vec![Answer::Done(Done::Bound { tdi: TdiId(1) })]),
+            "the TSM answered connect with a TDI's name; wanted that it is done",
+        ),
+        (
+            "refuses",
+            || {
+                let (code, reason) = (tdisp::relay::host::Code::PLATFORM, "no random bytes".into());
+                Play::Answer(vec![Answer::Failed { code, reason }])
+            },
+            "connect failed: no random bytes",
+        ),
+    ];
+    for (name, plays, wanted) in cases {
+        let mut world = World::new();
+        let _tsm = world.tsm(move |command| match command {
+            Command::DevConnect { .. } => plays(),
+            other => plain(other),
+        });
+        let device = world.device(|_| Reply::Silence);
+        world.ready(&device);
+        let out = world.tidelock(&["connect", "nic0"]);
+        assert_eq!(out.status.code(), Some(1), "{name}");
+        assert!(
+            text(&out).contains(wanted),
+            "{name}: {:?} does not contain {wanted:?}",
+            text(&out)
+        );
+        let out = world.tidelock(&["wait-ready", "--timeout", "10"]);
+        assert!(out.status.success(), "{name}: {}", text(&out));
+        assert_eq!(world.end(), Some(0), "{name}: {}", world.log());
+    }
+}
+
+#[test]
+fn a_tsm_of_another_version_is_not_used() {
+    let mut world = World::new();
+    let _tsm = world.tsm(|command| match command {
+        Command::Status => {
+            let status = Status {
+                version: 9,
+                devices: 0,
+                vms: 0,
+                tdis: 0,
+            };
+            Play::Answer(vec![Answer::Done(Done::Status(status))])
+        }
+        other => plain(other),
+    });
+    let device = world.device(|_| Reply::Silence);
+    world.start(&device);
+    let out = world.tidelock(&["wait-ready", "--timeout", "1"]);
+    assert_eq!(out.status.code(), Some(4), "{}", text(&out));
+    assert!(
+        text(&out).contains("the TSM speaks version 9 of the host protocol; wanted 1"),
+        "{}",
+        text(&out)
+    );
+}
+
+#[test]
+fn without_a_tsm_the_daemon_waits_and_says_so() {
+    let mut world = World::new();
+    let device = world.device(|_| Reply::Silence);
+    world.start(&device);
+    let out = world.tidelock(&["wait-ready", "--timeout", "1"]);
+    assert_eq!(out.status.code(), Some(4));
+    assert!(text(&out).contains("cannot be reached"), "{}", text(&out));
+    let _tsm = world.tsm(plain);
+    assert!(
+        world
+            .tidelock(&["wait-ready", "--timeout", "10"])
+            .status
+            .success()
+    );
+}
+
+/// A TSM that connects, and whose bind never ends; what stands it says as a real one would.
+fn binding(connected: &mut bool, bound: &mut bool, command: &Command) -> Play {
+    match command {
+        Command::DevConnect { .. } => *connected = true,
+        Command::DevDisconnect { .. } => *connected = false,
+        Command::TdiUnbind { .. } => *bound = false,
+        Command::TdiBind(_) => {
+            *bound = true;
+            return Play::Silence;
+        }
+        Command::DevStatus { .. } => {
+            let tdi = TdiStatus {
+                tdi: TdiId(5),
+                function_id: 0x0101,
+                vm: VmId(1),
+                guest: Rid(0x0101),
+                state: TdiState::LOCKED,
+                generation: 1,
+                dma_enabled: false,
+            };
+            let tdis = if *bound { vec![tdi] } else { Vec::new() };
+            let status = DevStatus {
+                connected: *connected,
+                tdis,
+                ..no_device()
+            };
+            return Play::Answer(vec![Answer::Done(Done::DevStatus(status))]);
+        }
+        _ => {}
+    }
+    plain(command)
+}
+
+#[test]
+fn after_kill_9_in_the_middle_of_a_bind_a_restart_unbinds_and_adopts_the_session() {
+    let mut world = World::new();
+    let (mut connected, mut bound) = (false, false);
+    let tsm = world.tsm(move |command| binding(&mut connected, &mut bound, command));
+    let device = world.device(|_| Reply::Silence);
+    world.ready(&device);
+    assert!(world.tidelock(&["connect", "nic0"]).status.success());
+    let socket = world.path("api.sock");
+    let asking = std::thread::spawn(move || {
+        let request = host_daemon::api::Request::Bind {
+            device: "nic0".into(),
+            function: 1,
+        };
+        host_daemon::api::call(&socket, &request)
+    });
+    tsm.until(|command| matches!(command, Command::TdiBind(_)));
+    world.kill();
+    assert!(asking.join().unwrap().is_err());
+    world.ready(&device);
+    let seen = tsm.until(|command| matches!(command, Command::TdiUnbind { .. }));
+    assert!(
+        !seen
+            .iter()
+            .any(|command| matches!(command, Command::DevDisconnect { .. })),
+        "{seen:?}"
+    );
+    let status = world.status();
+    assert_eq!(status["devices"][0]["state"], "connected", "{status}");
+    assert_eq!(status["vms"][0]["tdis"][0]["state"], "unbound", "{status}");
+    let told = status["recovered"].to_string();
+    assert!(
+        told.contains("bind of function 1 of nic0 was in flight"),
+        "{told}"
+    );
+    assert!(told.contains("nic0 is still connected: adopted"), "{told}");
+    assert_eq!(world.end(), Some(0), "{}", world.log());
+    tsm.until(|command| matches!(command, Command::DevDisconnect { .. }));
+}
+
+#[test]
+fn after_kill_9_in_the_middle_of_a_connect_a_restart_disconnects() {
+    let mut world = World::new();
+    let mut connected = false;
+    let tsm = world.tsm(move |command| match command {
+        Command::DevConnect { .. } => {
+            connected = true;
+            Play::Silence
+        }
+        Command::DevDisconnect { .. } => {
+            connected = false;
+            plain(command)
+        }
+        Command::DevStatus { .. } => {
+            let status = DevStatus {
+                connected,
+                ..no_device()
+            };
+            Play::Answer(vec![Answer::Done(Done::DevStatus(status))])
+        }
+        other => plain(other),
+    });
+    let device = world.device(|_| Reply::Silence);
+    world.ready(&device);
+    let socket = world.path("api.sock");
+    std::thread::spawn(move || {
+        host_daemon::api::call(
+            &socket,
+            &host_daemon::api::Request::Connect {
+                device: "nic0".into(),
+            },
+        )
+    });
+    tsm.until(|command| matches!(command, Command::DevConnect { .. }));
+    world.kill();
+    world.ready(&device);
+    tsm.until(|command| matches!(command, Command::DevDisconnect { .. }));
+    let status = world.status();
+    assert_eq!(status["devices"][0]["state"], "disconnected", "{status}");
+    assert!(
+        status["recovered"]
+            .to_string()
+            .contains("connect of nic0 was in flight"),
+        "{status}"
+    );
+}
+
+#[test]
+fn wrong_names_and_wrong_states_are_refused_with_the_cure() {
+    let mut world = World::new();
+    let _tsm = world.tsm(plain);
+    let device = world.device(|_| Reply::HangUp);
+    world.ready(&device);
+    let cases: [(&[&str], &str); 7] = [
+        (
+            &["connect", "nic9"],
+            "device \"nic9\" is not configured; known: nic0",
+        ),
+        (&["disconnect", "nic0"], "nic0 is not connected"),
+        (
+            &["bind", "nic0", "1"],
+            "nic0 is not connected; run: tidelock connect nic0",
+        ),
+        (&["bind", "nic0", "2"], "function 2 of nic0 is leased to no VM"),
+        (&["unbind", "nic0", "1"], "function 1 of nic0 is not bound"),
+        (
+            &["identify", "nic0"],
+            "identify, at get_version, failed: the device hung up",
+        ),
+        (&["identify", "nic9"], "is not configured"),
+    ];
+    for (arguments, wanted) in cases {
+        let out = world.tidelock(arguments);
+        assert_eq!(out.status.code(), Some(1), "{arguments:?}");
+        assert!(
+            text(&out).contains(wanted),
+            "{arguments:?}: {:?} does not contain {wanted:?}",
+            text(&out)
+        );
+    }
+    let second = std::process::Command::new(env!("CARGO_BIN_EXE_tidelockd"))
+        .arg("--config")
+        .arg(world.config(&device))
+        .output()
+        .unwrap();
+    assert_eq!(second.status.code(), Some(1));
+    assert!(
+        text(&second).contains("somebody listens there already"),
+        "{}",
+        text(&second)
+    );
+    assert_eq!(world.end(), Some(0));
+    assert!(!world.path("api.sock").exists() && !world.path("vm1.sock").exists());
+}
+
+#[test]
+fn a_wrong_configuration_ends_with_2_and_a_missing_daemon_with_3() {
+    let world = World::new();
+    let path = world.path("bad.toml");
+    std::fs::write(&path, "stat_dir = \"x\"\n").unwrap();
+    let out = std::process::Command::new(env!("CARGO_BIN_EXE_tidelockd"))
+        .arg("--config")
+        .arg(&path)
+        .output()
+        .unwrap();
+    assert_eq!(out.status.code(), Some(2));
+    assert!(
+        text(&out).contains("bad.toml:1: unknown field `stat_dir`"),
+        "{}",
+        text(&out)
+    );
+    let out = world.tidelock(&["status"]);
+    assert_eq!(out.status.code(), Some(3));
+    assert!(
+        text(&out).contains("tidelockd cannot be reached"),
+        "{}",
+        text(&out)
+    );
+}

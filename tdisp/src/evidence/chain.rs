@@ -19,6 +19,7 @@ use super::der;
 use crate::{
     clock::UnixTime,
     crypto::{Digest, HashAlg, Provider, SignAlg, digest, same},
+    spdm::msg::{Version, certificate},
     wire::{DecodeError, Reader},
 };
 use alloc::{
@@ -53,6 +54,8 @@ pub struct Root {
 /// What a chain must be.
 #[derive(Debug, Clone, Copy)]
 pub struct Rules<'a> {
+    /// The negotiated version, which the object's header is in.
+    pub version: Version,
     /// The negotiated hash, which the object's root hash is made with.
     pub hash: HashAlg,
     /// The negotiated signature algorithm, which the leaf's key must be for.
@@ -227,7 +230,7 @@ pub enum Fault {
 
 /// Checks a chain object against the rules; what it answers is proven by the pinned root.
 pub fn validate(object: &[u8], rules: &Rules<'_>, provider: &dyn Provider) -> Result<Leaf, Error> {
-    let (root_hash, certificates) = split(object, rules.hash)?;
+    let (root_hash, certificates) = split(object, rules)?;
     let root = pinned(root_hash, certificates[0].as_raw(), rules, provider)?;
     let mut issuer = &certificates[0];
     for (position, certificate) in certificates.iter().enumerate() {
@@ -255,29 +258,15 @@ pub fn validate(object: &[u8], rules: &Rules<'_>, provider: &dyn Provider) -> Re
 }
 
 /// The root hash and the certificates, each decoded.
-fn split(object: &[u8], hash: HashAlg) -> Result<(&[u8], Vec<X509Certificate<'_>>), Error> {
+fn split<'a>(object: &'a [u8], rules: &Rules<'_>) -> Result<(&'a [u8], Vec<X509Certificate<'a>>), Error> {
     if object.len() > SIZE_MAX {
         return Err(Error::TooLarge { found: object.len() });
     }
-    let header = |r: &mut Reader<'_>| {
-        let length = r.u16("chain length")?;
-        r.reserved(2)?;
-        Ok(usize::from(length))
-    };
-    let mut r = Reader::new(object);
-    let length = header(&mut r).map_err(Error::Malformed)?;
-    if length != object.len() {
-        let wanted = "the length of what came";
-        return Err(Error::Malformed(DecodeError::Invalid {
-            what: "chain length",
-            found: length as u64,
-            wanted,
-        }));
-    }
-    let root_hash = r.take(hash.size(), "root hash").map_err(Error::Malformed)?;
-    let certificates = certificates(r.rest())?;
+    let chain = certificate::Chain::decode(object, rules.version, rules.hash.size());
+    let chain = chain.map_err(Error::Malformed)?;
+    let certificates = certificates(chain.certificates)?;
     match certificates.len() {
-        2..=LENGTH_MAX => Ok((root_hash, certificates)),
+        2..=LENGTH_MAX => Ok((chain.root_hash, certificates)),
         found => Err(Error::Length { found }),
     }
 }

@@ -8,7 +8,7 @@
 
 use super::{Floor, Refusal};
 use crate::{
-    crypto::{HashAlg, Provider, SignAlg, digest},
+    crypto::{HashAlg, Provider, SignAlg},
     relay::guest::Negotiated,
     spdm::{
         algorithms::{MeasurementHash, hash_from_bit, sign_from_bit},
@@ -18,6 +18,7 @@ use crate::{
             capabilities::{self, Flags},
             measurements, version,
         },
+        signing, transcript,
     },
     wire::DecodeError,
 };
@@ -85,26 +86,20 @@ impl<'a> Transcript<'a> {
         })
     }
 
-    /// Whether the signature is by this key (DSP0274 §15: prefix and context, then the hash).
+    /// Whether the signature is by this key.
     pub(super) fn check_signature(&self, public_key: &[u8], provider: &dyn Provider) -> Result<(), Refusal> {
-        let message = signed_message(
-            self.negotiated.version,
-            digest(provider, self.hash, self.l1).as_ref(),
-        );
+        let message = signed_message(self.answer.version, self.hash, self.l1, provider);
         provider
             .verify(self.sign, public_key, &message, self.signature)
             .map_err(|_| Refusal::Signature)
     }
 }
 
-/// What is signed over the hash of L1/L2 from SPDM 1.2 on.
-pub(super) fn signed_message(version: u8, l1_hash: &[u8]) -> Vec<u8> {
-    let prefix = [b"dmtf-spdm-v1.".as_slice(), &[b'0' + (version & 0xf)], b".*"]
-        .concat()
-        .repeat(4);
-    let context = b"responder-measurements signing";
-    let padding = [0; 36 - 30];
-    [&prefix, padding.as_slice(), context, l1_hash].concat()
+/// What is signed over L1/L2.
+pub(super) fn signed_message(version: Version, hash: HashAlg, l1: &[u8], provider: &dyn Provider) -> Vec<u8> {
+    let mut transcript = transcript::Transcript::new(provider, hash, version);
+    transcript.add(l1);
+    signing::message(version, signing::Context::Measurements, &transcript)
 }
 
 struct Cursor<'a> {

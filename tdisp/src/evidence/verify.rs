@@ -184,6 +184,7 @@ pub fn verify(
     check_negotiated(&transcript.negotiated, &info.spdm)?;
     check_exchange(&transcript, info, expected)?;
     let rules = chain::Rules {
+        version: transcript.answer.version,
         hash: transcript.hash,
         leaf: transcript.sign,
         roots: expected.roots,

@@ -8,6 +8,7 @@ use rcgen::{BasicConstraints, ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePu
 
 fn judge(object: &[u8], roots: &[Root], rule: &IdentityRule) -> Result<Leaf, Error> {
     let rules = Rules {
+        version: Version::V1_2,
         hash: HashAlg::Sha384,
         leaf: SignAlg::EcdsaP384Sha384,
         roots,
@@ -291,6 +292,7 @@ fn case_29_an_expired_or_future_certificate_is_refused_and_both_times_are_told()
         &IdentityRule::default(),
     );
     let rules = Rules {
+        version: Version::V1_2,
         hash,
         leaf,
         roots: &[pin(&object)],

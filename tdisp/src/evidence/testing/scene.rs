@@ -166,13 +166,8 @@ impl Scene {
             signature: None,
         };
         answer.encode(&mut out);
-        let l1_hash = digest(&Ring, HashAlg::Sha384, &out);
-        out.extend(
-            self.plan
-                .signer()
-                .sign(&signed_message(self.version.0, l1_hash.as_ref()))
-                .unwrap(),
-        );
+        let message = signed_message(self.version, HashAlg::Sha384, &out, &Ring);
+        out.extend(self.plan.signer().sign(&message).unwrap());
         out
     }
 

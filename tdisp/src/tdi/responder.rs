@@ -1,0 +1,409 @@
+//! The device's side of TDISP: a table of interfaces, and the rules by which their [states](super::interface) change.
+//!
+//! A request is checked in the order that the specification gives its errors (PCIe §11.3, reference order): header,
+//! version, code, interface, length, state, content. A request that fails a check changes nothing; in particular one
+//! that comes in the wrong state is answered INVALID_INTERFACE_STATE and leaves the state alone.
+//!
+//! Where a request needs something done to the device, the machine first checks, then hands out a token
+//! ([`Locking`], [`Stopping`]), and changes state only when the token comes back with what became of it. A token that
+//! is dropped has changed nothing.
+//!
+//! Requests arrive inside a secured session only: who calls [`Responder::handle`] knows its id. BIND_P2P, UNBIND_P2P,
+//! SET_MMIO_ATTRIBUTE and vendor-defined messages are answered UNSUPPORTED_REQUEST.
+
+use super::{
+    interface::{Held, Interface, Locked},
+    msg::{
+        Capabilities, Code, Error, ErrorCode, HEADER_SIZE, Header, InterfaceId, Lock, LockFlags, NONCE_SIZE,
+        Request, Response, State, Version,
+    },
+};
+use crate::{crypto::Provider, wire::DecodeError};
+use alloc::{
+    collections::{BTreeMap, VecDeque},
+    vec::Vec,
+};
+use zeroize::Zeroizing;
+
+/// What the device is.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Its interfaces.
+    pub interfaces: Vec<InterfaceId>,
+    /// Whether a lock needs an IDE stream.
+    pub ide: Ide,
+    /// Flags that a lock may have.
+    pub lock_flags: LockFlags,
+    /// Bits of the addresses that the device can send.
+    pub address_width: u8,
+    /// Bytes of the report that one answer carries at most; at least 1.
+    pub portion_max: u16,
+}
+
+/// Whether a lock needs an IDE stream whose keys were set over the same session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ide {
+    /// It does, as the specification says.
+    Required,
+    /// The device's link has no IDE, as in an emulated machine: locks are given without. Such a lock says nothing about
+    /// what happens on the link, so that a real device must never be built with it.
+    Absent,
+}
+
+/// What the machine must know of the rest of the device to judge a request.
+pub trait Device {
+    /// Whether all keys of an IDE stream are set and in use, and were set over this session.
+    fn stream_is_secure(&self, stream: u8, session: u32) -> bool;
+
+    /// The state that GET_DEVICE_INTERFACE_STATE answers. An honest device answers the one that it is in.
+    fn shown_state(&self, _interface: InterfaceId, state: State) -> State {
+        state
+    }
+}
+
+/// What [`Responder::handle`] wants done.
+#[derive(Debug)]
+#[must_use]
+pub enum Step {
+    /// Send this.
+    Respond(Vec<u8>),
+    /// Send nothing: what came has no header to answer.
+    Silent,
+    /// Freeze the interface's configuration and make its report; then call [`Responder::locked`].
+    Lock(Locking),
+    /// Stop the interface's DMA and interrupts and scrub its secrets; then call [`Responder::stopped`].
+    Stop(Stopping),
+}
+
+/// A lock that is allowed and not yet made.
+#[derive(Debug)]
+pub struct Locking {
+    interface: InterfaceId,
+    lock: Lock,
+    session: u32,
+}
+
+impl Locking {
+    /// What is to be locked.
+    pub fn interface(&self) -> InterfaceId {
+        self.interface
+    }
+
+    /// How.
+    pub fn lock(&self) -> &Lock {
+        &self.lock
+    }
+}
+
+/// A stop that is not yet done.
+#[derive(Debug)]
+pub struct Stopping {
+    interface: InterfaceId,
+}
+
+impl Stopping {
+    /// What is to be stopped.
+    pub fn interface(&self) -> InterfaceId {
+        self.interface
+    }
+}
+
+/// The device's configuration cannot be locked: overlapping BARs, a feature that is not supported and so on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Misconfigured;
+
+/// An interface changed its state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Event {
+    /// Which.
+    pub interface: InterfaceId,
+    /// To what.
+    pub state: State,
+}
+
+/// The machine.
+#[derive(Debug)]
+pub struct Responder {
+    config: Config,
+    interfaces: BTreeMap<InterfaceId, Interface>,
+    events: VecDeque<Event>,
+}
+
+impl Responder {
+    /// All interfaces are unlocked.
+    pub fn new(config: Config) -> Self {
+        let unlocked = config
+            .interfaces
+            .iter()
+            .map(|interface| (*interface, Interface::Unlocked));
+        Self {
+            interfaces: unlocked.collect(),
+            config,
+            events: VecDeque::new(),
+        }
+    }
+
+    /// Takes a TDISP object that came over a session.
+    pub fn handle(&mut self, session: u32, object: &[u8], device: &dyn Device) -> Step {
+        let Ok((header, body)) = Header::decode(object) else {
+            return Step::Silent;
+        };
+        match self.check(&header, body) {
+            Ok(request) => self.act(&header, request, session, device),
+            Err(refusal) => respond(header.interface, &Response::Error(refusal)),
+        }
+    }
+
+    /// The configuration is frozen and this is the report of it; or it cannot be. Answers what to send.
+    pub fn locked(
+        &mut self,
+        token: Locking,
+        report: Result<Vec<u8>, Misconfigured>,
+        provider: &dyn Provider,
+    ) -> Vec<u8> {
+        let interface = token.interface;
+        match self.commit_lock(token, report, provider) {
+            Ok(nonce) => encode(interface, &Response::Lock { nonce: *nonce }),
+            Err(code) => encode(interface, &Response::Error(Error::new(code, 0))),
+        }
+    }
+
+    /// The interface is quiet and its secrets are gone. Answers what to send.
+    pub fn stopped(&mut self, token: Stopping) -> Vec<u8> {
+        self.change(token.interface, Interface::Unlocked);
+        encode(token.interface, &Response::Stop)
+    }
+
+    /// Something happened to the function that voids its lock: BARs, bus mastering, a reset, a poisoned packet.
+    pub fn fault(&mut self, interface: InterfaceId) {
+        self.fail(|candidate, _| candidate == interface);
+    }
+
+    /// A session is over: what was locked over it is in ERROR (PCIe §11.4.5).
+    pub fn session_ended(&mut self, session: u32) {
+        self.fail(|_, held| held.session == session);
+    }
+
+    /// An IDE stream is insecure: what was locked with it is in ERROR.
+    pub fn stream_stopped(&mut self, stream: u8) {
+        self.fail(|_, held| held.stream == Some(stream));
+    }
+
+    /// The state that an interface is in; `None` of one that the device does not have.
+    pub fn state(&self, interface: InterfaceId) -> Option<State> {
+        self.interfaces.get(&interface).map(Interface::state)
+    }
+
+    /// What changed since the last call.
+    #[must_use]
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// The checks that need no knowledge of the device but its table.
+    fn check<'a>(&self, header: &Header, body: &'a [u8]) -> Result<Request<'a>, Error<'static>> {
+        let refuse = |code| Error::new(code, 0);
+        if header.version != Version::V1_0 {
+            return Err(refuse(ErrorCode::VERSION_MISMATCH));
+        }
+        if !SUPPORTED.contains(&header.code) {
+            return Err(Error::new(ErrorCode::UNSUPPORTED_REQUEST, header.code.0.into()));
+        }
+        let state = self
+            .state(header.interface)
+            .ok_or(refuse(ErrorCode::INVALID_INTERFACE))?;
+        let request = Request::decode(header.code, body);
+        if matches!(
+            request,
+            Err(DecodeError::Truncated { .. } | DecodeError::Trailing { .. })
+        ) {
+            return Err(refuse(ErrorCode::INVALID_REQUEST));
+        }
+        if !legal(header.code, state) {
+            return Err(refuse(ErrorCode::INVALID_INTERFACE_STATE));
+        }
+        request.map_err(|_| refuse(ErrorCode::INVALID_REQUEST))
+    }
+
+    fn act(&mut self, header: &Header, request: Request<'_>, session: u32, device: &dyn Device) -> Step {
+        let interface = header.interface;
+        let done = match request {
+            Request::GetVersion => Ok(Response::Version(Vec::from([Version::V1_0]))),
+            Request::GetCapabilities { .. } => Ok(Response::Capabilities(self.capabilities())),
+            Request::GetState => self.show(interface, device),
+            Request::GetReport { offset, length } => self.report(interface, offset, length),
+            Request::Start { nonce } => self.start(interface, &nonce, session),
+            Request::Lock(lock) => match self.check_lock(&lock, session, device) {
+                Ok(()) => {
+                    return Step::Lock(Locking {
+                        interface,
+                        lock,
+                        session,
+                    });
+                }
+                Err(code) => Err(code),
+            },
+            Request::Stop => return Step::Stop(Stopping { interface }),
+            Request::BindP2p { .. }
+            | Request::UnbindP2p { .. }
+            | Request::SetMmioAttribute(_)
+            | Request::Vdm(_) => Err(ErrorCode::UNSUPPORTED_REQUEST),
+        };
+        respond(
+            interface,
+            &done.unwrap_or_else(|code| Response::Error(Error::new(code, 0))),
+        )
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            dsm_caps: 0,
+            requests: Capabilities::REQUESTS_MANDATORY,
+            lock_flags: self.config.lock_flags,
+            address_width: self.config.address_width,
+            outstanding_here: 0,
+            outstanding_all: 0,
+        }
+    }
+
+    fn show(&self, interface: InterfaceId, device: &dyn Device) -> Result<Response<'static>, ErrorCode> {
+        let state = self.state(interface).ok_or(ErrorCode::INVALID_INTERFACE)?;
+        Ok(Response::State(device.shown_state(interface, state)))
+    }
+
+    /// Offset and length rules (PCIe §11.3.10): nothing beyond the end, and a length of 0 asks for nothing.
+    fn report(&self, interface: InterfaceId, offset: u16, length: u16) -> Result<Response<'_>, ErrorCode> {
+        let held = self.interfaces.get(&interface).and_then(Interface::held);
+        let report = &held.ok_or(ErrorCode::INVALID_INTERFACE_STATE)?.report;
+        let rest = report
+            .get(usize::from(offset)..)
+            .filter(|rest| !rest.is_empty() && length > 0);
+        let rest = rest.ok_or(ErrorCode::INVALID_REQUEST)?;
+        let size = rest.len().min(length.min(self.config.portion_max.max(1)).into());
+        let (portion, remainder) = rest.split_at(size);
+        let remainder = u16::try_from(remainder.len()).map_err(|_| ErrorCode::UNSPECIFIED)?;
+        Ok(Response::Report { portion, remainder })
+    }
+
+    fn start(
+        &mut self,
+        interface: InterfaceId,
+        nonce: &[u8; NONCE_SIZE],
+        session: u32,
+    ) -> Result<Response<'static>, ErrorCode> {
+        let place = self
+            .interfaces
+            .get_mut(&interface)
+            .ok_or(ErrorCode::INVALID_INTERFACE)?;
+        if place.held().is_none_or(|held| held.session != session) {
+            return Err(ErrorCode::INVALID_REQUEST);
+        }
+        match core::mem::replace(place, Interface::Error) {
+            Interface::Locked(locked) => match locked.start(nonce) {
+                Ok(held) => {
+                    self.change(interface, Interface::Run(held));
+                    Ok(Response::Start)
+                }
+                Err(locked) => {
+                    *place = Interface::Locked(locked);
+                    Err(ErrorCode::INVALID_NONCE)
+                }
+            },
+            other => {
+                *place = other;
+                Err(ErrorCode::INVALID_INTERFACE_STATE)
+            }
+        }
+    }
+
+    fn check_lock(&self, lock: &Lock, session: u32, device: &dyn Device) -> Result<(), ErrorCode> {
+        if !self.config.lock_flags.contains(lock.flags) {
+            return Err(ErrorCode::INVALID_REQUEST);
+        }
+        match self.config.ide {
+            Ide::Required if !device.stream_is_secure(lock.default_stream, session) => {
+                Err(ErrorCode::INVALID_DEVICE_CONFIGURATION)
+            }
+            Ide::Required | Ide::Absent => Ok(()),
+        }
+    }
+
+    fn commit_lock(
+        &mut self,
+        token: Locking,
+        report: Result<Vec<u8>, Misconfigured>,
+        provider: &dyn Provider,
+    ) -> Result<Zeroizing<[u8; NONCE_SIZE]>, ErrorCode> {
+        // The token is from a time when it was unlocked; it may have come back late.
+        if self.state(token.interface) != Some(State::UNLOCKED) {
+            return Err(ErrorCode::INVALID_INTERFACE_STATE);
+        }
+        let report = report.map_err(|Misconfigured| ErrorCode::INVALID_DEVICE_CONFIGURATION)?;
+        let mut nonce = Zeroizing::new([0; NONCE_SIZE]);
+        provider
+            .random(&mut *nonce)
+            .map_err(|_| ErrorCode::INSUFFICIENT_ENTROPY)?;
+        let stream = (self.config.ide == Ide::Required).then_some(token.lock.default_stream);
+        let held = Held {
+            session: token.session,
+            stream,
+            report,
+        };
+        self.change(
+            token.interface,
+            Interface::Locked(Locked::new(held, nonce.clone())),
+        );
+        Ok(nonce)
+    }
+
+    fn fail(&mut self, concerns: impl Fn(InterfaceId, &Held) -> bool) {
+        for (interface, state) in &mut self.interfaces {
+            if state.held().is_some_and(|held| concerns(*interface, held)) {
+                *state = Interface::Error;
+                self.events.push_back(Event {
+                    interface: *interface,
+                    state: State::ERROR,
+                });
+            }
+        }
+    }
+
+    fn change(&mut self, interface: InterfaceId, to: Interface) {
+        let state = to.state();
+        let from = self.interfaces.insert(interface, to);
+        if from.is_none_or(|from| from.state() != state) {
+            self.events.push_back(Event { interface, state });
+        }
+    }
+}
+
+/// Which request is legal in which state (PCIe Table "TDISP request in TDI states").
+fn legal(code: Code, state: State) -> bool {
+    match code {
+        Code::LOCK => state == State::UNLOCKED,
+        Code::GET_REPORT => matches!(state, State::LOCKED | State::RUN),
+        Code::START => state == State::LOCKED,
+        _ => true,
+    }
+}
+
+fn respond(interface: InterfaceId, response: &Response<'_>) -> Step {
+    Step::Respond(encode(interface, response))
+}
+
+fn encode(interface: InterfaceId, response: &Response<'_>) -> Vec<u8> {
+    let mut out = Vec::with_capacity(HEADER_SIZE);
+    response.encode(interface, &mut out);
+    out
+}
+
+/// The requests that [`Capabilities::REQUESTS_MANDATORY`] announces.
+const SUPPORTED: [Code; 7] = [
+    Code::GET_VERSION,
+    Code::GET_CAPABILITIES,
+    Code::LOCK,
+    Code::GET_REPORT,
+    Code::GET_STATE,
+    Code::START,
+    Code::STOP,
+];

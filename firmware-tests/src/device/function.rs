@@ -251,9 +251,12 @@ pub fn manager_layout() -> Layout {
 }
 
 /// A network function's registers.
+///
+/// The vendor is not virtio's: distributions build virtio-pci into the kernel, where it would bind a function of its
+/// own vendor before the guest's first process could ask for evidence. The agent binds it by `driver_override`.
 pub fn network_layout() -> Layout {
     let mut config = ConfigSpace::new(Identity {
-        vendor: 0x1af4,
+        vendor: 0x1b36,
         device: 0x1041,
         class: 0x02_0000,
         subsystem: 0x1100,

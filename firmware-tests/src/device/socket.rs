@@ -150,3 +150,142 @@ fn object(manager: &Manager, object: &[u8]) -> Result<Option<Vec<u8>>, HungUp> {
         false => Ok(answer.object),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::FUNCTIONS;
+    use super::super::gate::TdiState;
+    use super::super::manager::{LATE, SecurityManager};
+    use super::*;
+    use crate::lie::Lie;
+    use std::sync::Arc;
+    use tdisp::clock::Instant;
+
+    /// Answers an object with itself, and one whose body begins with 0xff not at all.
+    struct Echo;
+
+    impl SecurityManager for Echo {
+        fn object(&mut self, _: Instant, object: &[u8]) -> Option<Vec<u8>> {
+            (object.get(8) != Some(&0xff)).then(|| object.to_vec())
+        }
+        fn fault(&mut self, _: usize) {}
+        fn states(&self) -> [TdiState; FUNCTIONS] {
+            Default::default()
+        }
+    }
+
+    fn server(lies: Vec<Lie>) -> std::net::SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let manager = Manager::new(Box::new(Echo), Arc::default(), lies);
+        std::thread::spawn(move || serve(&listener, &manager));
+        address
+    }
+
+    fn frame(command: Command, payload: &[u8]) -> Frame {
+        Frame {
+            command,
+            payload: payload.to_vec(),
+        }
+    }
+
+    #[track_caller]
+    fn check(stream: &mut TcpStream, sent: Frame, expected: Option<Frame>) {
+        sent.write(stream).unwrap();
+        assert_eq!(Frame::read(stream).unwrap(), expected);
+    }
+
+    const OBJECT: [u8; 12] = [1, 0, 1, 0, 3, 0, 0, 0, 9, 9, 9, 9];
+
+    #[test]
+    fn a_conversation_is_a_hello_objects_and_a_shutdown() {
+        let address = server(Vec::new());
+        for _ in 0..2 {
+            let mut stream = TcpStream::connect(address).unwrap();
+            let stream = &mut stream;
+            check(
+                stream,
+                frame(Command::TEST, b"Client Hello!\0"),
+                Some(frame(Command::TEST, SERVER_HELLO)),
+            );
+            check(
+                stream,
+                frame(Command::NORMAL, &OBJECT),
+                Some(frame(Command::NORMAL, &OBJECT)),
+            );
+            check(
+                stream,
+                frame(Command::CONTINUE, &[]),
+                Some(frame(Command::CONTINUE, &[])),
+            );
+            check(
+                stream,
+                frame(Command(0x77), b"what"),
+                Some(frame(Command::UNKNOWN, &[])),
+            );
+            check(
+                stream,
+                frame(Command::SHUTDOWN, &[]),
+                Some(frame(Command::SHUTDOWN, &[])),
+            );
+            assert_eq!(Frame::read(stream).unwrap(), None, "the connection is over");
+        }
+    }
+
+    #[test]
+    fn a_request_that_is_ignored_has_no_frame() {
+        let mut stream = TcpStream::connect(server(Vec::new())).unwrap();
+        let mut silent = OBJECT;
+        silent[8] = 0xff;
+        frame(Command::NORMAL, &silent).write(&mut stream).unwrap();
+        check(
+            &mut stream,
+            frame(Command::NORMAL, &OBJECT),
+            Some(frame(Command::NORMAL, &OBJECT)),
+        );
+    }
+
+    #[test]
+    fn frames_of_another_transport_or_too_large_end_the_connection_only() {
+        let address = server(Vec::new());
+        for header in [
+            [0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 0],
+            [0, 0, 0, 1, 0, 0, 0, 2, 0xff, 0, 0, 0],
+        ] {
+            let mut stream = TcpStream::connect(address).unwrap();
+            stream.write_all(&header).unwrap();
+            assert!(matches!(Frame::read(&mut stream), Ok(None) | Err(_)));
+        }
+        let mut stream = TcpStream::connect(address).unwrap();
+        check(
+            &mut stream,
+            frame(Command::NORMAL, &OBJECT),
+            Some(frame(Command::NORMAL, &OBJECT)),
+        );
+    }
+
+    #[test]
+    fn a_card_that_hangs_up_does_so_at_the_first_spdm_object() {
+        let mut stream = TcpStream::connect(server(vec![Lie::HangUp])).unwrap();
+        let mut discovery = OBJECT;
+        discovery[2] = 0;
+        check(
+            &mut stream,
+            frame(Command::NORMAL, &discovery),
+            Some(frame(Command::NORMAL, &discovery)),
+        );
+        check(&mut stream, frame(Command::NORMAL, &OBJECT), None);
+    }
+
+    #[test]
+    fn a_late_card_answers_after_the_time_that_a_device_has() {
+        let mut stream = TcpStream::connect(server(vec![Lie::LateAnswer])).unwrap();
+        let begun = std::time::Instant::now();
+        check(
+            &mut stream,
+            frame(Command::NORMAL, &OBJECT),
+            Some(frame(Command::NORMAL, &OBJECT)),
+        );
+        assert!(begun.elapsed() >= LATE);
+    }
+}

@@ -56,7 +56,7 @@ fn functions_1_and_2_are_virtio_network_cards_with_msix_and_acs() {
     let rig = Rig::new();
     for function in [1, 2] {
         let mut driver = rig.driver(function);
-        assert_eq!(driver.read_config(0), 0x1041_1af4);
+        assert_eq!(driver.read_config(0), 0x1041_1b36);
         let (standard, extended) = capabilities(&mut driver);
         assert_eq!(
             driver.read_config(standard[&0x10][0] + 4) & 1 << 30,
@@ -354,7 +354,7 @@ fn check_hostile(what: &str, hostile: impl FnOnce(&mut Driver)) {
     driver.notify(RX);
     assert_eq!(
         driver.read_config(0),
-        0x1041_1af4,
+        0x1041_1b36,
         "{what}: the card still answers"
     );
     driver.start();

@@ -3,7 +3,7 @@
 //! | function | IDs | what |
 //! |---|---|---|
 //! | 0 | 1b36:7ee0, class 088000 | the security manager's: DOE mailbox, TEE-IO, IDE |
-//! | 1, 2 | 1af4:1041, class 020000 | a virtio network card each: the interfaces that are assigned |
+//! | 1, 2 | 1b36:1041, class 020000 | a virtio network card each: the interfaces that are assigned |
 //!
 //! Each has an ACS capability, so that an IOMMU group is one function.
 

@@ -102,7 +102,9 @@ impl Device {
 /// Makes one exchange, and says how long it took.
 fn exchange(mailbox: &mut Mailbox, device: &mut Device, object: &[u8]) -> (Result<Vec<u8>, Error>, Duration) {
     let mut now = Instant::START;
-    mailbox.start(now, object).unwrap();
+    mailbox
+        .start(now, object)
+        .expect("a fresh mailbox and a data object");
     for _ in 0..1_000 {
         match mailbox.step(now) {
             Step::ReadConfig { offset } => mailbox.answer(device.read(offset, now)),
@@ -134,7 +136,7 @@ fn object(body: &[u8]) -> Vec<u8> {
 }
 
 fn dwords(bytes: &[u8]) -> Vec<u32> {
-    let dword = |chunk: &[u8]| u32::from_le_bytes(chunk.try_into().unwrap());
+    let dword = |chunk: &[u8]| u32::from_le_bytes(chunk.try_into().expect("whole dwords"));
     bytes.chunks(4).map(dword).collect()
 }
 

@@ -1,11 +1,11 @@
-//! PCI functions on Linux: inventory, VF plans, drivers, IOMMU groups, PCI/TSM sysfs.
+//! PCI functions on Linux: inventory, VF plans, drivers, IOMMU groups, VFIO, PCI/TSM sysfs.
 //!
 //! ```text
 //!   address  Bdf, parsed and printed once        plan    (observed, desired) ─► steps, pure
 //!   sysfs    the only paths and the only files   apply   steps ─► kernel, each read back
 //!   config   registers, capability walks         driver  bind, unbind, override: verified
 //!   function identity, BARs, net interfaces      group   IOMMU group type, members, blockers
-//!   tsm      /sys/class/tsm, <BDF>/tsm/*
+//!   tsm      /sys/class/tsm, <BDF>/tsm/*         vfio    preflight of a VFIO-bound function
 //! ```
 //!
 //! # Invariants
@@ -29,6 +29,7 @@ pub mod function;
 pub mod group;
 pub mod plan;
 pub mod tsm;
+pub mod vfio;
 
 mod sysfs;
 

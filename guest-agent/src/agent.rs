@@ -14,7 +14,7 @@ use crate::config::high::{Device, Refused};
 use crate::error::{Fault, Refusal, Step};
 use crate::platform::{self, Packets, Platform};
 use crate::policy::{Seen, appraise};
-use crate::status::{Evidence, Isolated, Path, Report, Verdict};
+use crate::status::{Evidence, Past, Path, Report, Verdict};
 use crate::steps::Steps;
 use crate::{clock, monitor, preconditions, untrusted};
 use std::collections::BTreeMap;
@@ -26,7 +26,7 @@ pub struct Agent<'a> {
     config: &'a Config,
     platform: &'a mut dyn Platform,
     link: Result<Link, channel::Error>,
-    isolated: Option<Isolated>,
+    past: Past,
     trusted: BTreeMap<usize, Trusted>,
     report: Report,
 }
@@ -64,22 +64,21 @@ impl core::fmt::Debug for Agent<'_> {
 }
 
 impl<'a> Agent<'a> {
-    /// An agent that has decided nothing. `isolated` is the record of the first stage; one of another boot is none.
+    /// An agent that has decided nothing. `past` is about this boot only.
     /// Without a link every device is refused.
     pub fn new(
         config: &'a Config,
         platform: &'a mut dyn Platform,
         link: Result<Link, channel::Error>,
-        isolated: Option<Isolated>,
+        past: Past,
     ) -> Result<Self, platform::Error> {
         let boot_id = platform.boot_id()?;
-        let isolated = isolated.filter(|record| record.boot_id == boot_id);
         let report = Report::pending(config, boot_id);
         Ok(Self {
             config,
             platform,
             link,
-            isolated,
+            past,
             trusted: BTreeMap::new(),
             report,
         })
@@ -180,7 +179,7 @@ impl<'a> Agent<'a> {
         steps: &mut Steps,
     ) -> Result<Trusted, Outcome> {
         steps.time(Step::Preconditions, || {
-            preconditions::check(device, self.isolated.as_ref(), self.platform)
+            preconditions::check(device, &self.past, self.platform)
         })?;
         let link = self
             .link
@@ -259,7 +258,7 @@ impl<'a> Agent<'a> {
         {
             trouble = Some(error.to_string());
         }
-        let tainted = self.isolated.as_ref().is_none_or(|record| {
+        let tainted = self.past.isolated.as_ref().is_none_or(|record| {
             record
                 .tainted
                 .iter()

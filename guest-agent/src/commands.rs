@@ -6,7 +6,7 @@ use crate::channel::{self, Link, Serial};
 use crate::cli::{Arguments, Command, Exit};
 use crate::config::{self, Config};
 use crate::platform::{self, Linux, Platform};
-use crate::status::{self, Directory, Isolated, Report, Shown};
+use crate::status::{self, Directory, Past, Report, Shown};
 use crate::{isolate, untrusted};
 use clap::CommandFactory;
 use std::path::Path;
@@ -115,7 +115,7 @@ fn isolate_stage(arguments: &Arguments) -> Result<Exit, Error> {
 fn untrusted_stage(arguments: &Arguments) -> Result<Exit, Error> {
     let config = config::load(&arguments.config)?;
     let mut platform = Linux::default();
-    let isolated = isolated(&directory(arguments)?, &platform)?.ok_or_else(|| {
+    let isolated = past(&directory(arguments)?, &platform)?.isolated.ok_or_else(|| {
         platform::Error::new(
             "this boot has no isolation record",
             "the record of `tidelock-agent isolate`",
@@ -139,13 +139,18 @@ fn untrusted_stage(arguments: &Arguments) -> Result<Exit, Error> {
 fn show_status(arguments: &Arguments, wait: bool, json: bool) -> Result<Exit, Error> {
     let directory = directory(arguments)?;
     let platform = Linux::default();
+    let started = Instant::now();
     let report = loop {
         match current_report(arguments, &directory, &platform)? {
             Some(report) if report.is_decided() || !wait => break report,
-            None if !wait => {
-                return Err(Error::Agent(
-                    "there is no verdict in this boot; start `tidelock-agent run`".to_owned(),
-                ));
+            Some(report) if !is_alive(report.pid) => {
+                let message =
+                    "the agent ended before it reached a verdict; see what it said, and start it anew";
+                return Err(Error::Agent(message.to_owned()));
+            }
+            None if !wait || started.elapsed() > START_PATIENCE => {
+                let message = "there is no verdict in this boot; start `tidelock-agent run`";
+                return Err(Error::Agent(message.to_owned()));
             }
             _ => std::thread::sleep(WAIT),
         }
@@ -221,10 +226,8 @@ fn open_link(config: &Config, provider: Arc<dyn Provider>) -> Result<Link, chann
     Link::open(Box::new(port), key, provider, waited)
 }
 
-/// This boot's isolation record.
-fn isolated(directory: &Directory, platform: &Linux) -> Result<Option<Isolated>, Error> {
-    let boot_id = platform.boot_id()?;
-    Ok(read(directory.isolated())?.filter(|record| record.boot_id == boot_id))
+fn past(directory: &Directory, platform: &Linux) -> Result<Past, Error> {
+    read(directory.past(&platform.boot_id()?))
 }
 
 fn directory(arguments: &Arguments) -> Result<Directory, Error> {
@@ -251,6 +254,12 @@ fn file(what: String, error: std::io::Error) -> Error {
     Error::File { what, error }
 }
 
+fn is_alive(pid: u32) -> bool {
+    Path::new("/proc").join(pid.to_string()).exists()
+}
+
+/// Who waits may be started before the agent is.
+const START_PATIENCE: Duration = Duration::from_secs(30);
 const WAIT: Duration = Duration::from_millis(50);
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Revoking asks the TSM twice, each within the channel's own deadline.

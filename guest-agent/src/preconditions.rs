@@ -3,10 +3,10 @@
 use crate::config::high::Device;
 use crate::error::{Fault, Refusal, Step};
 use crate::platform::{Path, Platform};
-use crate::status::Isolated;
+use crate::status::Past;
 
-/// Checks that the boot so far has left the decision to the agent. `isolated` is this boot's record, if there is one.
-pub fn check(device: &Device, isolated: Option<&Isolated>, platform: &dyn Platform) -> Result<(), Refusal> {
+/// Checks that the boot so far has left the decision to the agent.
+pub fn check(device: &Device, past: &Past, platform: &dyn Platform) -> Result<(), Refusal> {
     let step = Step::Preconditions;
     let refused = |fault, message: String| Err(Refusal::new(step, fault, message));
     let platform_error = |error| Refusal::platform(step, &error);
@@ -31,7 +31,7 @@ pub fn check(device: &Device, isolated: Option<&Isolated>, platform: &dyn Platfo
             ),
         );
     }
-    let Some(isolated) = isolated else {
+    let Some(isolated) = &past.isolated else {
         return refused(
             Fault::Guest,
             "nothing shows that the device had no driver before; wanted the record of `tidelock-agent isolate` of this boot; run it in the initramfs before any module is loaded".to_owned(),
@@ -49,6 +49,10 @@ pub fn check(device: &Device, isolated: Option<&Isolated>, platform: &dyn Platfo
                 tainted.driver
             ),
         );
+    }
+    if past.accepted.contains(&device.bdf.to_string()) {
+        // An agent before this one gave it the direct path, and ended without taking it back. It is taken back now.
+        return Ok(());
     }
     let driver = platform.driver(device.bdf).map_err(platform_error)?;
     match driver {

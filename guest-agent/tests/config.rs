@@ -129,21 +129,21 @@ fn each_mistake_is_refused_with_its_line_what_was_found_and_what_is_known() {
             "mode = \"auto\"",
             "unknown variant `auto`, expected `native` or `generic`",
         ),
-        (
-            "protocol",
-            "protocol = \"sctp\"",
-            "`sctp` found, wanted \"tcp\", \"udp\"",
-        ),
-        ("protocol", "", "ports are matched only where `protocol` is"),
+        ("protocol", "protocol = \"xtp\"", "`xtp` is no protocol"),
         (
             "destination_ports",
             "destination_ports = \"9-1\"",
-            "`9-1` found, wanted a port",
+            "`9-1` is no range of ports",
         ),
         (
             "destination_ports",
             "destination = \"10.0.0.1/8\"",
-            "`10.0.0.1/8` found, wanted an address",
+            "address bits beyond its prefix",
+        ),
+        (
+            "destination_ports",
+            "destination_prots = 9",
+            "unknown field `destination_prots`",
         ),
     ] {
         let (text, number) = with(key, line);

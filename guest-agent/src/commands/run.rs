@@ -1,6 +1,6 @@
 //! `tidelock-agent run`: decide, say so, watch until told to end.
 
-use super::{Error, directory, file, isolated, open_link, put, socket};
+use super::{Error, directory, file, open_link, past, put, socket};
 use crate::agent::Agent;
 use crate::cli::{Arguments, Exit};
 use crate::config;
@@ -16,7 +16,7 @@ pub(super) fn run(arguments: &Arguments, ready_fd: Option<u32>) -> Result<Exit, 
     let config = config::load(&arguments.config)?;
     let directory = directory(arguments)?;
     let mut platform = Linux::default();
-    let isolated = isolated(&directory, &platform)?;
+    let past = past(&directory, &platform)?;
     let path = socket(arguments, &directory);
     let server =
         Server::listen(&path).map_err(|error| file(format!("the socket {}", path.display()), error))?;
@@ -26,7 +26,7 @@ pub(super) fn run(arguments: &Arguments, ready_fd: Option<u32>) -> Result<Exit, 
     put(directory.put_report(&Report::pending(&config, platform.boot_id()?)))?;
     let link = open_link(&config, Arc::new(Ring));
     let unreachable = link.is_err();
-    let mut agent = Agent::new(&config, &mut platform, link, isolated)?;
+    let mut agent = Agent::new(&config, &mut platform, link, past)?;
     agent.decide(&Ring, &mut |report| tell_last(report, &directory));
     if !agent.report().is_complete() {
         agent.end("a device that the guest needs is not trusted, so none is; see its reason");

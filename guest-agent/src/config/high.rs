@@ -15,7 +15,7 @@ use tdisp::evidence::Root;
 use toml::Spanned;
 
 pub use device::{Device, Expected, LOCK_FLAGS, Lock, Mmio};
-pub use low::{Clock, Mode, Refused, Unlisted, Untrusted, XdpMode};
+pub use low::{Clock, DeviceMode, Refused, Unlisted, Untrusted};
 pub use packets::Xdp;
 
 /// Bytes of a SHA-384 digest.

@@ -4,9 +4,10 @@ use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use toml::Spanned;
+use xdp_offload::{Action, Cidr, Mode, Ports, Protocol};
 
 mod measurements;
-pub use measurements::{Expected, Measurements, Mode, Unlisted};
+pub use measurements::{DeviceMode, Expected, Measurements, Unlisted};
 
 /// The whole file.
 #[derive(Debug, Clone, Deserialize)]
@@ -237,57 +238,47 @@ impl Default for Mmio {
     }
 }
 
-/// `[device.xdp]`
+/// `[device.xdp]`; the rules are written as xdp-offload reads them.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Xdp {
     /// How the program is attached; never anything else instead.
-    pub mode: XdpMode,
-    /// What happens to a packet that no rule matches.
-    #[serde(default)]
+    pub mode: Mode,
+    /// What happens to an IP packet that no rule matches.
+    #[serde(default = "pass")]
     pub default: Action,
+    /// What happens to what is not IP, such as ARP.
+    #[serde(default = "pass")]
+    pub non_ip: Action,
     /// The rules, the first that matches decides.
     #[serde(default)]
-    pub rule: Vec<Rule>,
+    pub rule: Vec<Spanned<Conditions>>,
 }
 
-/// How an XDP program is attached.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum XdpMode {
-    /// By the driver.
-    Native,
-    /// By the kernel, after the packet buffer was built.
-    Generic,
-}
-
-/// What happens to a packet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Action {
-    /// It goes to the network stack.
-    #[default]
-    Pass,
-    /// It is gone, and counted.
-    Drop,
+fn pass() -> Action {
+    Action::Pass
 }
 
 /// `[[device.xdp.rule]]`
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Rule {
-    /// What happens to a packet that matches.
+pub struct Conditions {
+    /// What happens to a packet for which all conditions hold.
     pub action: Action,
-    /// `"tcp"`, `"udp"`, `"icmp"`, `"icmpv6"`; any where it is not given.
-    pub protocol: Option<Spanned<String>>,
-    /// Source addresses, `"10.0.0.0/8"` or `"fd00::/8"`; any where it is not given.
-    pub source: Option<Spanned<String>>,
-    /// Destination addresses; any where it is not given.
-    pub destination: Option<Spanned<String>>,
-    /// Source port or ports, `"53"` or `"1024-65535"`.
-    pub source_ports: Option<Spanned<String>>,
+    /// `"tcp"`, `"udp"`, `"sctp"`, `"icmp"`, `"icmpv6"` or a number.
+    pub protocol: Option<Protocol>,
+    /// Where it comes from, `"10.0.0.0/8"` or `"fd00::/8"`.
+    pub source: Option<Cidr>,
+    /// Where it goes.
+    pub destination: Option<Cidr>,
+    /// Source port or ports, `53` or `"1024-65535"`.
+    #[serde(alias = "source_port")]
+    pub source_ports: Option<Ports>,
     /// Destination port or ports.
-    pub destination_ports: Option<Spanned<String>>,
+    #[serde(alias = "destination_port")]
+    pub destination_ports: Option<Ports>,
+    /// Type of an ICMP or ICMPv6 message.
+    pub icmp_type: Option<u8>,
 }
 
 /// Reference values by measurement index.

@@ -259,15 +259,7 @@ impl Platform for Linux {
     }
 
     fn attach(&mut self, interface: &Interface, xdp: &Xdp) -> Result<Box<dyn Packets>, Error> {
-        let found = format!(
-            "{} has no packet program for {xdp:?}: this build has none",
-            interface.name
-        );
-        Err(Error::new(
-            found,
-            "a program of xdp-offload",
-            "remove [device.xdp] from the policy",
-        ))
+        super::packets::attach(interface, xdp)
     }
 
     fn power_off(&mut self) -> Result<(), Error> {

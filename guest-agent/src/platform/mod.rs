@@ -5,6 +5,7 @@
 mod kernel_log;
 mod linux;
 mod memory_map;
+mod packets;
 
 use crate::accept::Grant;
 use crate::config::high::Xdp;

@@ -1,7 +1,7 @@
 //! Measurements against reference values.
 
 use super::Finding;
-use crate::config::high::{Device, Expected, Mode, SHA384_SIZE, Unlisted};
+use crate::config::high::{Device, DeviceMode, Expected, SHA384_SIZE, Unlisted};
 use std::collections::BTreeSet;
 use tdisp::evidence::Measurement;
 use tdisp::spdm::msg::measurements::Kind;
@@ -50,7 +50,7 @@ fn compare(measurement: &Measurement, expected: &Expected) -> Option<Finding> {
     match expected {
         Expected::Digest(digests) => compare_digest(measurement, digests),
         Expected::SvnMin(minimum) => compare_svn(measurement, *minimum),
-        Expected::Mode(Mode::Operational) => compare_mode(measurement),
+        Expected::Mode(DeviceMode::Operational) => compare_mode(measurement),
         Expected::Any => None,
     }
 }
@@ -108,7 +108,7 @@ fn compare_svn(measurement: &Measurement, minimum: u64) -> Option<Finding> {
 }
 
 /// The device mode field (DSP0274, "Device mode field of a measurement block"): what can be, and is, of two kinds.
-struct DeviceMode {
+struct ModeField {
     operational: u32,
     device: u32,
 }
@@ -116,7 +116,7 @@ struct DeviceMode {
 /// Operational mode state, bit 2: normal operation.
 const NORMAL_OPERATION: u32 = 1 << 2;
 
-impl DeviceMode {
+impl ModeField {
     fn decode(value: &[u8]) -> Result<Self, DecodeError> {
         Reader::all(value, |r| {
             r.u32("operational mode capabilities")?;
@@ -133,13 +133,13 @@ impl DeviceMode {
 fn compare_mode(measurement: &Measurement) -> Option<Finding> {
     let index = measurement.index;
     let wanted = "normal operation, and no debugging now or since manufacturing";
-    let mode = DeviceMode::decode(&measurement.value).ok();
+    let mode = ModeField::decode(&measurement.value).ok();
     let found = match mode.filter(|_| measurement.raw && measurement.kind == Kind::DEVICE_MODE) {
-        Some(DeviceMode {
+        Some(ModeField {
             operational: NORMAL_OPERATION,
             device: 0,
         }) => return None,
-        Some(DeviceMode {
+        Some(ModeField {
             operational: NORMAL_OPERATION,
             device,
         }) => {
@@ -147,7 +147,7 @@ fn compare_mode(measurement: &Measurement) -> Option<Finding> {
                 "the device mode (measurement {index}) says that debugging is or was active ({device:#x})"
             )
         }
-        Some(DeviceMode { operational, .. }) => {
+        Some(ModeField { operational, .. }) => {
             format!(
                 "the device mode (measurement {index}) is not normal operation but {}",
                 operational_mode(operational)

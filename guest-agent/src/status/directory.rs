@@ -2,7 +2,7 @@
 //!
 //! Files are replaced whole, so that a reader sees the old one or the new one. The directory is root's alone.
 
-use super::Report;
+use super::{Past, Report, Verdict};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
@@ -67,6 +67,17 @@ impl Directory {
     /// Replaces the isolation record.
     pub fn put_isolated(&self, record: &Isolated) -> std::io::Result<()> {
         self.write("isolated.json", record)
+    }
+
+    /// What the records say of the boot `boot_id`; those of another are none.
+    pub fn past(&self, boot_id: &str) -> std::io::Result<Past> {
+        let report = self.report()?.filter(|report| report.boot_id == boot_id);
+        let devices = report.into_iter().flat_map(|report| report.devices);
+        let accepted = devices.filter(|device| device.verdict == Verdict::Accepted);
+        Ok(Past {
+            isolated: self.isolated()?.filter(|record| record.boot_id == boot_id),
+            accepted: accepted.map(|device| device.bdf).collect(),
+        })
     }
 
     fn read<T: DeserializeOwned>(&self, name: &str) -> std::io::Result<Option<T>> {

@@ -26,6 +26,15 @@ pub struct Report {
     pub devices: Vec<DeviceReport>,
 }
 
+/// What happened earlier in this boot, by the agent's own records.
+#[derive(Debug, Clone, Default)]
+pub struct Past {
+    /// What the first stage found; `None` if nothing shows that it ran.
+    pub isolated: Option<Isolated>,
+    /// Addresses of the devices that an agent before this one had accepted and never given back.
+    pub accepted: Vec<String>,
+}
+
 /// One device.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DeviceReport {

@@ -1,7 +1,7 @@
 //! One `[[device]]`, checked.
 
 use super::{Fault, SHA384_SIZE, Xdp, low, sha384};
-use low::{Mode, Refused, Unlisted, Untrusted};
+use low::{DeviceMode, Refused, Unlisted, Untrusted};
 use sriov::Bdf;
 use std::collections::BTreeMap;
 use tdisp::evidence::{Floor, IdentityRule, PciIdentity, Root};
@@ -50,7 +50,7 @@ pub enum Expected {
     /// A security version number of at least this.
     SvnMin(u64),
     /// This device mode.
-    Mode(Mode),
+    Mode(DeviceMode),
     /// Whatever it is.
     Any,
 }

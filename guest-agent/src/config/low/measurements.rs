@@ -42,7 +42,7 @@ pub enum Expected {
     /// A security version number of at least this.
     SvnMin(u64),
     /// The device mode field.
-    Mode(Mode),
+    Mode(DeviceMode),
     /// Whatever it is.
     Any,
 }
@@ -50,7 +50,7 @@ pub enum Expected {
 /// A device mode that can be asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Mode {
+pub enum DeviceMode {
     /// Normal operation, and no debugging is or was active.
     Operational,
 }
@@ -108,7 +108,7 @@ impl<'de> Deserialize<'de> for Measurements {
 #[serde(deny_unknown_fields)]
 struct Rule {
     svn_min: Option<u64>,
-    mode: Option<Mode>,
+    mode: Option<DeviceMode>,
 }
 
 impl<'de> Deserialize<'de> for Expected {

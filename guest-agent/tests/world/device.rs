@@ -1,0 +1,223 @@
+//! A device's evidence, made and signed here.
+
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+    PKCS_ECDSA_P384_SHA384,
+};
+use tdisp::crypto::{HashAlg, Ring, RingSigner, SignAlg, Signer, digest};
+use tdisp::relay::guest::Negotiated;
+use tdisp::spdm::algorithms::Offer;
+use tdisp::spdm::msg::measurements::{self, Block, Dmtf, Kind, Operation, Record, Signed};
+use tdisp::spdm::msg::{Payload, Version, algorithms, algorithms::TableKind, capabilities, version};
+use tdisp::tdi::report::{Attributes, Info, Range, Report};
+use tdisp::wire::Write;
+
+/// A device whose evidence tests may spoil.
+pub(crate) struct Device {
+    pub(crate) chain: Vec<u8>,
+    pub(crate) blocks: Vec<(u8, Kind, bool, Vec<u8>)>,
+    pub(crate) report: Report,
+    signer: RingSigner,
+}
+
+impl Device {
+    pub(crate) fn honest() -> Self {
+        let (root, leaf) = (
+            certificate("Example root", true),
+            certificate("Example NIC", false),
+        );
+        let issuer = Issuer::from_params(&root.0, &root.1);
+        let ders = [
+            root.0.clone().self_signed(&root.1).unwrap().der().to_vec(),
+            leaf.0.signed_by(&leaf.1, &issuer).unwrap().der().to_vec(),
+        ];
+        let range = |id, first_page, pages| Range {
+            first_page,
+            pages,
+            attributes: Attributes::default(),
+            id,
+        };
+        Self {
+            chain: chain(&ders),
+            blocks: vec![
+                (1, Kind::FIRMWARE, false, vec![0x11; 48]),
+                (2, Kind::FIRMWARE_CONFIGURATION, false, vec![0x22; 48]),
+                (
+                    3,
+                    Kind::FIRMWARE_SECURITY_VERSION,
+                    true,
+                    7u64.to_le_bytes().to_vec(),
+                ),
+                (
+                    4,
+                    Kind::DEVICE_MODE,
+                    true,
+                    [[0; 4], [4, 0, 0, 0], [0; 4], [0; 4]].concat(),
+                ),
+            ],
+            report: Report {
+                info: Info::NO_FW_UPDATE | Info::DMA,
+                ranges: vec![range(0, 0x100, 4), range(4, 0x200, 1)],
+                ..Report::default()
+            },
+            signer: RingSigner::from_pkcs8(SignAlg::EcdsaP384Sha384, leaf.1.serialized_der()).unwrap(),
+        }
+    }
+
+    /// SHA-384 of the root certificate, hexadecimal.
+    pub(crate) fn root(&self) -> String {
+        self.chain[4..52]
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect()
+    }
+
+    pub(crate) fn report_bytes(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        self.report.encode(&mut bytes);
+        bytes
+    }
+
+    /// VCA ‖ GET_MEASUREMENTS ‖ MEASUREMENTS, signed.
+    pub(crate) fn transcript(&self, nonce: [u8; 32]) -> Vec<u8> {
+        let (version, mut out) = (Version::V1_2, vca());
+        let signed = Some(Signed { nonce, slot: 0 });
+        let operation = Operation::ALL;
+        measurements::Request {
+            version,
+            operation,
+            raw: false,
+            fresh: false,
+            signed,
+            context: None,
+        }
+        .encode(&mut out);
+        let encoded: Vec<_> = self
+            .blocks
+            .iter()
+            .map(|(index, kind, raw, value)| {
+                let mut bytes = Vec::new();
+                Dmtf {
+                    kind: *kind,
+                    raw: *raw,
+                    value,
+                }
+                .encode(&mut bytes);
+                (*index, bytes)
+            })
+            .collect();
+        let blocks = encoded.iter().map(|(index, measurement)| Block {
+            index: *index,
+            specification: 1,
+            measurement,
+        });
+        measurements::Response {
+            version,
+            count: 0,
+            param2: 0x20,
+            record: Record {
+                blocks: blocks.collect(),
+            },
+            nonce: [0xd0; 32],
+            opaque: &[],
+            context: None,
+            signature: None,
+        }
+        .encode(&mut out);
+        let hash = digest(&Ring, HashAlg::Sha384, &out);
+        let message = [
+            &b"dmtf-spdm-v1.2.*".repeat(4)[..],
+            &[0; 6],
+            b"responder-measurements signing",
+            hash.as_ref(),
+        ];
+        out.extend(self.signer.sign(&message.concat()).unwrap());
+        out
+    }
+}
+
+/// What [`Device::transcript`]'s VCA negotiates.
+pub(crate) fn negotiated() -> Negotiated {
+    let choice = Offer::default().to_set();
+    Negotiated {
+        version: 0x12,
+        measurement_hash: 4,
+        asym: choice.asym,
+        hash: choice.hash,
+        dhe: choice.table(TableKind::DHE),
+        aead: choice.table(TableKind::AEAD),
+        key_schedule: choice.table(TableKind::KEY_SCHEDULE),
+    }
+}
+
+fn vca() -> Vec<u8> {
+    let (version, mut out) = (Version::V1_2, Vec::new());
+    version::Request.encode(&mut out);
+    version::Response {
+        versions: vec![version::Entry::of(version)],
+    }
+    .encode(&mut out);
+    let sizes = Some(capabilities::Sizes {
+        transfer: 4608,
+        message: 4608,
+    });
+    let flags = capabilities::Flags::CERT | capabilities::Flags::CHAL | capabilities::Flags::MEAS_SIG;
+    capabilities::Request {
+        version,
+        ct_exponent: 0,
+        extended_flags: 0,
+        flags: capabilities::Flags::default(),
+        sizes,
+        algorithms_asked: false,
+    }
+    .encode(&mut out);
+    capabilities::Response {
+        version,
+        ct_exponent: 0,
+        extended_flags: 0,
+        flags,
+        sizes,
+        algorithms: None,
+    }
+    .encode(&mut out);
+    algorithms::Request {
+        version,
+        offer: Offer::default().to_set(),
+    }
+    .encode(&mut out);
+    algorithms::Response {
+        version,
+        choice: Offer::default().to_set(),
+        measurement_hash: 4,
+    }
+    .encode(&mut out);
+    out
+}
+
+fn certificate(name: &str, ca: bool) -> (CertificateParams, KeyPair) {
+    let mut params = CertificateParams::default();
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, name);
+    params.not_before = rcgen::date_time_ymd(2026, 1, 1);
+    params.not_after = rcgen::date_time_ymd(2027, 1, 1);
+    params.is_ca = if ca {
+        IsCa::Ca(BasicConstraints::Unconstrained)
+    } else {
+        IsCa::ExplicitNoCa
+    };
+    params.key_usages = vec![if ca {
+        KeyUsagePurpose::KeyCertSign
+    } else {
+        KeyUsagePurpose::DigitalSignature
+    }];
+    (params, KeyPair::generate_for(&PKCS_ECDSA_P384_SHA384).unwrap())
+}
+
+fn chain(ders: &[Vec<u8>]) -> Vec<u8> {
+    let mut object = Vec::new();
+    object.u16(u16::try_from(4 + 48 + ders.concat().len()).unwrap());
+    object.zeros(2);
+    object.bytes(digest(&Ring, HashAlg::Sha384, &ders[0]).as_ref());
+    object.bytes(&ders.concat());
+    object
+}

@@ -10,4 +10,5 @@ pub mod lie;
 pub mod need;
 pub mod platform;
 pub mod process;
+pub mod tsm;
 pub mod vm;

@@ -1,6 +1,8 @@
 //! A TSM and a device that hang up, answer late, twice, truncated, or something else: the daemon says at which step, ends
 //! with a failure, and leaves nothing that it cannot take back.
 
+#![allow(clippy::unwrap_used, reason = "a broken world ends the test")]
+
 mod world;
 
 use tdisp::relay::{

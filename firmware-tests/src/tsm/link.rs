@@ -1,0 +1,260 @@
+//! The session with one device, and the machines that speak in it.
+
+use std::{fmt, sync::Arc};
+
+use tdisp::{
+    clock::Instant,
+    crypto::Provider,
+    relay::guest::{Negotiated, TdiState},
+    spdm::{
+        self, Event, Goal, Misuse, Requester, RequesterConfig, Trust,
+        algorithms::{KEY_SCHEDULE_SPDM, aead_bit, dh_bit, hash_bit, sign_bit},
+        msg::vendor::{PciSig, Protocol},
+    },
+    tdi::{
+        self,
+        msg::{InterfaceId, Lock, LockFlags},
+        requester::{Answer, Progress},
+    },
+};
+
+use super::step::Ask;
+
+/// A session, from GET_VERSION to END_SESSION. Dropped, its secrets are gone.
+pub(super) struct Link {
+    spdm: Requester,
+    happened: Vec<Happened>,
+}
+
+/// What a session tells.
+#[derive(Debug)]
+pub(super) enum Happened {
+    /// Version and algorithms are settled.
+    Negotiated(Negotiated),
+    /// The certificate chain object.
+    Certificates(Vec<u8>),
+    /// The device has proven that it holds the leaf's key.
+    Challenged,
+    /// VCA ‖ GET_MEASUREMENTS ‖ MEASUREMENTS.
+    Measurements(Vec<u8>),
+    /// The session is up.
+    Ready,
+    /// The answer to a TDISP object.
+    Tdisp(Vec<u8>),
+    /// The session is closed, as asked.
+    Ended,
+    /// The session is over.
+    Failed(String),
+}
+
+impl fmt::Debug for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Link({:?})", self.spdm.session())
+    }
+}
+
+impl Link {
+    /// Nothing is said yet. Whose root the device's chain has is the relying party's to judge: the TSM vouches for the
+    /// chain's digest, and for the device's holding the leaf's key.
+    pub(super) fn new(slot: u8, provider: &Arc<dyn Provider>) -> Self {
+        let config = RequesterConfig {
+            slot,
+            roots: Trust::RelyingPartyDecides,
+            goal: Goal::Identity,
+            ..RequesterConfig::default()
+        };
+        Self {
+            spdm: Requester::new(config, Arc::clone(provider)),
+            happened: Vec::new(),
+        }
+    }
+
+    /// GET_VERSION through CHALLENGE.
+    pub(super) fn connect(&mut self, now: Instant) {
+        self.spdm.connect(now);
+    }
+
+    /// KEY_EXCHANGE and FINISH.
+    pub(super) fn open_session(&mut self, now: Instant) {
+        let asked = self.spdm.open_session(now);
+        self.asked(asked);
+    }
+
+    /// GET_MEASUREMENTS, signed; in the session if there is one.
+    pub(super) fn measure(&mut self, now: Instant, nonce: Option<[u8; 32]>) {
+        let asked = self.spdm.measure(now, nonce);
+        self.asked(asked);
+    }
+
+    /// A TDISP object.
+    pub(super) fn tdisp(&mut self, now: Instant, object: &[u8]) {
+        let mut payload = Vec::new();
+        PciSig {
+            protocol: Protocol::TDISP,
+            object,
+        }
+        .encode(&mut payload);
+        let asked = self.spdm.vendor(now, &payload);
+        self.asked(asked);
+    }
+
+    /// END_SESSION.
+    pub(super) fn end(&mut self, now: Instant) {
+        let asked = self.spdm.end_session(now);
+        self.asked(asked);
+    }
+
+    pub(super) fn handle(&mut self, now: Instant, object: &[u8]) {
+        self.spdm.handle(now, object);
+    }
+
+    pub(super) fn handle_timeout(&mut self, now: Instant) {
+        self.spdm.handle_timeout(now);
+    }
+
+    pub(super) fn poll_transmit(&mut self, out: &mut Vec<u8>) -> bool {
+        self.spdm.poll_transmit(out)
+    }
+
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        self.spdm.poll_timeout()
+    }
+
+    pub(super) fn poll_event(&mut self) -> Option<Happened> {
+        if let Some(happened) = self.happened.pop() {
+            return Some(happened);
+        }
+        loop {
+            let happened = match self.spdm.poll_event()? {
+                Event::Connected(negotiated) => Happened::Negotiated(negotiated_bits(&negotiated)),
+                Event::Certificates { chain, .. } => Happened::Certificates(chain),
+                Event::Challenged => Happened::Challenged,
+                Event::Measurements(record) => Happened::Measurements(record.blob),
+                Event::SessionReady { .. } => Happened::Ready,
+                Event::Vendor(payload) => match PciSig::decode(&payload) {
+                    Ok(PciSig {
+                        protocol: Protocol::TDISP,
+                        object,
+                    }) => Happened::Tdisp(object.to_vec()),
+                    Ok(other) => {
+                        Happened::Failed(format!("the device answered in protocol {}", other.protocol))
+                    }
+                    Err(error) => Happened::Failed(format!("the device's answer is malformed: {error}")),
+                },
+                Event::SessionEnded => Happened::Ended,
+                Event::Failed(error) => Happened::Failed(error.to_string()),
+                _ => continue,
+            };
+            return Some(happened);
+        }
+    }
+
+    /// What the machine does not do now, it will not do later either: the session is of no use.
+    fn asked(&mut self, asked: Result<(), Misuse>) {
+        if let Err(error) = asked {
+            self.happened.push(Happened::Failed(error.to_string()));
+        }
+    }
+}
+
+fn negotiated_bits(found: &spdm::Negotiated) -> Negotiated {
+    let chosen = &found.algorithms;
+    Negotiated {
+        version: found.version.0,
+        measurement_hash: chosen.measurement_hash.map_or(0, |hash| hash.bit()),
+        asym: sign_bit(chosen.sign),
+        hash: hash_bit(chosen.hash),
+        dhe: dh_bit(chosen.dh),
+        aead: aead_bit(chosen.aead),
+        key_schedule: KEY_SCHEDULE_SPDM,
+    }
+}
+
+/// The TDISP machine of one TDI, with what it has to say.
+#[derive(Debug)]
+pub(super) struct Tdi {
+    machine: tdi::Requester,
+    outgoing: Option<Vec<u8>>,
+    lock_flags: u16,
+}
+
+/// How a TDISP conversation ended.
+#[derive(Debug)]
+pub(super) enum Heard {
+    /// The device answered as it should, and there is nothing to keep.
+    Known,
+    /// The state that it reports.
+    State(TdiState),
+    /// Locked with these flags.
+    Locked { flags: u16 },
+    /// The whole report.
+    Report(Vec<u8>),
+    /// Running.
+    Started,
+    /// Unlocked.
+    Stopped,
+}
+
+impl Tdi {
+    /// For the interface of a FUNCTION_ID.
+    pub(super) fn new(function_id: u32) -> Self {
+        Self {
+            machine: tdi::Requester::new(InterfaceId {
+                function: function_id,
+            }),
+            outgoing: None,
+            lock_flags: 0,
+        }
+    }
+
+    /// Begins a conversation; an old one that nobody will answer is given up.
+    pub(super) fn ask(&mut self, ask: Ask) -> Result<(), String> {
+        self.machine.abandon();
+        let object = match ask {
+            Ask::Version => self.machine.version(),
+            Ask::Capabilities => self.machine.capabilities(),
+            Ask::State => self.machine.state(),
+            Ask::Lock { flags, mmio_offset } => {
+                self.lock_flags = flags;
+                self.machine.lock(Lock {
+                    flags: LockFlags(flags),
+                    default_stream: 0,
+                    mmio_reporting_offset: mmio_offset,
+                    bind_p2p_address_mask: 0,
+                })
+            }
+            Ask::Report => self.machine.report(),
+            Ask::Start => self.machine.start(),
+            Ask::Stop => self.machine.stop(),
+        };
+        self.outgoing = Some(object.map_err(|error| error.to_string())?);
+        Ok(())
+    }
+
+    /// What there is to send.
+    pub(super) fn poll_transmit(&mut self) -> Option<Vec<u8>> {
+        self.outgoing.take()
+    }
+
+    /// Takes an answer; the end of the conversation, unless there is more to send.
+    pub(super) fn handle(&mut self, object: &[u8]) -> Option<Result<Heard, String>> {
+        let answer = match self.machine.handle(object) {
+            Ok(Progress::More(object)) => {
+                self.outgoing = Some(object);
+                return None;
+            }
+            Ok(Progress::Done(answer)) => answer,
+            Err(error) => return Some(Err(error.to_string())),
+        };
+        Some(Ok(match answer {
+            Answer::Version | Answer::Capabilities(_) => Heard::Known,
+            Answer::Locked => Heard::Locked {
+                flags: self.lock_flags,
+            },
+            Answer::Report(report) => Heard::Report(report),
+            Answer::State(state) => Heard::State(TdiState(state.0)),
+            Answer::Started => Heard::Started,
+            Answer::Stopped => Heard::Stopped,
+        }))
+    }
+}

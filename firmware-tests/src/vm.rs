@@ -146,6 +146,13 @@ impl Machine {
         self
     }
 
+    /// The guest's processors; 2 unless told.
+    #[must_use]
+    pub fn processors(mut self, count: u32) -> Self {
+        self.processors = count;
+        self
+    }
+
     /// Puts the vfio-user function served on `socket` at 01:00.`number` in the guest. Somebody must listen already.
     #[must_use]
     pub fn vfio_user(mut self, number: u8, socket: &Path) -> Self {
@@ -183,7 +190,10 @@ impl Machine {
 
     /// Boots the machine. The calling thread must live as long as it does.
     pub fn boot(&self) -> Result<Vm, VmError> {
-        let results = Results::listen(&self.folder.join("results.sock")).map_err(|error| VmError::Guest {
+        let socket = self.folder.join("results.sock");
+        // What an earlier machine left in the same folder; if it cannot go, listening says why.
+        let _ = std::fs::remove_file(&socket);
+        let results = Results::listen(&socket).map_err(|error| VmError::Guest {
             what: "the boot".into(),
             error,
             console: String::new(),

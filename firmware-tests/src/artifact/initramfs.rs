@@ -7,6 +7,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, SystemTime};
 
 use tdisp::crypto::{HashAlg, Provider, Ring};
 
@@ -75,7 +76,9 @@ impl Initramfs {
             .unwrap_or(Path::new("."))
             .join("tidelock");
         let path = folder.join(format!("{}.cpio", self.key()?));
-        if path.is_file() {
+        if let Ok(archive) = std::fs::File::options().append(true).open(&path) {
+            // So that it counts as lately used; if the time cannot be set, it is made again one day.
+            let _ = archive.set_modified(SystemTime::now());
             return Ok(path);
         }
         let failed = |error| ArtifactError::File {
@@ -260,7 +263,7 @@ impl Initramfs {
 /// Puts a program of this machine at `to`, stripped, and its libraries where the dynamic loader looks for them.
 fn put_program(tree: &mut Tree, from: &Path, to: &str) -> Result<(), ArtifactError> {
     let subject = from.to_string_lossy().into_owned();
-    for library in libraries(&output(Command::new("ldd").arg(from), &subject)?) {
+    for library in libraries(&needed(from, &subject)?) {
         let at = library.to_string_lossy().into_owned();
         if !tree.has(&at) {
             tree.put(
@@ -291,6 +294,16 @@ fn put_program(tree: &mut Tree, from: &Path, to: &str) -> Result<(), ArtifactErr
         },
     );
     Ok(())
+}
+
+/// What `ldd` prints; nothing for a program that needs no libraries, of which it complains.
+fn needed(program: &Path, subject: &str) -> Result<Vec<u8>, ArtifactError> {
+    match output(Command::new("ldd").env("LC_ALL", "C").arg(program), subject) {
+        Err(ArtifactError::Command { error, .. }) if error.contains("not a dynamic executable") => {
+            Ok(Vec::new())
+        }
+        other => other,
+    }
 }
 
 /// The files in what `ldd` prints: `name => /path (address)`, or `/path (address)` for the loader itself.
@@ -368,7 +381,8 @@ fn forget_old_ones(folder: &Path) {
         .collect();
     archives.sort();
     let surplus = archives.len().saturating_sub(ARCHIVES_KEPT);
-    for (_, path) in &archives[..surplus] {
+    let in_use = |used: &SystemTime| used.elapsed().is_ok_and(|age| age < IN_USE);
+    for (_, path) in archives[..surplus].iter().filter(|(used, _)| !in_use(used)) {
         // Another process may have removed it, which is as good.
         let _ = std::fs::remove_file(path);
     }
@@ -376,6 +390,9 @@ fn forget_old_ones(folder: &Path) {
 
 /// More than any run of all tests makes; a few hundred megabytes at most.
 const ARCHIVES_KEPT: usize = 24;
+
+/// A machine that was given an archive has read it by then.
+const IN_USE: Duration = Duration::from_secs(600);
 
 #[cfg(test)]
 mod tests {

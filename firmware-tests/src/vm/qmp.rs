@@ -3,13 +3,13 @@
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 /// Runs one command on a connection of its own and returns what it returned.
 pub(super) fn execute(socket: &Path, command: &str, arguments: Value) -> Result<Value, String> {
-    let stream = UnixStream::connect(socket).map_err(|error| error.to_string())?;
+    let stream = connected(socket)?;
     stream
         .set_read_timeout(Some(ANSWER_TIME))
         .map_err(|error| error.to_string())?;
@@ -21,6 +21,18 @@ pub(super) fn execute(socket: &Path, command: &str, arguments: Value) -> Result<
         arguments => json!({ "execute": command, "arguments": arguments }),
     };
     call(&mut reader, &request)
+}
+
+/// QEMU makes the socket a moment after it was started.
+fn connected(socket: &Path) -> Result<UnixStream, String> {
+    let start = Instant::now();
+    loop {
+        match UnixStream::connect(socket) {
+            Ok(stream) => return Ok(stream),
+            Err(error) if start.elapsed() > START_TIME => return Err(error.to_string()),
+            Err(_) => std::thread::sleep(Duration::from_millis(5)),
+        }
+    }
 }
 
 fn call(reader: &mut BufReader<UnixStream>, request: &Value) -> Result<Value, String> {
@@ -51,3 +63,6 @@ fn next(reader: &mut BufReader<UnixStream>) -> Result<Value, String> {
 
 /// QEMU answers in milliseconds; a busy machine may take longer.
 const ANSWER_TIME: Duration = Duration::from_secs(10);
+
+/// QEMU makes its socket within a tenth of a second; a busy machine may take longer.
+const START_TIME: Duration = Duration::from_secs(2);

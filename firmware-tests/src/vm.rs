@@ -298,13 +298,13 @@ impl Machine {
         if self.functions.is_empty() {
             return;
         }
-        command.args(["-device", "pcie-root-port,id=port,chassis=1,slot=1"]);
+        command.args(["-device", "pcie-root-port,id=slot1,chassis=1,slot=1"]);
         let mut functions = self.functions.clone();
         functions.sort_by(|a, b| b.cmp(a));
         for (number, socket) in functions {
             let device = serde_json::json!({
                 "driver": "vfio-user-pci",
-                "bus": "port",
+                "bus": "slot1",
                 "addr": format!("0x0.{number:#x}"),
                 "multifunction": true,
                 "socket": { "type": "unix", "path": socket },

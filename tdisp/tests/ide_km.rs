@@ -1,0 +1,370 @@
+//! IDE key management: both sides together, the device against a peer that does what it likes, and the order of a key's
+//! bytes.
+
+use tdisp::{
+    crypto::{AeadAlg, Provider, Ring, Secret},
+    ide_km::{
+        Requester, Responder,
+        msg::{Direction, Key, KeySub, Message, ObjectId, Slot, Status, SubStream},
+        requester::{Answer, Error, Progress},
+        responder::{Event, Port},
+    },
+};
+
+const SESSION: u32 = 7;
+
+fn device() -> Responder {
+    Responder::new(vec![Port {
+        capability: 0x11,
+        control: 0x22,
+        blocks: vec![1; 8],
+        ..Port::default()
+    }])
+}
+
+/// Carries objects until the request is done.
+fn run(device: &mut Responder, tsm: &mut Requester, first: &[u8]) -> Result<Answer, Error> {
+    let mut object = first.to_vec();
+    loop {
+        match tsm.handle(&device.handle(SESSION, &object).expect("an answer"))? {
+            Progress::More(next) => object = next.to_vec(),
+            Progress::Done(answer) => return Ok(answer),
+        }
+    }
+}
+
+fn program(device: &mut Responder, tsm: &mut Requester) -> Vec<(KeySub, Key)> {
+    let first = tsm.program(&Ring).expect("keys");
+    match run(device, tsm, &first) {
+        Ok(Answer::Programmed(keys)) => keys,
+        other => panic!("keys, not {other:?}"),
+    }
+}
+
+fn go(device: &mut Responder, tsm: &mut Requester) {
+    for direction in [Direction::Receive, Direction::Transmit] {
+        let object = tsm.go(direction).expect("a programmed set");
+        assert!(matches!(run(device, tsm, &object), Ok(Answer::Going(found)) if found == direction));
+    }
+}
+
+fn events(device: &mut Responder) -> Vec<Event> {
+    std::iter::from_fn(|| device.poll_event()).collect()
+}
+
+fn slot(key_set: bool, direction: Direction, sub_stream: SubStream) -> Slot {
+    Slot {
+        stream: 3,
+        key_sub: KeySub::new(key_set, direction, sub_stream),
+        port: 0,
+    }
+}
+
+fn key(byte: u8) -> Key {
+    Key {
+        key: Secret::new(vec![byte; 32]),
+        initial: 1,
+    }
+}
+
+fn send(device: &mut Responder, session: u32, message: &Message<'_>) -> Option<Vec<u8>> {
+    let mut object = Vec::new();
+    message.encode(&mut object);
+    device.handle(session, &object)
+}
+
+#[test]
+fn a_stream_is_secure_when_six_keys_are_programmed_and_both_directions_go() {
+    let (mut device, mut tsm) = (device(), Requester::new(0, 3));
+    let query = tsm.query().unwrap();
+    let registers = run(&mut device, &mut tsm, &query).unwrap();
+    assert!(matches!(
+        registers,
+        Answer::Registers {
+            port_max: 0,
+            capability: 0x11,
+            control: 0x22,
+            ..
+        }
+    ));
+    let keys = program(&mut device, &mut tsm);
+    assert_eq!(keys.len(), 6);
+    assert!(!device.is_secure(3, SESSION));
+    go(&mut device, &mut tsm);
+    assert!(device.is_secure(3, SESSION));
+    assert!(!device.is_secure(3, 8), "not over another session");
+    assert!(!device.is_secure(4, SESSION), "not another stream");
+    assert_eq!(events(&mut device), [Event::Secure { stream: 3 }]);
+    let stop = tsm.stop().unwrap();
+    assert!(matches!(run(&mut device, &mut tsm, &stop), Ok(Answer::Stopped)));
+    assert!(!device.is_secure(3, SESSION));
+    assert_eq!(events(&mut device), [Event::Insecure { stream: 3 }]);
+}
+
+#[test]
+fn no_two_keys_are_equal() {
+    let (mut device, mut tsm) = (device(), Requester::new(0, 3));
+    let mut keys = program(&mut device, &mut tsm);
+    go(&mut device, &mut tsm);
+    keys.extend(program(&mut device, &mut tsm));
+    assert_eq!(keys.len(), 12);
+    for (number, (_, key)) in keys.iter().enumerate() {
+        assert!(keys[number + 1..].iter().all(|(_, other)| key != other));
+    }
+}
+
+#[test]
+fn new_keys_go_into_the_other_set_and_the_stream_stays_secure() {
+    let (mut device, mut tsm) = (device(), Requester::new(0, 3));
+    let first = program(&mut device, &mut tsm);
+    go(&mut device, &mut tsm);
+    let second = program(&mut device, &mut tsm);
+    assert_ne!(first[0].0.key_set(), second[0].0.key_set());
+    go(&mut device, &mut tsm);
+    assert!(device.is_secure(3, SESSION));
+    assert_eq!(events(&mut device), [Event::Secure { stream: 3 }]);
+    let old = Message::KSetGo(slot(first[0].0.key_set(), Direction::Receive, SubStream::PR));
+    assert_eq!(send(&mut device, SESSION, &old), None, "the old keys are erased");
+}
+
+#[test]
+fn a_set_does_not_go_before_all_its_keys_are_there() {
+    let mut device = device();
+    let receive = |sub_stream| slot(false, Direction::Receive, sub_stream);
+    let start = Message::KSetGo(receive(SubStream::PR));
+    assert_eq!(send(&mut device, SESSION, &start), None);
+    for sub_stream in [SubStream::PR, SubStream::NPR] {
+        assert!(
+            send(
+                &mut device,
+                SESSION,
+                &Message::KeyProg(receive(sub_stream), key(1))
+            )
+            .is_some()
+        );
+        assert_eq!(send(&mut device, SESSION, &start), None);
+    }
+    send(
+        &mut device,
+        SESSION,
+        &Message::KeyProg(receive(SubStream::CPL), key(3)),
+    );
+    let mut acknowledged = Vec::new();
+    Message::KGostopAck(receive(SubStream::PR)).encode(&mut acknowledged);
+    assert_eq!(send(&mut device, SESSION, &start), Some(acknowledged));
+    assert!(!device.is_secure(3, SESSION), "one direction is not enough");
+}
+
+#[test]
+fn the_end_of_the_session_erases_the_keys_of_its_streams() {
+    let (mut device, mut tsm) = (device(), Requester::new(0, 3));
+    program(&mut device, &mut tsm);
+    go(&mut device, &mut tsm);
+    device.session_ended(8);
+    assert!(device.is_secure(3, SESSION));
+    device.session_ended(SESSION);
+    assert!(!device.is_secure(3, SESSION));
+    assert_eq!(
+        events(&mut device),
+        [Event::Secure { stream: 3 }, Event::Insecure { stream: 3 }]
+    );
+}
+
+#[test]
+fn another_session_cannot_touch_a_stream_that_has_an_owner() {
+    let (mut device, mut tsm) = (device(), Requester::new(0, 3));
+    program(&mut device, &mut tsm);
+    go(&mut device, &mut tsm);
+    let slot = slot(true, Direction::Receive, SubStream::PR);
+    for message in [
+        Message::KeyProg(slot, key(1)),
+        Message::KSetGo(slot),
+        Message::KSetStop(slot),
+    ] {
+        assert_eq!(send(&mut device, 8, &message), None);
+    }
+    assert!(device.is_secure(3, SESSION));
+}
+
+#[test]
+fn a_stream_whose_keys_are_all_stopped_has_no_owner() {
+    let (mut device, mut tsm) = (device(), Requester::new(0, 3));
+    program(&mut device, &mut tsm);
+    let stop = tsm.stop().unwrap();
+    run(&mut device, &mut tsm, &stop).unwrap();
+    let message = Message::KeyProg(slot(false, Direction::Receive, SubStream::PR), key(1));
+    assert!(send(&mut device, 8, &message).is_some());
+}
+
+#[test]
+fn a_key_that_cannot_be_programmed_is_acknowledged_with_why() {
+    let (mut device, mut tsm) = (device(), Requester::new(0, 3));
+    let mut status = |session, message: &Message<'_>| {
+        let answer = send(&mut device, session, message)?;
+        match Message::decode(&answer) {
+            Ok(Message::KpAck(_, status)) => Some(status),
+            other => panic!("a KP_ACK, not {other:?}"),
+        }
+    };
+    let good = slot(false, Direction::Receive, SubStream::PR);
+    assert_eq!(
+        status(1, &Message::KeyProg(Slot { port: 1, ..good }, key(1))),
+        Some(Status::UNSUPPORTED_PORT_INDEX)
+    );
+    let sub_stream = slot(false, Direction::Receive, SubStream(3));
+    assert_eq!(
+        status(1, &Message::KeyProg(sub_stream, key(1))),
+        Some(Status::UNSUPPORTED_VALUE)
+    );
+    program(&mut device, &mut tsm);
+    go(&mut device, &mut tsm);
+    let in_use = send(&mut device, SESSION, &Message::KeyProg(good, key(1))).unwrap();
+    assert!(matches!(
+        Message::decode(&in_use),
+        Ok(Message::KpAck(_, Status::UNSPECIFIED_FAILURE))
+    ));
+    assert!(device.is_secure(3, SESSION), "a key in use is never overwritten");
+}
+
+#[test]
+fn a_key_prog_of_a_wrong_length_is_acknowledged_so_and_programs_nothing() {
+    let mut device = device();
+    let mut whole = Vec::new();
+    Message::KeyProg(slot(false, Direction::Receive, SubStream::PR), key(1)).encode(&mut whole);
+    whole.push(0);
+    for size in (0..=whole.len()).filter(|size| *size != whole.len() - 1) {
+        let answer = device.handle(SESSION, &whole[..size]);
+        match size {
+            0..7 => assert_eq!(answer, None, "{size} bytes"),
+            _ => {
+                let answer = answer.unwrap();
+                assert!(matches!(
+                    Message::decode(&answer),
+                    Ok(Message::KpAck(_, Status::INCORRECT_LENGTH))
+                ));
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_unknown_or_a_response_is_not_answered() {
+    let mut device = device();
+    for id in 7..=0xff {
+        assert_eq!(device.handle(SESSION, &[id, 0, 0, 0, 0, 0, 0]), None);
+    }
+    let slot = slot(false, Direction::Receive, SubStream::PR);
+    assert_eq!(send(&mut device, SESSION, &Message::KGostopAck(slot)), None);
+    assert_eq!(send(&mut device, SESSION, &Message::Query { port: 1 }), None);
+    assert_eq!(
+        send(&mut Responder::new(vec![]), SESSION, &Message::Query { port: 0 }),
+        None,
+        "a device without IDE"
+    );
+}
+
+#[test]
+fn the_tsm_refuses_an_acknowledgement_of_another_slot_or_with_a_bad_status() {
+    let acknowledge = |change: fn(&mut Slot, &mut Status)| {
+        let mut tsm = Requester::new(0, 3);
+        let object = tsm.program(&Ring).unwrap();
+        let Ok(Message::KeyProg(mut slot, _)) = Message::decode(&object) else {
+            panic!("a KEY_PROG")
+        };
+        let mut status = Status::SUCCESSFUL;
+        change(&mut slot, &mut status);
+        let mut answer = Vec::new();
+        Message::KpAck(slot, status).encode(&mut answer);
+        let outcome = tsm.handle(&answer);
+        assert!(matches!(
+            tsm.go(Direction::Receive),
+            Err(Error::Busy | Error::NotProgrammed)
+        ));
+        outcome
+    };
+    assert!(matches!(acknowledge(|_, _| {}), Ok(Progress::More(_))));
+    assert!(matches!(
+        acknowledge(|slot, _| slot.stream = 4),
+        Err(Error::Unexpected { .. })
+    ));
+    assert!(matches!(
+        acknowledge(|slot, _| slot.port = 1),
+        Err(Error::Unexpected { .. })
+    ));
+    assert!(matches!(
+        acknowledge(|slot, _| slot.key_sub = KeySub(0x12)),
+        Err(Error::Unexpected { .. })
+    ));
+    let refused = acknowledge(|_, status| *status = Status::UNSUPPORTED_VALUE).unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        "the device refused an IDE key for stream 3: UNSUPPORTED_VALUE"
+    );
+}
+
+#[test]
+fn an_answer_to_another_request_is_refused() {
+    let mut tsm = Requester::new(0, 3);
+    assert!(matches!(tsm.handle(&[]), Err(Error::NothingAsked)));
+    tsm.query().unwrap();
+    assert!(matches!(tsm.query(), Err(Error::Busy)));
+    let mut answer = Vec::new();
+    Message::KGostopAck(slot(false, Direction::Receive, SubStream::PR)).encode(&mut answer);
+    let error = tsm.handle(&answer).unwrap_err();
+    assert_eq!(
+        error,
+        Error::Unexpected {
+            found: ObjectId::K_GOSTOP_ACK,
+            wanted: ObjectId::QUERY
+        }
+    );
+    tsm.query().unwrap();
+    assert!(matches!(tsm.handle(&[1, 0, 0]), Err(Error::Malformed(_))));
+}
+
+/// AES-256-GCM test case 14 of McGrew and Viega's "The Galois/Counter Mode of Operation", with the key of test case 15:
+/// what the hardware at the other end of the link computes with the key that it was given.
+#[test]
+fn the_bytes_of_a_key_on_the_wire_give_the_key_that_aes_takes() {
+    let dws = [
+        0xfeff_e992u32,
+        0x8665_731c,
+        0x6d6a_8f94,
+        0x6730_8308,
+        0xfeff_e992,
+        0x8665_731c,
+        0x6d6a_8f94,
+        0x6730_8308,
+    ];
+    let mut object = vec![2, 0, 0, 3, 0, 0x02, 0];
+    // The most significant DW first, each little-endian; then the initial value in the same way.
+    dws.iter().for_each(|dw| object.extend(dw.to_le_bytes()));
+    object.extend([0, 0, 0, 0, 1, 0, 0, 0]);
+    let Ok(Message::KeyProg(slot, key)) = Message::decode(&object) else {
+        panic!("a KEY_PROG")
+    };
+    assert_eq!(
+        (slot.stream, slot.key_sub.direction(), key.initial),
+        (3, Direction::Transmit, 1)
+    );
+    let plain = "d9313225f88406e5a55909c5aff5269a86a7a9531534f7da2e4c303d8a318a721c3c0c95956809532fcf0e2449a6b525b16aedf5aa0de657ba637b391aafd255";
+    let cipher = "522dc1f099567d07f47f37a32a84427d643a8cdcbfe5c0c97598a2bd2555d1aa8cb08e48590dbb3da7b08b1056828838c5f61e6393ba7a0abcc9f662898015ad";
+    let tag = "b094dac5d93471bdec1a502270e3cc6c";
+    let mut data = hex(plain);
+    let nonce = hex("cafebabefacedbaddecaf888").try_into().unwrap();
+    Ring.aead(AeadAlg::Aes256Gcm, key.key.expose())
+        .unwrap()
+        .seal(nonce, &[], &mut data)
+        .unwrap();
+    assert_eq!(data, hex(&format!("{cipher}{tag}")));
+    let mut again = Vec::new();
+    Message::KeyProg(slot, key).encode(&mut again);
+    assert_eq!(again, object);
+}
+
+fn hex(text: &str) -> Vec<u8> {
+    let digits = text.as_bytes().chunks(2);
+    digits
+        .map(|pair| u8::from_str_radix(core::str::from_utf8(pair).expect("ASCII"), 16).expect("hex"))
+        .collect()
+}

@@ -26,6 +26,8 @@ pub mod measured;
 pub mod memory;
 pub mod nic;
 pub mod peer;
+pub mod report;
+pub mod signer;
 pub mod socket;
 pub mod vfio;
 pub mod virtio;

@@ -212,7 +212,8 @@ impl<'a> Message<'a> {
         }
     }
 
-    /// Appends the object. A KEY_PROG puts the key into `out`: zeroize it when it is sent.
+    /// Appends the object. A KEY_PROG puts the key into `out`: zeroize that when it is sent, and give it room for the
+    /// whole message before, so that it does not grow and leave copies behind.
     pub fn encode(&self, out: &mut Vec<u8>) {
         out.u8(self.id().0);
         match self {
@@ -251,16 +252,19 @@ impl Key {
     /// Eight DW of key, the most significant first, each little-endian; then the initial value, likewise in two DW.
     fn read(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let wire = r.take(KEY_SIZE, "IDE key")?;
-        let key = wire.chunks_exact(4).flat_map(|dw| dw.iter().rev().copied());
+        // In one allocation: a vector that grows leaves copies behind.
+        let mut key = Vec::with_capacity(KEY_SIZE);
+        key.extend(wire.chunks_exact(4).flat_map(|dw| dw.iter().rev()));
         let high = r.u32("IDE initial value")?;
         let low = r.u32("IDE initial value")?;
         Ok(Self {
-            key: Secret::new(key.collect()),
+            key: Secret::new(key),
             initial: u64::from(high) << 32 | u64::from(low),
         })
     }
 
     fn write(&self, out: &mut Vec<u8>) {
+        out.reserve(self.key.expose().len() + 8);
         let dws = self.key.expose().chunks(4);
         dws.for_each(|dw| dw.iter().rev().for_each(|byte| out.u8(*byte)));
         out.u32((self.initial >> 32) as u32);

@@ -122,14 +122,19 @@ impl Range {
             attributes: Attributes(r.u16("attributes of an MMIO range")?),
             id: r.u16("ID of an MMIO range")?,
         };
-        if range.pages == 0 {
+        range.check()?;
+        Ok(range)
+    }
+
+    fn check(&self) -> Result<(), DecodeError> {
+        if self.pages == 0 {
             return Err(invalid("pages of an MMIO range", 0, "at least 1"));
         }
-        if range.end_page() > PAGES {
+        if self.end_page() > PAGES {
             let wanted = "a page from which the range does not leave the 64-bit address space";
-            return Err(invalid("first page of an MMIO range", range.first_page, wanted));
+            return Err(invalid("first page of an MMIO range", self.first_page, wanted));
         }
-        Ok(range)
+        Ok(())
     }
 
     pub(super) fn write(&self, out: &mut Vec<u8>) {
@@ -178,11 +183,11 @@ impl Report {
         out.bytes(&self.specific);
     }
 
-    /// Whether the ranges are as [`Report::decode`] wants them: in order and apart.
+    /// Whether the ranges are as [`Report::decode`] wants them: few enough, none empty or beyond the address space, in
+    /// order and apart.
     pub fn check(&self) -> Result<(), DecodeError> {
-        if self.ranges.len() > RANGES_MAX as usize {
-            return Err(invalid("MMIO ranges", self.ranges.len() as u64, "at most 256"));
-        }
+        check_count(self.ranges.len() as u64)?;
+        self.ranges.iter().try_for_each(Range::check)?;
         check_order(&self.ranges)?;
         check_apart(&self.ranges)
     }
@@ -190,15 +195,20 @@ impl Report {
 
 fn read_ranges(r: &mut Reader<'_>) -> Result<Vec<Range>, DecodeError> {
     let count = r.u32("MMIO range count")?;
-    if count > RANGES_MAX {
-        return Err(invalid("MMIO range count", u64::from(count), "at most 256"));
-    }
+    check_count(u64::from(count))?;
     let ranges = (0..count)
         .map(|_| Range::read(r))
         .collect::<Result<Vec<_>, _>>()?;
     check_order(&ranges)?;
     check_apart(&ranges)?;
     Ok(ranges)
+}
+
+fn check_count(count: u64) -> Result<(), DecodeError> {
+    match count <= u64::from(RANGES_MAX) {
+        true => Ok(()),
+        false => Err(invalid("MMIO range count", count, "at most 256")),
+    }
 }
 
 /// By BAR and, in a BAR, by address.

@@ -177,6 +177,26 @@ fn request_bits_start_at_1() {
 }
 
 #[test]
+fn a_peer_that_counts_request_bits_from_0_is_understood() {
+    let supported = |first| {
+        let mut capabilities = Capabilities {
+            dsm_caps: 0,
+            requests: [0; 16],
+            lock_flags: LockFlags(0),
+            address_width: 52,
+            outstanding_here: 0,
+            outstanding_all: 0,
+        };
+        capabilities.requests[0] = first;
+        let codes = (0x80..=0xff).filter(|code| capabilities.supports(Code(*code)));
+        codes.collect::<Vec<_>>()
+    };
+    assert_eq!(supported(0xfe), Vec::from_iter(0x81..=0x87));
+    assert_eq!(supported(0x7f), Vec::from_iter(0x81..=0x87));
+    assert_eq!(supported(0), []);
+}
+
+#[test]
 fn a_reporting_offset_that_is_no_multiple_of_a_page_is_refused() {
     for (offset, read) in [
         (0, true),

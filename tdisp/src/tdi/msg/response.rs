@@ -134,6 +134,15 @@ impl Capabilities {
     /// REQ_MSGS_SUPPORTED of the seven requests that every device must have.
     pub const REQUESTS_MANDATORY: [u8; 16] = [0xfe, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 
+    /// Whether a request is supported. Bit 0 stands for no request: where it is set, the peer is one of those that
+    /// count the bits from GET_TDISP_VERSION, and is read as it means it.
+    pub fn supports(&self, request: Code) -> bool {
+        let off_by_one = u32::from(self.requests[0] & 1);
+        let bit = request.request_bit().wrapping_sub(off_by_one);
+        let byte = self.requests.get(bit as usize / 8);
+        byte.is_some_and(|byte| byte >> (bit % 8) & 1 == 1)
+    }
+
     fn read(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let dsm_caps = r.u32("DSM capabilities")?;
         let requests = r.array("supported requests")?;

@@ -102,6 +102,24 @@ fn capabilities_have_the_length_of_their_version() {
 }
 
 #[test]
+fn a_supported_algorithms_block_is_as_long_as_it_says_and_only_there_when_flagged() {
+    let context = Context::new(Version::V1_3);
+    let read = |flag, length: u8| {
+        let mut message = capabilities_request(0x13, 0, 0, 4096, 4096);
+        message[1..3].copy_from_slice(&[0x61, flag]);
+        message.extend([0, 0, length, 0, 9]);
+        let (response, consumed) = capabilities::Response::decode(&message, &context).ok()?;
+        assert_eq!(response.to_vec(), message[..consumed]);
+        Some(consumed)
+    };
+    assert_eq!(
+        (read(0, 5), read(1, 5), read(1, 4)),
+        (Some(20), Some(25), Some(24))
+    );
+    assert_eq!((read(1, 3), read(1, 0), read(1, 6)), (None, None, None));
+}
+
+#[test]
 fn a_ct_exponent_above_31_is_refused() {
     for exponent in 0..=255 {
         let message = capabilities_request(0x12, exponent, 0, 4096, 4096);

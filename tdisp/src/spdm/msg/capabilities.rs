@@ -1,4 +1,4 @@
-//! GET_CAPABILITIES and CAPABILITIES (DSP0274 §10.5): 4 bytes in 1.0 (request only), 12 in 1.1, 20 from 1.2 on.
+//! GET_CAPABILITIES and CAPABILITIES (DSP0274 §10): 4 bytes in 1.0 (request only), 12 in 1.1, 20 from 1.2 on.
 
 use super::{Code, Context, Header, Payload, Version};
 use crate::wire::{DecodeError, Reader, Write};
@@ -293,8 +293,15 @@ impl Sizes {
 fn read_algorithms<'a>(r: &mut Reader<'a>) -> Result<&'a [u8], DecodeError> {
     let mut ahead = r.clone();
     ahead.reserved(2)?;
-    let length = usize::from(ahead.u16("supported algorithms length")?);
-    r.take(length, "supported algorithms")
+    let length = ahead.u16("supported algorithms length")?;
+    if usize::from(length) < ahead.consumed() - r.consumed() {
+        return Err(DecodeError::Invalid {
+            what: "supported algorithms length",
+            found: u64::from(length),
+            wanted: "at least the 4 bytes that say it",
+        });
+    }
+    r.take(usize::from(length), "supported algorithms")
 }
 
 /// Flags that a requester may not combine (DSP0274 "Requester flag fields definitions").

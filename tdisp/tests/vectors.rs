@@ -278,21 +278,29 @@ fn reread_message<'a>(bytes: &'a [u8], context: &Context, bounds: Bounds) -> Res
             next: Next::Message(message),
             ..
         }) => reread_inner(message, context)?,
-        Message::KeyExchange(request) => {
-            let offered = opaque::decode_supported(context.version, request.opaque)?;
-            let mut again = Vec::new();
-            opaque::encode_supported(context.version, &offered, &mut again);
-            assert_eq!(again, request.opaque);
-        }
-        Message::KeyExchangeRsp(response) => {
-            let selected = opaque::decode_selected(context.version, response.opaque)?;
-            let mut again = Vec::new();
-            opaque::encode_selected(context.version, selected, &mut again);
-            assert_eq!(again, response.opaque);
-        }
+        Message::KeyExchange(request) => reread_offered(context.version, request.opaque)?,
+        Message::PskExchange(request) => reread_offered(context.version, request.opaque)?,
+        Message::KeyExchangeRsp(response) => reread_selected(context.version, response.opaque)?,
+        Message::PskExchangeRsp(response) => reread_selected(context.version, response.opaque)?,
         _ => {}
     }
     Ok(message)
+}
+
+fn reread_offered(version: Version, data: &[u8]) -> Result<(), Failed> {
+    let offered = opaque::decode_supported(version, data)?;
+    let mut again = Vec::new();
+    opaque::encode_supported(version, &offered, &mut again);
+    assert_eq!(again, data);
+    Ok(())
+}
+
+fn reread_selected(version: Version, data: &[u8]) -> Result<(), Failed> {
+    let selected = opaque::decode_selected(version, data)?;
+    let mut again = Vec::new();
+    opaque::encode_selected(version, selected, &mut again);
+    assert_eq!(again, data);
+    Ok(())
 }
 
 fn reread_inner(bytes: &[u8], context: &Context) -> Result<(), Failed> {

@@ -1,4 +1,4 @@
-//! DOE discovery (PCIe §6.30.1.1): which object types a mailbox takes, one index at a time.
+//! DOE discovery (PCIe §6.30): which object types a mailbox takes, one index at a time.
 
 use super::ObjectType;
 use crate::wire::{DecodeError, Reader, Write};

@@ -1,4 +1,4 @@
-//! The mailbox in a function's configuration space (PCIe §6.30.2, §7.9.24), as register accesses to be made.
+//! The mailbox in a function's configuration space (PCIe §6.30), as register accesses to be made.
 //!
 //! ```text
 //!              busy, error or stale object: ABORT

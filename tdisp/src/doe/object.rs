@@ -1,4 +1,4 @@
-//! The data object header (PCIe §6.30.1).
+//! The data object header (PCIe §6.30).
 
 use crate::open_enum;
 use crate::wire::{DecodeError, Reader, Write};
@@ -16,7 +16,7 @@ pub const BODY_MAX: usize = LENGTH_DW_MAX * 4 - HEADER_SIZE;
 const LENGTH_DW_MAX: usize = 1 << 18;
 
 open_enum! {
-    /// Data object types that the PCI-SIG has named (PCIe §6.30.1.1).
+    /// Data object types that the PCI-SIG has named (PCIe §6.30).
     pub struct ObjectType(u8) {
         /// DOE discovery.
         DISCOVERY = 0,

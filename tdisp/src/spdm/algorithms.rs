@@ -1,4 +1,4 @@
-//! Which bit stands for which algorithm (DSP0274 §10.6), and what two sides may agree on.
+//! Which bit stands for which algorithm (DSP0274 §10), and what two sides may agree on.
 
 use super::msg::algorithms::{Response, Set, Table, TableKind};
 use super::msg::{Context, Version};

@@ -1,5 +1,5 @@
-//! Opaque data of KEY_EXCHANGE and PSK_EXCHANGE: which version of secured messages to speak (DSP0277 §"Version
-//! negotiation"), in the general format (DSP0274 1.2, OpaqueDataFmt1) or, in 1.1, in the DMTF's own.
+//! Opaque data of KEY_EXCHANGE and PSK_EXCHANGE: which version of secured messages to speak (DSP0277), in the general
+//! format (DSP0274 1.2, OpaqueDataFmt1) or, in 1.1, in the DMTF's own.
 
 use super::msg::Version;
 use super::msg::version::Entry;

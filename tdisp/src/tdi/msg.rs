@@ -32,7 +32,7 @@ open_enum! {
 }
 
 open_enum! {
-    /// Message types (PCIe §11.3.2); requests have bit 7 set, and a response is its request's code without it.
+    /// Message types (PCIe §11.3); requests have bit 7 set, and a response is its request's code without it.
     pub struct Code(u8) {
         /// Response to GET_TDISP_VERSION.
         VERSION = 0x01,
@@ -96,7 +96,7 @@ impl Code {
 }
 
 open_enum! {
-    /// Error codes (PCIe §11.3.29).
+    /// Error codes (PCIe §11.3).
     pub struct ErrorCode(u32) {
         /// A field of the request is not valid.
         INVALID_REQUEST = 0x01,
@@ -124,7 +124,7 @@ open_enum! {
 }
 
 open_enum! {
-    /// States of an interface (PCIe §11.2.2).
+    /// States of an interface (PCIe §11.2).
     pub struct State(u8) {
         /// CONFIG_UNLOCKED.
         UNLOCKED = 0,
@@ -137,7 +137,7 @@ open_enum! {
     }
 }
 
-/// INTERFACE_ID (PCIe §11.3.1): FUNCTION_ID and eight reserved bytes.
+/// INTERFACE_ID (PCIe §11.3): FUNCTION_ID and eight reserved bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct InterfaceId {
     /// Requester ID in bits 15:0, segment in 23:16, which bit 24 says to be valid.

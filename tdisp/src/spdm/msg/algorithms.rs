@@ -1,4 +1,4 @@
-//! NEGOTIATE_ALGORITHMS and ALGORITHMS (DSP0274 §10.6). The bits' meaning is in [`crate::spdm::algorithms`].
+//! NEGOTIATE_ALGORITHMS and ALGORITHMS (DSP0274 §10). The bits' meaning is in [`crate::spdm::algorithms`].
 
 use super::{Code, Context, Header, Payload, Version};
 use crate::open_enum;

@@ -1,4 +1,4 @@
-//! GET_CERTIFICATE and CERTIFICATE (DSP0274 §10.8), and the certificate chain object that their portions make up.
+//! GET_CERTIFICATE and CERTIFICATE (DSP0274 §10), and the certificate chain object that their portions make up.
 
 use super::{Code, Context, Header, Payload, Version, field};
 use crate::wire::{DecodeError, Reader, Write};

@@ -1,4 +1,4 @@
-//! CHALLENGE and CHALLENGE_AUTH (DSP0274 §10.9).
+//! CHALLENGE and CHALLENGE_AUTH (DSP0274 §10).
 
 use super::field::{self, RequesterContext, Summary};
 use super::{Code, Context, Header, NONCE_SIZE, Payload, Version};

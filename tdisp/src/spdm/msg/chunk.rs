@@ -1,4 +1,4 @@
-//! Large messages in parts: CHUNK_SEND and CHUNK_SEND_ACK, CHUNK_GET and CHUNK_RESPONSE (DSP0274 1.2 §10.26, §10.27).
+//! Large messages in parts: CHUNK_SEND and CHUNK_SEND_ACK, CHUNK_GET and CHUNK_RESPONSE (DSP0274 1.2 §10).
 //!
 //! A chunk is never empty, so that whoever puts chunks together comes to an end. That sequence numbers follow one
 //! another, the handle stays and the parts make up the whole is theirs to check.

@@ -1,4 +1,4 @@
-//! GET_DIGESTS and DIGESTS (DSP0274 §10.7).
+//! GET_DIGESTS and DIGESTS (DSP0274 §10).
 
 use super::{Code, Context, Header, Payload, Version};
 use crate::wire::{DecodeError, Reader, Write};

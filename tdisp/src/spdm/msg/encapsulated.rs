@@ -1,5 +1,5 @@
 //! Requests that the responder makes: GET_ENCAPSULATED_REQUEST and ENCAPSULATED_REQUEST, DELIVER_ENCAPSULATED_RESPONSE
-//! and ENCAPSULATED_RESPONSE_ACK (DSP0274 §10.22, §10.23).
+//! and ENCAPSULATED_RESPONSE_ACK (DSP0274 §10).
 //!
 //! The message inside says its own end; its bytes here run to the end of what came, DOE padding included. [`inner`]
 //! reads it.

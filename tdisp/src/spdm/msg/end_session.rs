@@ -1,4 +1,4 @@
-//! END_SESSION and END_SESSION_ACK (DSP0274 §10.24).
+//! END_SESSION and END_SESSION_ACK (DSP0274 §10).
 
 use super::{Code, Context, Header, Payload, Version};
 use crate::wire::{DecodeError, Reader};

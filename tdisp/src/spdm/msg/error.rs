@@ -1,4 +1,4 @@
-//! ERROR (DSP0274 §10.10, "ERROR response message"): instead of any response.
+//! ERROR (DSP0274 §10, "ERROR response message"): instead of any response.
 
 use super::{Code, Context, Header, Payload, Version};
 use crate::open_enum;
@@ -113,7 +113,7 @@ impl<'a> Response<'a> {
 /// RESPONSE_NOT_READY's extended data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NotReady {
-    /// RDTExponent: the response is ready in 2^exponent µs. Not checked: 63 is the most that a u64 of µs holds.
+    /// RDTExponent: the response is ready in 2^exponent µs. As it came: see [`NotReady::delay_us`].
     pub exponent: u8,
     /// The request that is not ready.
     pub code: Code,

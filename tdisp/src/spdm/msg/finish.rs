@@ -1,4 +1,4 @@
-//! FINISH and FINISH_RSP (DSP0274 §10.17).
+//! FINISH and FINISH_RSP (DSP0274 §10).
 
 use super::{Code, Context, Header, Payload, Version, field};
 use crate::wire::{DecodeError, Reader, Write};

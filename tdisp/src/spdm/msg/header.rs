@@ -1,4 +1,4 @@
-//! The four bytes before every message, the codes, and what a decoder must know of the connection (DSP0274 §8, §9).
+//! The four bytes before every message, the codes, and what a decoder must know of the connection (DSP0274).
 
 use crate::open_enum;
 use crate::wire::{DecodeError, Reader, Write};

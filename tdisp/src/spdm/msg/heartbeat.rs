@@ -1,4 +1,4 @@
-//! HEARTBEAT and HEARTBEAT_ACK (DSP0274 §10.20): they keep a session alive that says a heartbeat period.
+//! HEARTBEAT and HEARTBEAT_ACK (DSP0274 §10): they keep a session alive that says a heartbeat period.
 
 use super::{Code, Context, Header, Payload, Version};
 use crate::wire::{DecodeError, Reader};

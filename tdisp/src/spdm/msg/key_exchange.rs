@@ -1,4 +1,4 @@
-//! KEY_EXCHANGE and KEY_EXCHANGE_RSP (DSP0274 §10.16).
+//! KEY_EXCHANGE and KEY_EXCHANGE_RSP (DSP0274 §10).
 
 use super::field::{self, Summary};
 use super::{Code, Context, Header, NONCE_SIZE, Payload, Version};

@@ -1,4 +1,4 @@
-//! KEY_UPDATE and KEY_UPDATE_ACK (DSP0274 §10.21).
+//! KEY_UPDATE and KEY_UPDATE_ACK (DSP0274 §10).
 
 use super::{Code, Context, Header, Payload, Version};
 use crate::open_enum;

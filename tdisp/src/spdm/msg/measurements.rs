@@ -1,4 +1,4 @@
-//! GET_MEASUREMENTS and MEASUREMENTS (DSP0274 §10.11), and the blocks of a measurement record.
+//! GET_MEASUREMENTS and MEASUREMENTS (DSP0274 §10), and the blocks of a measurement record.
 
 use super::field::{self, RequesterContext};
 use super::{Code, Context, Header, NONCE_SIZE, Payload, Version};

@@ -1,4 +1,4 @@
-//! PSK_EXCHANGE and PSK_EXCHANGE_RSP (DSP0274 §10.18).
+//! PSK_EXCHANGE and PSK_EXCHANGE_RSP (DSP0274 §10).
 
 use super::field::{self, Summary};
 use super::{Code, Context, Header, Payload, Version};

@@ -1,4 +1,4 @@
-//! PSK_FINISH and PSK_FINISH_RSP (DSP0274 §10.19).
+//! PSK_FINISH and PSK_FINISH_RSP (DSP0274 §10).
 
 use super::finish::{read_opaque, write_opaque};
 use super::{Code, Context, Header, Payload, Version};

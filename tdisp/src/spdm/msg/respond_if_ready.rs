@@ -1,4 +1,4 @@
-//! RESPOND_IF_READY (DSP0274 §10.14): asks again for what was not ready; the response is the first request's.
+//! RESPOND_IF_READY (DSP0274 §10): asks again for what was not ready; the response is the first request's.
 
 use super::{Code, Context, Header, Payload, Version};
 use crate::wire::{DecodeError, Reader};

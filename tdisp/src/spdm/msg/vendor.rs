@@ -1,5 +1,5 @@
-//! VENDOR_DEFINED_REQUEST and VENDOR_DEFINED_RESPONSE (DSP0274 §10.15), and the PCI-SIG's envelope in them, which
-//! IDE_KM and TDISP travel in (PCIe §6.31.3).
+//! VENDOR_DEFINED_REQUEST and VENDOR_DEFINED_RESPONSE (DSP0274 §10), and the PCI-SIG's envelope in them, which
+//! IDE_KM and TDISP travel in (PCIe §6.31).
 
 use super::{Code, Context, Header, Payload, Version, field};
 use crate::open_enum;
@@ -150,7 +150,7 @@ impl<'a> Payload<'a> for Response<'a> {
 pub const PCI_SIG_VENDOR: [u8; 2] = [0x01, 0x00];
 
 open_enum! {
-    /// Protocol IDs of the PCI-SIG (PCIe §6.31.3).
+    /// Protocol IDs of the PCI-SIG (PCIe §6.31).
     pub struct Protocol(u8) {
         /// IDE key management, [`crate::ide_km`].
         IDE_KM = 0,

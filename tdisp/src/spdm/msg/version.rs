@@ -1,4 +1,4 @@
-//! GET_VERSION and VERSION (DSP0274 §10.4): always in version 1.0; a GET_VERSION starts the connection anew.
+//! GET_VERSION and VERSION (DSP0274 §10): always in version 1.0; a GET_VERSION starts the connection anew.
 
 use super::{Code, Context, Header, Payload, Version};
 use crate::wire::{DecodeError, Reader, Write};

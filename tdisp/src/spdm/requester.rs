@@ -14,23 +14,25 @@
 //! [`Event::Failed`] says why. Busy and ResponseNotReady are waited out, a bounded number of times, by the caller's
 //! clock. An object that nobody asked for is ignored.
 
+mod config;
 mod identify;
 mod session;
+mod step;
+
+pub use config::{Event, Goal, MeasurementRecord, RequesterConfig, Timing, Trust};
 
 use super::{
-    algorithms::Offer,
-    connection::{Negotiated, VERSIONS},
     error::{Error, Misbehaviour, Misuse},
     msg::{
         Code, Context, Header, Payload, Version,
         error::{self as error_msg, ErrorCode},
         respond_if_ready,
     },
-    secured::{Record, RecordError},
+    secured::Record,
 };
 use crate::{
     clock::Instant,
-    crypto::{CryptoError, Digest, Provider},
+    crypto::Provider,
     doe::{Object, ObjectType},
     wire::DecodeError,
 };
@@ -44,127 +46,7 @@ use session::{
     Established, ExpectEndSessionAck, ExpectFinish, ExpectHeartbeatAck, ExpectKeyExchange,
     ExpectKeyUpdateAck, ExpectKeyVerified, ExpectMeasurements, ExpectVendor, Ready,
 };
-
-/// What a requester is told once.
-#[derive(Debug, Clone)]
-pub struct RequesterConfig {
-    /// The slot whose chain and key are used, 0 to 7.
-    pub slot: u8,
-    /// Which certificate chains go.
-    pub roots: Trust,
-    /// How far `connect` goes.
-    pub goal: Goal,
-    /// How long things may take.
-    pub timing: Timing,
-    /// The algorithms offered.
-    pub offer: Offer,
-    /// The lowest version accepted; [`VERSIONS`] has those that there are.
-    pub floor: Version,
-    /// Whether the handshake may go in clear, if the responder wants it too. The application's messages never do.
-    pub handshake_in_clear: bool,
-    /// Bytes of the largest message that this side takes (DataTransferSize), at least 42.
-    pub transfer_size: u32,
-}
-
-impl Default for RequesterConfig {
-    fn default() -> Self {
-        Self {
-            slot: 0,
-            roots: Trust::Pinned(Vec::new()),
-            goal: Goal::Session,
-            timing: Timing::default(),
-            offer: Offer::default(),
-            floor: Version::V1_2,
-            handshake_in_clear: false,
-            transfer_size: 0x1200,
-        }
-    }
-}
-
-/// Who decides whether the responder's root certificate is a good one.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Trust {
-    /// This machine: the chain must begin with a root certificate that has one of these digests (in the negotiated hash),
-    /// and each certificate must be signed by the one before. Anything else is a failure, never a warning.
-    Pinned(Vec<Digest>),
-    /// Somebody else, later, with the chain that [`Event::Certificates`] shows. This is the TSM's lot: it proves that
-    /// the session's other end holds the leaf key, and vouches for the chain's digest; the guest that relies on it judges the
-    /// chain against its own roots.
-    RelyingPartyDecides,
-}
-
-/// How far `connect` goes by itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Goal {
-    /// To [`Event::Challenged`]: the responder's identity is proven. Measurements may be asked for then.
-    Identity,
-    /// To [`Event::SessionReady`].
-    Session,
-}
-
-/// How long things may take.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Timing {
-    /// For an answer, the way there and back included.
-    pub answer: Duration,
-    /// What a responder may ask for on top, at most, where it must compute a signature (CTExponent).
-    pub crypto_max: Duration,
-    /// Between tries when the responder is busy; what it asks for itself with ResponseNotReady is held to ten times this.
-    pub retry_after: Duration,
-    /// Tries of one request after the first.
-    pub retries: u8,
-}
-
-impl Default for Timing {
-    fn default() -> Self {
-        Self {
-            answer: Duration::from_secs(5),
-            crypto_max: Duration::from_secs(30),
-            retry_after: Duration::from_millis(100),
-            retries: 8,
-        }
-    }
-}
-
-/// What a requester tells.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Event {
-    /// Version, capabilities and algorithms are settled. Nothing of it is authenticated before [`Event::Challenged`].
-    Connected(Negotiated),
-    /// The chain object of the slot: its digest is the one told, and its leaf has a key of the negotiated algorithm.
-    Certificates {
-        /// The slot.
-        slot: u8,
-        /// The whole chain object.
-        chain: Vec<u8>,
-    },
-    /// The responder has signed our nonce, and all that was said before, with the leaf key.
-    Challenged,
-    /// Measurements, signed over our nonce.
-    Measurements(MeasurementRecord),
-    /// The session is up.
-    SessionReady {
-        /// Its id.
-        id: u32,
-    },
-    /// The answer to `vendor`: the PCI-SIG's payload, protocol byte first.
-    Vendor(Vec<u8>),
-    /// The session has new keys.
-    KeysUpdated,
-    /// The session is closed, as asked.
-    SessionEnded,
-    /// The connection is over, and with it the session.
-    Failed(Error),
-}
-
-/// Signed measurements, as evidence.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MeasurementRecord {
-    /// VCA ‖ GET_MEASUREMENTS ‖ MEASUREMENTS with its signature: the exact bytes.
-    pub blob: Vec<u8>,
-    /// The nonce that was asked with.
-    pub nonce: [u8; 32],
-}
+use step::{Ask, Channel, Exchange, Fault, Output, Pending, Received};
 
 /// The requester's machine. Objects are whole DOE data objects, both ways.
 pub struct Requester {
@@ -196,13 +78,13 @@ impl Requester {
     pub fn connect(&mut self, now: Instant) {
         (self.pending, self.heartbeat_at) = (None, None);
         self.outbox.clear();
-        self.begin(now, |_, output| Ok(identify::start(output)));
+        self.begin(now, Code::VERSION, |_, output| Ok(identify::start(output)));
     }
 
     /// Opens a session on a connection that is [`Goal::Identity`]'s, or whose session has ended.
     pub fn open_session(&mut self, now: Instant) -> Result<(), Misuse> {
         match self.ready()? {
-            State::Identified(_) => self.begin(now, |state, output| match state {
+            State::Identified(_) => self.begin(now, Code::KEY_EXCHANGE_RSP, |state, output| match state {
                 State::Identified(peer) => session::key_exchange(*peer, output),
                 other => Ok(other),
             }),
@@ -218,9 +100,11 @@ impl Requester {
             state if !state.can_measure() => return Err(Misuse::NoMeasurements),
             _ => {}
         }
-        self.begin(now, |state, output| match state.into_ready() {
-            Ok(ready) => session::measure(ready, nonce, output),
-            Err(other) => Ok(other),
+        self.begin(now, Code::MEASUREMENTS, |state, output| {
+            match state.into_ready() {
+                Ok(ready) => session::measure(ready, nonce, output),
+                Err(other) => Ok(other),
+            }
         });
         Ok(())
     }
@@ -232,7 +116,7 @@ impl Requester {
         if size > max {
             return Err(Misuse::TooLong { size, max });
         }
-        self.begin_established(now, |established, output| {
+        self.begin_established(now, Code::VENDOR_DEFINED_RESPONSE, |established, output| {
             Ok(session::vendor(established, payload, output))
         });
         Ok(())
@@ -241,14 +125,14 @@ impl Requester {
     /// Replaces the session's keys, in both directions.
     pub fn update_keys(&mut self, now: Instant) -> Result<(), Misuse> {
         self.established()?;
-        self.begin_established(now, session::update_keys);
+        self.begin_established(now, Code::KEY_UPDATE_ACK, session::update_keys);
         Ok(())
     }
 
     /// Ends the session; the connection stays.
     pub fn end_session(&mut self, now: Instant) -> Result<(), Misuse> {
         self.established()?;
-        self.begin_established(now, |established, output| {
+        self.begin_established(now, Code::END_SESSION_ACK, |established, output| {
             Ok(session::end_session(established, output))
         });
         Ok(())
@@ -276,7 +160,7 @@ impl Requester {
             }
             Some(early) => self.pending = Some(early),
             None if self.heartbeat_at.is_some_and(|at| at <= now) => {
-                self.begin_established(now, |established, output| {
+                self.begin_established(now, Code::HEARTBEAT_ACK, |established, output| {
                     Ok(session::heartbeat(established, output))
                 });
             }
@@ -320,20 +204,26 @@ impl Requester {
     // Below: sending.
 
     /// Runs a step that the caller asked for.
-    fn begin(&mut self, now: Instant, step: impl FnOnce(State, &mut Output<'_>) -> Result<State, Fault>) {
+    fn begin(
+        &mut self,
+        now: Instant,
+        awaited: Code,
+        step: impl FnOnce(State, &mut Output<'_>) -> Result<State, Fault>,
+    ) {
         let state = mem::replace(&mut self.state, Ok(State::Idle)).unwrap_or(State::Idle);
         let mut output = Output::new(&self.config, &self.provider, &mut self.events);
         let result = step(state, &mut output);
         let ask = output.ask;
-        self.commit(now, result, ask, Code::VERSION);
+        self.commit(now, result, ask, awaited);
     }
 
     fn begin_established(
         &mut self,
         now: Instant,
+        awaited: Code,
         step: impl FnOnce(Established, &mut Output<'_>) -> Result<State, Fault>,
     ) {
-        self.begin(now, |state, output| match state {
+        self.begin(now, awaited, |state, output| match state {
             State::Established(established) => step(*established, output),
             other => Ok(other),
         });
@@ -362,7 +252,7 @@ impl Requester {
                     self.transmit(now, Pending::new(now, ask, &self.config.timing));
                 }
             }
-            Err(fault) => self.fail(ask.map_or(awaited, |ask| ask.awaited()), fault),
+            Err(fault) => self.fail(awaited, fault),
         }
     }
 
@@ -615,178 +505,5 @@ impl State {
             Self::EndSessionAck(state) => state.0.session_mut(),
             _ => return None,
         })
-    }
-}
-
-/// In clear, or in the session.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Channel {
-    Clear,
-    Session,
-}
-
-/// A request whose answer is waited for.
-struct Pending {
-    /// The request as transcripts have it.
-    request: Vec<u8>,
-    /// What is sent in its place the next time: RESPOND_IF_READY.
-    again: Option<Vec<u8>>,
-    channel: Channel,
-    awaited: Code,
-    limit: Duration,
-    sent: Instant,
-    deadline: Instant,
-    /// Set while the responder is given time: nothing is on its way then.
-    retry_at: Option<Instant>,
-    retries_left: u8,
-}
-
-impl Pending {
-    fn new(now: Instant, ask: Ask, timing: &Timing) -> Self {
-        Self {
-            awaited: ask.awaited(),
-            request: ask.request,
-            again: None,
-            channel: ask.channel,
-            limit: timing.answer.saturating_add(ask.extra.min(timing.crypto_max)),
-            sent: now,
-            deadline: now,
-            retry_at: None,
-            retries_left: timing.retries,
-        }
-    }
-}
-
-/// A request that a step wants sent.
-struct Ask {
-    request: Vec<u8>,
-    channel: Channel,
-    /// What the responder may take beyond the usual.
-    extra: Duration,
-}
-
-impl Ask {
-    /// A response's code is its request's without the top bit.
-    fn awaited(&self) -> Code {
-        Code(self.request.get(1).map_or(0, |code| code & 0x7f))
-    }
-}
-
-/// What a step may use and what it wants done.
-struct Output<'a> {
-    config: &'a RequesterConfig,
-    provider: &'a Arc<dyn Provider>,
-    events: &'a mut VecDeque<Event>,
-    ask: Option<Ask>,
-}
-
-impl<'a> Output<'a> {
-    fn new(
-        config: &'a RequesterConfig,
-        provider: &'a Arc<dyn Provider>,
-        events: &'a mut VecDeque<Event>,
-    ) -> Self {
-        Self {
-            config,
-            provider,
-            events,
-            ask: None,
-        }
-    }
-
-    fn ask<'m>(&mut self, channel: Channel, extra: Duration, message: &impl Payload<'m>) {
-        self.ask = Some(Ask {
-            request: message.to_vec(),
-            channel,
-            extra,
-        });
-    }
-
-    fn tell(&mut self, event: Event) {
-        self.events.push_back(event);
-    }
-
-    fn random<const N: usize>(&self) -> Result<[u8; N], CryptoError> {
-        let mut bytes = [0; N];
-        self.provider.random(&mut bytes)?;
-        Ok(bytes)
-    }
-
-    /// The versions that this requester accepts.
-    fn versions(&self) -> Vec<Version> {
-        let floor = self.config.floor;
-        VERSIONS
-            .iter()
-            .copied()
-            .filter(|version| *version >= floor)
-            .collect()
-    }
-}
-
-/// A request and its response.
-struct Exchange<'a> {
-    request: &'a [u8],
-    response: &'a [u8],
-    channel: Channel,
-}
-
-impl<'a> Exchange<'a> {
-    /// The response and its bytes without the object's padding, which only a message in clear can have.
-    fn read<M: Payload<'a>>(&self, context: &Context) -> Result<(M, &'a [u8]), DecodeError> {
-        match self.channel {
-            Channel::Clear => {
-                let (message, size) = M::decode_padded(self.response, context)?;
-                Ok((message, self.response.get(..size).unwrap_or_default()))
-            }
-            Channel::Session => Ok((M::decode_exact(self.response, context)?, self.response)),
-        }
-    }
-}
-
-enum Received {
-    Response(Vec<u8>),
-    Later { after: Duration, again: Option<Vec<u8>> },
-}
-
-/// An [`Error`] that does not yet know what was waited for.
-enum Fault {
-    Bytes(DecodeError),
-    Peer(Misbehaviour),
-    TimedOut(Duration),
-    Platform(CryptoError),
-}
-
-impl Fault {
-    fn waiting_for(self, awaited: Code) -> Error {
-        match self {
-            Self::Bytes(source) => Error::Bytes { awaited, source },
-            Self::Peer(what) => Error::Peer { awaited, what },
-            Self::TimedOut(waited) => Error::TimedOut { awaited, waited },
-            Self::Platform(source) => Error::Platform { awaited, source },
-        }
-    }
-}
-
-impl From<DecodeError> for Fault {
-    fn from(source: DecodeError) -> Self {
-        Self::Bytes(source)
-    }
-}
-
-impl From<Misbehaviour> for Fault {
-    fn from(what: Misbehaviour) -> Self {
-        Self::Peer(what)
-    }
-}
-
-impl From<CryptoError> for Fault {
-    fn from(source: CryptoError) -> Self {
-        Self::Platform(source)
-    }
-}
-
-impl From<RecordError> for Fault {
-    fn from(error: RecordError) -> Self {
-        Self::Peer(Misbehaviour::Record(error))
     }
 }

@@ -2,6 +2,7 @@
 //! bend and tangle.
 
 #![allow(dead_code, unreachable_pub, reason = "each test program uses its own part")]
+#![allow(clippy::unwrap_used, reason = "a test may")]
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, PKCS_ECDSA_P384_SHA384};
 use std::{sync::Arc, sync::OnceLock, time::Duration};

@@ -1,6 +1,9 @@
 //! From the first message to a proven identity.
 
-use super::{Channel, Event, Exchange, Fault, Goal, Output, State, Trust, session};
+use super::{
+    Event, Goal, State, Trust, session,
+    step::{Channel, Exchange, Fault, Output},
+};
 use crate::{
     crypto::{Digest, same},
     spdm::{

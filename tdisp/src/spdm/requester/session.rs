@@ -1,8 +1,9 @@
 //! Opening a session, and speaking in it; and measurements, which are asked for in it or before it.
 
 use super::{
-    Channel, Event, Exchange, Fault, MeasurementRecord, Output, State,
+    Event, MeasurementRecord, State,
     identify::{Identified, expect},
+    step::{Channel, Exchange, Fault, Output},
 };
 use crate::{
     clock::Instant,

@@ -1,0 +1,189 @@
+//! What a step of the requester's machine sees, and what it may ask for.
+
+use super::config::{Event, RequesterConfig, Timing};
+use crate::{
+    clock::Instant,
+    crypto::{CryptoError, Provider},
+    spdm::{
+        connection::VERSIONS,
+        error::{Error, Misbehaviour},
+        msg::{Code, Context, Payload, Version},
+        secured::RecordError,
+    },
+    wire::DecodeError,
+};
+use alloc::{collections::VecDeque, sync::Arc, vec::Vec};
+use core::time::Duration;
+
+/// In clear, or in the session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Channel {
+    Clear,
+    Session,
+}
+
+/// A request whose answer is waited for.
+pub(super) struct Pending {
+    /// The request as transcripts have it.
+    pub(super) request: Vec<u8>,
+    /// What is sent in its place the next time: RESPOND_IF_READY.
+    pub(super) again: Option<Vec<u8>>,
+    pub(super) channel: Channel,
+    pub(super) awaited: Code,
+    pub(super) limit: Duration,
+    pub(super) sent: Instant,
+    pub(super) deadline: Instant,
+    /// Set while the responder is given time: nothing is on its way then.
+    pub(super) retry_at: Option<Instant>,
+    pub(super) retries_left: u8,
+}
+
+impl Pending {
+    pub(super) fn new(now: Instant, ask: Ask, timing: &Timing) -> Self {
+        Self {
+            awaited: ask.awaited(),
+            request: ask.request,
+            again: None,
+            channel: ask.channel,
+            limit: timing.answer.saturating_add(ask.extra.min(timing.crypto_max)),
+            sent: now,
+            deadline: now,
+            retry_at: None,
+            retries_left: timing.retries,
+        }
+    }
+}
+
+/// A request that a step wants sent.
+pub(super) struct Ask {
+    pub(super) request: Vec<u8>,
+    pub(super) channel: Channel,
+    /// What the responder may take beyond the usual.
+    pub(super) extra: Duration,
+}
+
+impl Ask {
+    /// A response's code is its request's without the top bit.
+    pub(super) fn awaited(&self) -> Code {
+        Code(self.request.get(1).map_or(0, |code| code & 0x7f))
+    }
+}
+
+/// What a step may use and what it wants done.
+pub(super) struct Output<'a> {
+    pub(super) config: &'a RequesterConfig,
+    pub(super) provider: &'a Arc<dyn Provider>,
+    pub(super) events: &'a mut VecDeque<Event>,
+    pub(super) ask: Option<Ask>,
+}
+
+impl<'a> Output<'a> {
+    pub(super) fn new(
+        config: &'a RequesterConfig,
+        provider: &'a Arc<dyn Provider>,
+        events: &'a mut VecDeque<Event>,
+    ) -> Self {
+        Self {
+            config,
+            provider,
+            events,
+            ask: None,
+        }
+    }
+
+    pub(super) fn ask<'m>(&mut self, channel: Channel, extra: Duration, message: &impl Payload<'m>) {
+        self.ask = Some(Ask {
+            request: message.to_vec(),
+            channel,
+            extra,
+        });
+    }
+
+    pub(super) fn tell(&mut self, event: Event) {
+        self.events.push_back(event);
+    }
+
+    pub(super) fn random<const N: usize>(&self) -> Result<[u8; N], CryptoError> {
+        let mut bytes = [0; N];
+        self.provider.random(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// The versions that this requester accepts.
+    pub(super) fn versions(&self) -> Vec<Version> {
+        let floor = self.config.floor;
+        VERSIONS
+            .iter()
+            .copied()
+            .filter(|version| *version >= floor)
+            .collect()
+    }
+}
+
+/// A request and its response.
+pub(super) struct Exchange<'a> {
+    pub(super) request: &'a [u8],
+    pub(super) response: &'a [u8],
+    pub(super) channel: Channel,
+}
+
+impl<'a> Exchange<'a> {
+    /// The response and its bytes without the object's padding, which only a message in clear can have.
+    pub(super) fn read<M: Payload<'a>>(&self, context: &Context) -> Result<(M, &'a [u8]), DecodeError> {
+        match self.channel {
+            Channel::Clear => {
+                let (message, size) = M::decode_padded(self.response, context)?;
+                Ok((message, self.response.get(..size).unwrap_or_default()))
+            }
+            Channel::Session => Ok((M::decode_exact(self.response, context)?, self.response)),
+        }
+    }
+}
+
+pub(super) enum Received {
+    Response(Vec<u8>),
+    Later { after: Duration, again: Option<Vec<u8>> },
+}
+
+/// An [`Error`] that does not yet know what was waited for.
+pub(super) enum Fault {
+    Bytes(DecodeError),
+    Peer(Misbehaviour),
+    TimedOut(Duration),
+    Platform(CryptoError),
+}
+
+impl Fault {
+    pub(super) fn waiting_for(self, awaited: Code) -> Error {
+        match self {
+            Self::Bytes(source) => Error::Bytes { awaited, source },
+            Self::Peer(what) => Error::Peer { awaited, what },
+            Self::TimedOut(waited) => Error::TimedOut { awaited, waited },
+            Self::Platform(source) => Error::Platform { awaited, source },
+        }
+    }
+}
+
+impl From<DecodeError> for Fault {
+    fn from(source: DecodeError) -> Self {
+        Self::Bytes(source)
+    }
+}
+
+impl From<Misbehaviour> for Fault {
+    fn from(what: Misbehaviour) -> Self {
+        Self::Peer(what)
+    }
+}
+
+impl From<CryptoError> for Fault {
+    fn from(source: CryptoError) -> Self {
+        Self::Platform(source)
+    }
+}
+
+impl From<RecordError> for Fault {
+    fn from(error: RecordError) -> Self {
+        Self::Peer(Misbehaviour::Record(error))
+    }
+}

@@ -4,13 +4,16 @@
 #![allow(dead_code, unreachable_pub, reason = "each test program uses its own part")]
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
+pub mod by_hand;
+
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, PKCS_ECDSA_P384_SHA384};
 use std::{sync::Arc, sync::OnceLock, time::Duration};
 use tdisp::{
     clock::Instant,
     crypto::{Digest, HashAlg, Ring, RingSigner, SignAlg, digest},
+    doe::{Object, ObjectType},
     spdm::{
-        Event, Measurement, Requester, RequesterConfig, Responder, ResponderConfig, Trust,
+        Event, Measurement, Misuse, Requester, RequesterConfig, Responder, ResponderConfig, Trust,
         msg::{Version, certificate::Chain, measurements::Kind},
         responder,
     },
@@ -147,9 +150,14 @@ pub struct Pair {
     pub fault: Option<(usize, Fault)>,
     pub requester_events: Vec<Event>,
     pub responder_events: Vec<responder::Event>,
-    /// Whether the device answers vendor-defined requests.
+    /// Whether the device keeps silent to vendor-defined requests.
     pub device_is_silent: bool,
+    /// Who sits between and bends the bodies of the responder's objects in clear.
+    pub bend: Option<Bend>,
 }
+
+/// Changes the body of an object in place.
+pub type Bend = Box<dyn FnMut(&mut Vec<u8>)>;
 
 impl Pair {
     pub fn new() -> Self {
@@ -166,6 +174,7 @@ impl Pair {
             requester_events: Vec::new(),
             responder_events: Vec::new(),
             device_is_silent: false,
+            bend: None,
         }
     }
 
@@ -223,7 +232,8 @@ impl Pair {
     fn answer(&mut self) {
         let mut object = Vec::new();
         while self.responder.poll_transmit(&mut object) {
-            for object in self.through_wire(std::mem::take(&mut object)) {
+            let object = self.bent(std::mem::take(&mut object));
+            for object in self.through_wire(object) {
                 self.requester.handle(self.now, &object);
                 self.collect();
             }
@@ -249,6 +259,39 @@ impl Pair {
     pub fn collect(&mut self) {
         while let Some(event) = self.requester.poll_event() {
             self.requester_events.push(event);
+        }
+    }
+
+    fn bent(&mut self, object: Vec<u8>) -> Vec<u8> {
+        let Some(bend) = self.bend.as_mut() else {
+            return object;
+        };
+        let Object { kind, body, .. } = Object::decode(&object).unwrap();
+        if kind != ObjectType::SPDM {
+            return object;
+        }
+        let mut body = body.to_vec();
+        bend(&mut body);
+        let mut object = Vec::new();
+        Object::new(kind, &body).encode(&mut object);
+        object
+    }
+
+    /// A connection with all that can be said in it, as far as it goes.
+    pub fn say_everything(&mut self) {
+        self.connect();
+        let steps: [fn(&mut Requester, Instant) -> Result<(), Misuse>; 5] = [
+            |requester, now| requester.measure(now, None),
+            |requester, now| requester.vendor(now, &[1, 2, 3, 4, 5]),
+            |requester, now| requester.update_keys(now),
+            |requester, now| requester.vendor(now, &[0, 6, 7]),
+            |requester, now| requester.end_session(now),
+        ];
+        for step in steps {
+            if self.failure().is_none() {
+                step(&mut self.requester, self.now).unwrap();
+                self.run();
+            }
         }
     }
 

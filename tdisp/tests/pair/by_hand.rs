@@ -1,0 +1,249 @@
+//! A requester made by hand from the crate's parts, which says whatever a test wants it to, in clear or in a session.
+
+use super::responder;
+use tdisp::{
+    clock::Instant,
+    crypto::{HashAlg, Ring, Secret, digest},
+    doe::{Object, ObjectType},
+    spdm::{
+        Responder, ResponderConfig, SECURED_VERSIONS,
+        algorithms::Offer,
+        key_schedule::Schedule,
+        msg::{
+            Context, Payload, Summary, Version, algorithms,
+            capabilities::{self, Flags, Sizes},
+            finish, key_exchange, version,
+        },
+        opaque,
+        secured::{Half, Record, session_id},
+        transcript::Transcript,
+    },
+};
+
+pub struct ByHand {
+    pub responder: Responder,
+    pub now: Instant,
+    pub context: Context,
+    pub session: Option<HandSession>,
+    chain: Vec<u8>,
+    vca: Vec<u8>,
+}
+
+/// A session, in its handshake or after it.
+pub struct HandSession {
+    pub id: u32,
+    pub request: Half,
+    pub response: Half,
+    handshake_secret: Secret,
+    request_secret: Secret,
+    th: Transcript,
+}
+
+const V: Version = Version::V1_2;
+
+impl ByHand {
+    /// Nothing said yet.
+    pub fn start(config: ResponderConfig) -> Self {
+        Self {
+            chain: config.chains[0].clone().unwrap(),
+            responder: responder(config),
+            now: Instant::START,
+            context: Context::new(V),
+            session: None,
+            vca: Vec::new(),
+        }
+    }
+
+    pub fn versioned(config: ResponderConfig) -> Self {
+        let mut hand = Self::start(config);
+        hand.add_vca(&version::Request.to_vec());
+        hand
+    }
+
+    pub fn capable(config: ResponderConfig) -> Self {
+        let mut hand = Self::versioned(config);
+        hand.add_vca(&hand.capabilities().to_vec());
+        hand
+    }
+
+    pub fn agreed(config: ResponderConfig) -> Self {
+        let mut hand = Self::capable(config);
+        let offer = Offer::default();
+        let answer = hand.add_vca(
+            &algorithms::Request {
+                version: V,
+                offer: offer.to_set(),
+            }
+            .to_vec(),
+        );
+        let (message, _) = algorithms::Response::decode_padded(&answer, &hand.context).unwrap();
+        hand.context = offer.accept(&message).unwrap().context(V, false);
+        hand
+    }
+
+    /// KEY_EXCHANGE is answered.
+    pub fn shaking(config: ResponderConfig) -> Self {
+        let mut hand = Self::agreed(config);
+        hand.key_exchange(7).unwrap();
+        hand
+    }
+
+    /// FINISH is answered.
+    pub fn live(config: ResponderConfig) -> Self {
+        let mut hand = Self::shaking(config);
+        hand.finish();
+        hand
+    }
+
+    pub fn capabilities(&self) -> capabilities::Request {
+        capabilities::Request {
+            version: V,
+            ct_exponent: 0,
+            extended_flags: 0,
+            flags: Flags::ENCRYPT | Flags::MAC | Flags::KEY_EX | Flags::HBEAT | Flags::KEY_UPD,
+            sizes: Some(Sizes {
+                transfer: 0x1200,
+                message: 0x1200,
+            }),
+            algorithms_asked: false,
+        }
+    }
+
+    fn schedule(&self) -> Schedule<'static> {
+        Schedule {
+            provider: &Ring,
+            hash: HashAlg::Sha384,
+            version: V,
+        }
+    }
+
+    fn half(&self, secret: Secret) -> Half {
+        let aead = Offer::default().aead[0];
+        Half::new(&self.schedule(), aead, secret).unwrap()
+    }
+
+    /// Says one object; what comes back, its kind and its body with padding.
+    pub fn say(&mut self, kind: ObjectType, body: &[u8]) -> Option<(ObjectType, Vec<u8>)> {
+        let mut object = Vec::new();
+        Object::new(kind, body).encode(&mut object);
+        self.responder.handle(self.now, &object);
+        let mut answer = Vec::new();
+        if !self.responder.poll_transmit(&mut answer) {
+            return None;
+        }
+        let mut second = Vec::new();
+        assert!(
+            !self.responder.poll_transmit(&mut second),
+            "two answers to one request"
+        );
+        let answer = Object::decode(&answer).unwrap();
+        Some((answer.kind, answer.body.to_vec()))
+    }
+
+    /// Says a message in clear; the answer's body, which must be in clear too.
+    pub fn clear(&mut self, message: &[u8]) -> Option<Vec<u8>> {
+        let (kind, body) = self.say(ObjectType::SPDM, message)?;
+        assert_eq!(kind, ObjectType::SPDM);
+        Some(body)
+    }
+
+    /// Says a message in the session; the answer, opened if it came in the session.
+    pub fn secured(&mut self, message: &[u8]) -> Option<Vec<u8>> {
+        let session = self.session.as_mut().expect("a session");
+        let record = session.request.seal(session.id, message).unwrap();
+        match self.say(ObjectType::SECURED_SPDM, &record)? {
+            (ObjectType::SECURED_SPDM, body) => {
+                let session = self.session.as_mut().expect("a session");
+                Some(session.response.open(&Record::decode(&body).unwrap()).unwrap())
+            }
+            (_, body) => Some(body),
+        }
+    }
+
+    /// VERSION to ALGORITHMS: their requests and answers have no padding.
+    fn add_vca(&mut self, request: &[u8]) -> Vec<u8> {
+        let answer = self.clear(request).expect("an answer");
+        self.vca.extend_from_slice(request);
+        self.vca.extend_from_slice(&answer);
+        answer
+    }
+
+    /// Opens a session whose half of the id is `own`; the error's code and data if that is refused.
+    pub fn key_exchange(&mut self, own: u16) -> Result<(), (u8, u8)> {
+        use tdisp::crypto::{DhGroup, Provider};
+        let agreement = Ring.key_agreement(DhGroup::P384).unwrap();
+        let mut offered = Vec::new();
+        opaque::encode_supported(V, SECURED_VERSIONS, &mut offered);
+        let request = key_exchange::Request {
+            version: V,
+            summary: Summary::NONE,
+            slot: 0,
+            session: own,
+            policy: 0,
+            random: [3; 32],
+            exchange: agreement.public(),
+            opaque: &offered,
+        };
+        let request = request.to_vec();
+        let answer = self.clear(&request).expect("an answer");
+        if answer[1] == 0x7f {
+            return Err((answer[2], answer[3]));
+        }
+        let (message, size) = key_exchange::Response::decode_padded(&answer, &self.context).unwrap();
+        let mut th = Transcript::new(&Ring, HashAlg::Sha384, V);
+        th.add(&self.vca);
+        th.add(digest(&Ring, HashAlg::Sha384, &self.chain).as_ref());
+        th.add(&request);
+        th.add(&answer[..size - 48]);
+        let handshake_secret = self
+            .schedule()
+            .handshake_secret(&agreement.agree(message.exchange).unwrap());
+        let directions = self.schedule().handshake(&handshake_secret, &th.digest());
+        th.add(message.verify_data.unwrap());
+        self.session = Some(HandSession {
+            id: session_id(own, message.session),
+            request: self.half(directions.request.clone()),
+            response: self.half(directions.response),
+            handshake_secret,
+            request_secret: directions.request,
+            th,
+        });
+        Ok(())
+    }
+
+    /// A FINISH that the responder must believe; its bytes.
+    pub fn right_finish(&mut self) -> Vec<u8> {
+        let schedule = self.schedule();
+        let session = self.session.as_mut().expect("a handshake");
+        let head = [V.0, 0xe5, 0, 0];
+        session.th.add(&head);
+        let proof = schedule.verify_data(&session.request_secret, &session.th.digest());
+        session.th.add(proof.expose());
+        let message = finish::Request {
+            version: V,
+            slot: 0,
+            opaque: &[],
+            signature: None,
+            verify_data: proof.expose(),
+        };
+        message.to_vec()
+    }
+
+    pub fn finish(&mut self) {
+        let message = self.right_finish();
+        let answer = self.secured(&message).expect("an answer");
+        assert_eq!(answer[1], 0x65, "{answer:02x?}");
+        let schedule = self.schedule();
+        let session = self.session.take().expect("a handshake");
+        let mut th = session.th;
+        th.add(&answer);
+        let master = schedule.master_secret(&session.handshake_secret);
+        let directions = schedule.application(&master, &th.digest());
+        self.session = Some(HandSession {
+            request: self.half(directions.request.clone()),
+            response: self.half(directions.response),
+            th,
+            ..session
+        });
+    }
+}

@@ -13,6 +13,7 @@ use tdisp::spdm::msg::{
     measurements, respond_if_ready,
     vendor::{self, Body, Registry},
 };
+use tdisp::{doe::ObjectType, spdm::secured::Record};
 
 const V: Version = Version::V1_2;
 
@@ -220,4 +221,404 @@ fn every_request_in_a_handshake_gets_the_answer_of_the_standard() {
 #[test]
 fn every_request_in_a_session_gets_the_answer_of_the_standard() {
     every_code_in(Place::InSession);
+}
+
+fn refusal(answer: Option<Vec<u8>>) -> Option<ErrorCode> {
+    let answer = answer?;
+    (answer[1] == Code::ERROR.0).then_some(ErrorCode(answer[2]))
+}
+
+// The responder, asked wrongly
+
+#[test]
+fn psk_finish_does_not_finish_a_handshake_that_key_exchange_began() {
+    let mut hand = Place::InHandshake.reach();
+    let refused = refusal(hand.secured(&right(Code::PSK_FINISH)));
+    assert_eq!(refused, Some(ErrorCode::UNEXPECTED_REQUEST));
+    assert!(hand.responder.sessions().is_empty());
+    hand.finish();
+    assert_eq!(hand.responder.sessions().len(), 1);
+}
+
+#[test]
+fn a_wrong_proof_in_finish_ends_the_handshake() {
+    let mut hand = Place::InHandshake.reach();
+    let right = hand.right_finish();
+    let mut wrong = right.clone();
+    *wrong.last_mut().unwrap() ^= 1;
+    assert_eq!(refusal(hand.secured(&wrong)), Some(ErrorCode::DECRYPT_ERROR));
+    assert_eq!(refusal(hand.secured(&right)), Some(ErrorCode::DECRYPT_ERROR));
+    assert!(hand.responder.sessions().is_empty());
+}
+
+#[test]
+fn a_finish_that_claims_a_signature_nobody_asked_for_is_refused() {
+    let mut hand = Place::InHandshake.reach();
+    let mut message = hand.right_finish();
+    message[2] = 1;
+    assert_eq!(refusal(hand.secured(&message)), Some(ErrorCode::INVALID_REQUEST));
+    assert!(hand.responder.sessions().is_empty());
+}
+
+#[test]
+fn a_request_in_another_version_is_a_version_mismatch() {
+    for place in [Place::Capable, Place::Agreed, Place::InSession] {
+        for version in (0..=255).filter(|version| *version != V.0) {
+            let mut request = right(Code::GET_DIGESTS);
+            request[0] = version;
+            let found = ask(place, &request);
+            assert_eq!(
+                found,
+                Answer::Error(ErrorCode::VERSION_MISMATCH),
+                "{version:#x} in {place:?}"
+            );
+        }
+    }
+    for version in (0..=255).filter(|version| *version != V.0) {
+        let mut request = right(Code::GET_CAPABILITIES);
+        request[0] = version;
+        let found = ask(Place::Versioned, &request);
+        assert_eq!(found, Answer::Error(ErrorCode::VERSION_MISMATCH), "{version:#x}");
+    }
+}
+
+#[test]
+fn a_request_cut_at_any_byte_is_invalid() {
+    let codes = [
+        (Place::Versioned, Code::GET_CAPABILITIES),
+        (Place::Capable, Code::NEGOTIATE_ALGORITHMS),
+        (Place::Agreed, Code::GET_CERTIFICATE),
+        (Place::Agreed, Code::CHALLENGE),
+        (Place::InSession, Code::GET_CERTIFICATE),
+        (Place::InSession, Code::VENDOR_DEFINED_REQUEST),
+    ];
+    for (place, code) in codes {
+        let request = right(code);
+        // In clear a message is cut by whole DWs, since DOE makes up for the rest with zeros.
+        let step = if place.is_secured() { 1 } else { 4 };
+        for end in (0..request.len())
+            .step_by(step)
+            .filter(|end| *end >= 4 || place.is_secured())
+        {
+            let found = ask(place, &request[..end]);
+            assert_eq!(
+                found,
+                Answer::Error(ErrorCode::INVALID_REQUEST),
+                "{code} cut at {end} in {place:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn bytes_behind_a_request_are_padding_of_three_zeros_at_most() {
+    // 37 bytes.
+    let request = measurements::Request {
+        version: V,
+        operation: measurements::Operation::ALL,
+        raw: false,
+        fresh: false,
+        signed: Some(measurements::Signed {
+            nonce: [1; 32],
+            slot: 0,
+        }),
+        context: None,
+    }
+    .to_vec();
+    let with = |tail: &[u8]| [&request[..], tail].concat();
+    let (right, invalid) = (
+        Answer::Is(Code::MEASUREMENTS),
+        Answer::Error(ErrorCode::INVALID_REQUEST),
+    );
+    assert_eq!(ask(Place::Agreed, &with(&[0, 0, 0])), right);
+    assert_eq!(ask(Place::Agreed, &with(&[0, 0, 1])), invalid);
+    assert_eq!(ask(Place::Agreed, &with(&[0; 7])), invalid);
+    assert_eq!(ask(Place::InSession, &request), right);
+    assert_eq!(ask(Place::InSession, &with(&[0])), invalid);
+}
+
+#[test]
+fn slots_that_hold_nothing_are_refused_from_0_to_255() {
+    let mut hand = Place::Agreed.reach();
+    for slot in 0..=255u8 {
+        let mut message = right(Code::GET_CERTIFICATE);
+        message[2] = slot;
+        // Of GET_CERTIFICATE's slot byte the upper half is reserved.
+        let held = slot & 0x0f == 0;
+        assert_eq!(
+            refusal(hand.clear(&message)).is_none(),
+            held,
+            "GET_CERTIFICATE {slot}"
+        );
+        let mut message = right(Code::CHALLENGE);
+        message[2] = slot;
+        assert_eq!(
+            refusal(hand.clear(&message)).is_none(),
+            slot == 0,
+            "CHALLENGE {slot}"
+        );
+    }
+}
+
+#[test]
+fn offsets_and_lengths_at_their_ends_give_a_portion_or_an_error() {
+    let mut hand = Place::Agreed.reach();
+    let size = harness::Identity::usual().chain.len() as u16;
+    for offset in [0, 1, size - 1, size, size + 1, 0x7fff, 0xfffe, 0xffff] {
+        for length in [0, 1, size, 0x7fff, 0xfffe, 0xffff] {
+            let answer = hand.clear(&get_certificate(0, offset, length)).unwrap();
+            let wanted = length > 0 && offset < size;
+            assert_eq!(answer[1] == Code::CERTIFICATE.0, wanted, "{offset} {length}");
+            if wanted {
+                let (message, _) = certificate::Response::decode_padded(&answer, &hand.context).unwrap();
+                let portion = message.portion.len();
+                assert_eq!(
+                    portion,
+                    usize::from(length.min(size - offset)),
+                    "{offset} {length}"
+                );
+                assert_eq!(message.remainder as usize, usize::from(size - offset) - portion);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_measurement_that_there_is_not_is_refused() {
+    let mut hand = Place::Agreed.reach();
+    for index in 0..=255u8 {
+        let answer = hand
+            .clear(&get_measurements(measurements::Operation(index)))
+            .unwrap();
+        let there = matches!(index, 0 | 1 | 2 | 5 | 0xff);
+        assert_eq!(answer[1] == Code::MEASUREMENTS.0, there, "{index}");
+    }
+}
+
+#[test]
+fn an_offer_with_nothing_in_common_is_refused_and_another_may_follow() {
+    let mut hand = Place::Capable.reach();
+    // Signatures, hashes, and the masks of the structures.
+    for field in [8..12, 12..16, 34..36, 38..40] {
+        let mut message = right(Code::NEGOTIATE_ALGORITHMS);
+        message[field.clone()].fill(0);
+        assert_eq!(
+            refusal(hand.clear(&message)),
+            Some(ErrorCode::INVALID_REQUEST),
+            "{field:?}"
+        );
+    }
+    let answer = hand.clear(&right(Code::NEGOTIATE_ALGORITHMS)).unwrap();
+    assert_eq!(answer[1], Code::ALGORITHMS.0);
+}
+
+#[test]
+fn pci_sig_requests_outside_a_session_are_met_with_silence_and_others_with_an_error() {
+    for protocol in [0u8, 1, 2, 0xff] {
+        let request = vendor::Request(Body::pci_sig(V, &[protocol, 1, 2, 3])).to_vec();
+        assert_eq!(ask(Place::Agreed, &request), Answer::Silence);
+    }
+    let foreign = Body {
+        registry: Registry::TCG,
+        ..Body::pci_sig(V, &[1, 2])
+    };
+    let foreign = vendor::Request(foreign).to_vec();
+    let unsupported = Answer::Error(ErrorCode::UNSUPPORTED_REQUEST);
+    assert_eq!(ask(Place::Agreed, &foreign), unsupported);
+    assert_eq!(ask(Place::InSession, &foreign), unsupported);
+}
+
+#[test]
+fn a_record_that_does_not_open_ends_its_session_and_only_that() {
+    let mut hand = Place::InSession.reach();
+    let other = hand.session.take().unwrap();
+    hand.key_exchange(8).unwrap();
+    hand.finish();
+    assert_eq!(hand.responder.sessions().len(), 2);
+    let session = hand.session.as_mut().unwrap();
+    let mut record = session.request.seal(session.id, &right(Code::HEARTBEAT)).unwrap();
+    *record.last_mut().unwrap() ^= 1;
+    let (kind, answer) = hand.say(ObjectType::SECURED_SPDM, &record).unwrap();
+    assert_eq!(
+        (kind, answer[1], answer[2]),
+        (ObjectType::SPDM, 0x7f, ErrorCode::DECRYPT_ERROR.0)
+    );
+    assert_eq!(hand.responder.sessions(), [other.id]);
+    hand.session = Some(other);
+    let answer = hand.secured(&right(Code::HEARTBEAT)).unwrap();
+    assert_eq!(answer[1], Code::HEARTBEAT_ACK.0);
+}
+
+#[test]
+fn a_record_of_no_session_ends_none() {
+    let mut hand = Place::InSession.reach();
+    let session = hand.session.as_mut().unwrap();
+    let record = session
+        .request
+        .seal(session.id ^ 0x8000_0000, &right(Code::HEARTBEAT))
+        .unwrap();
+    let (_, answer) = hand.say(ObjectType::SECURED_SPDM, &record).unwrap();
+    assert_eq!(answer[2], ErrorCode::DECRYPT_ERROR.0);
+    assert_eq!(hand.responder.sessions().len(), 1);
+}
+
+#[test]
+fn a_replayed_record_ends_the_session() {
+    let mut hand = Place::InSession.reach();
+    let session = hand.session.as_mut().unwrap();
+    let record = session.request.seal(session.id, &right(Code::HEARTBEAT)).unwrap();
+    let (kind, _) = hand.say(ObjectType::SECURED_SPDM, &record).unwrap();
+    assert_eq!(kind, ObjectType::SECURED_SPDM);
+    let (_, answer) = hand.say(ObjectType::SECURED_SPDM, &record).unwrap();
+    assert_eq!(answer[2], ErrorCode::DECRYPT_ERROR.0);
+    assert!(hand.responder.sessions().is_empty());
+}
+
+#[test]
+fn sessions_are_counted_and_a_handshake_left_alone_gives_its_place_back() {
+    let mut hand = Place::Agreed.reach();
+    let most = responder_config().sessions_max as u16;
+    for own in 0..most {
+        hand.key_exchange(own + 1).unwrap();
+    }
+    let refused = hand.key_exchange(99);
+    assert_eq!(refused, Err((ErrorCode::SESSION_LIMIT_EXCEEDED.0, 0)));
+    hand.now = hand.responder.poll_timeout().unwrap();
+    hand.responder.handle_timeout(hand.now);
+    hand.key_exchange(99).unwrap();
+    hand.finish();
+    assert_eq!(hand.responder.sessions().len(), 1);
+}
+
+#[test]
+fn a_new_connection_ends_every_session_and_its_keys() {
+    let mut hand = Place::InSession.reach();
+    hand.clear(&right(Code::GET_VERSION)).unwrap();
+    assert!(hand.responder.sessions().is_empty());
+    let answer = hand.secured(&right(Code::HEARTBEAT)).unwrap();
+    assert_eq!(answer[..3], [0x10, 0x7f, ErrorCode::DECRYPT_ERROR.0]);
+}
+
+#[test]
+fn key_update_changes_the_request_key_alone_or_both_from_the_answer_on() {
+    for operation in [Operation::UPDATE_KEY, Operation::UPDATE_ALL_KEYS] {
+        let mut hand = Place::InSession.reach();
+        let schedule = hand.schedule();
+        let aead = tdisp::crypto::AeadAlg::Aes256Gcm;
+        let session = hand.session.as_mut().unwrap();
+        let record = session.request.seal(session.id, &key_update(operation)).unwrap();
+        session.request = session.request.updated(&schedule, aead).unwrap();
+        if operation == Operation::UPDATE_ALL_KEYS {
+            session.response = session.response.updated(&schedule, aead).unwrap();
+        }
+        let (_, answer) = hand.say(ObjectType::SECURED_SPDM, &record).unwrap();
+        let session = hand.session.as_mut().unwrap();
+        let answer = session.response.open(&Record::decode(&answer).unwrap()).unwrap();
+        assert_eq!(answer[1..], [Code::KEY_UPDATE_ACK.0, operation.0, 0x5a]);
+        // A second update before the new key was tried is refused, under the key that counts now.
+        let answer = hand.secured(&key_update(Operation::UPDATE_KEY));
+        assert_eq!(refusal(answer), Some(ErrorCode::INVALID_REQUEST));
+        let answer = hand.secured(&key_update(Operation::VERIFY_NEW_KEY)).unwrap();
+        assert_eq!(answer[1], Code::KEY_UPDATE_ACK.0);
+        let answer = hand.secured(&key_update(Operation::VERIFY_NEW_KEY));
+        assert_eq!(refusal(answer), Some(ErrorCode::INVALID_REQUEST));
+    }
+}
+
+#[test]
+fn a_key_update_of_no_kind_is_refused_under_the_old_keys() {
+    let mut hand = Place::InSession.reach();
+    for operation in [0, 4, 0xff] {
+        let answer = hand.secured(&key_update(Operation(operation)));
+        assert_eq!(refusal(answer), Some(ErrorCode::INVALID_REQUEST), "{operation}");
+    }
+}
+
+#[test]
+fn an_end_of_session_is_answered_in_it_and_nothing_is_after_it() {
+    let mut hand = Place::InSession.reach();
+    let answer = hand.secured(&right(Code::END_SESSION)).unwrap();
+    assert_eq!(answer[1], Code::END_SESSION_ACK.0);
+    assert!(hand.responder.sessions().is_empty());
+    let answer = hand.secured(&right(Code::HEARTBEAT));
+    assert_eq!(refusal(answer), Some(ErrorCode::DECRYPT_ERROR));
+}
+
+#[test]
+fn a_key_exchange_that_offers_no_known_secured_messages_is_refused() {
+    for elements in [
+        &[][..],
+        &[0, 0, 0, 0],
+        &[1, 0, 0, 0, 0, 0, 5, 0, 1, 1, 1, 0, 0x20, 0, 0, 0],
+    ] {
+        let mut hand = Place::Agreed.reach();
+        let request = hand.key_exchange_with(elements);
+        assert_eq!(
+            refusal(hand.clear(&request)),
+            Some(ErrorCode::INVALID_REQUEST),
+            "{elements:x?}"
+        );
+        assert_eq!(hand.responder.poll_timeout(), None, "no handshake is kept");
+    }
+}
+
+#[test]
+fn a_public_value_that_is_no_point_is_refused() {
+    let mut hand = Place::Agreed.reach();
+    let mut request = hand.key_exchange_with(&hand.offered());
+    for value in [0, 0xff] {
+        request[40..136].fill(value);
+        assert_eq!(refusal(hand.clear(&request)), Some(ErrorCode::INVALID_REQUEST));
+    }
+    assert_eq!(hand.responder.poll_timeout(), None, "no handshake is kept");
+}
+
+#[test]
+fn a_request_longer_than_was_announced_is_too_large() {
+    let payload = vec![1; 0x1300];
+    let request = vendor::Request(Body::pci_sig(V, &payload)).to_vec();
+    let too_large = Answer::Error(ErrorCode::REQUEST_TOO_LARGE);
+    assert_eq!(ask(Place::Agreed, &request), too_large);
+    assert_eq!(ask(Place::InSession, &request), too_large);
+}
+
+#[test]
+fn an_answer_that_the_requester_cannot_take_is_an_error_instead() {
+    let mut hand = Place::InSession.reach();
+    for (size, fits) in [(0x1100, true), (0x1200, false), (0x1_0000, false)] {
+        assert_eq!(hand.secured(&right(Code::VENDOR_DEFINED_REQUEST)), None);
+        hand.responder.respond_vendor(hand.now, Some(&vec![1; size]));
+        let answer = hand.opened().expect("an answer");
+        assert_eq!(refusal(Some(answer)).is_none(), fits, "{size}");
+    }
+}
+
+#[test]
+fn an_answer_to_a_vendor_request_comes_once_and_not_after_another_request() {
+    let mut hand = Place::InSession.reach();
+    assert_eq!(hand.secured(&right(Code::VENDOR_DEFINED_REQUEST)), None);
+    hand.responder.respond_vendor(hand.now, Some(&[1, 2]));
+    assert!(hand.opened().is_some());
+    hand.responder.respond_vendor(hand.now, Some(&[1, 2]));
+    assert_eq!(hand.opened(), None);
+    assert_eq!(hand.secured(&right(Code::VENDOR_DEFINED_REQUEST)), None);
+    assert!(hand.secured(&right(Code::HEARTBEAT)).is_some());
+    hand.responder.respond_vendor(hand.now, Some(&[1, 2]));
+    assert_eq!(hand.opened(), None);
+}
+
+#[test]
+fn objects_that_are_no_spdm_objects_are_ignored() {
+    let mut hand = Place::InSession.reach();
+    for object in [
+        &[][..],
+        &[1, 0, 1, 0],
+        &[1, 0, 1, 0, 9, 0, 0, 0, 0x10, 0x84, 0, 0],
+        &[1, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0],
+    ] {
+        hand.responder.handle(hand.now, object);
+        let mut out = Vec::new();
+        assert!(!hand.responder.poll_transmit(&mut out), "{object:x?}");
+    }
+    assert_eq!(hand.responder.sessions().len(), 1);
 }

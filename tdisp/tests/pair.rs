@@ -162,3 +162,250 @@ fn silence_at_each_step_is_an_error_that_names_the_message() {
         assert!(*waited >= Timing::default().answer, "{waited:?}");
     }
 }
+
+/// A pair of usual ends, one of them told something else.
+fn pair_of(asking: impl FnOnce(&mut RequesterConfig), answering: impl FnOnce(&mut ResponderConfig)) -> Pair {
+    let (mut ask, mut answer) = (requester_config(), responder_config());
+    asking(&mut ask);
+    answering(&mut answer);
+    Pair::of(requester(ask), responder(answer))
+}
+
+#[test]
+fn a_chain_comes_in_as_many_portions_as_the_smaller_side_needs() {
+    for (ours, theirs) in [(0x1200, 0x1200), (400, 0x1200), (0x1200, 400), (377, 400)] {
+        let mut pair = pair_of(
+            |ask| ask.transfer_size = ours,
+            |answer| answer.transfer_size = theirs,
+        );
+        pair.connect();
+        assert!(
+            pair.requester.session().is_some(),
+            "{ours} {theirs}: {:?}",
+            pair.requester_events
+        );
+        let chain = pair.requester_events.iter().find_map(|event| match event {
+            Event::Certificates { chain, .. } => Some(chain),
+            _ => None,
+        });
+        assert_eq!(chain, Some(&harness::Identity::usual().chain));
+    }
+}
+
+#[test]
+fn a_handshake_goes_in_clear_only_if_both_ends_want_it() {
+    for (ours, theirs) in [(true, true), (true, false), (false, true)] {
+        let mut pair = pair_of(
+            |ask| ask.handshake_in_clear = ours,
+            |answer| answer.handshake_in_clear = theirs,
+        );
+        pair.say_everything();
+        assert!(
+            pair.requester_events.contains(&Event::SessionEnded),
+            "{:?}",
+            pair.requester_events
+        );
+        // The fifteenth object is FINISH; its DOE type is 1 in clear and 2 in the session.
+        let kind = pair.carried[14][2];
+        assert_eq!(kind, if ours && theirs { 1 } else { 2 });
+    }
+}
+
+#[test]
+fn an_identity_is_proven_and_measured_without_a_session_which_may_follow() {
+    let mut pair = pair_of(|ask| ask.goal = Goal::Identity, |_| {});
+    pair.connect();
+    assert_eq!(pair.requester_events.last(), Some(&Event::Challenged));
+    assert_eq!(pair.requester.vendor(pair.now, &[1]), Err(Misuse::NoSession));
+    pair.requester.measure(pair.now, Some([1; 32])).unwrap();
+    pair.run();
+    let Some(Event::Measurements(record)) = pair.requester_events.last() else {
+        panic!("{:?}", pair.requester_events);
+    };
+    assert_eq!(record.nonce, [1; 32]);
+    pair.requester.open_session(pair.now).unwrap();
+    pair.run();
+    assert!(pair.requester.session().is_some(), "{:?}", pair.requester_events);
+}
+
+#[test]
+fn measurements_are_told_as_the_exact_bytes_that_were_signed() {
+    let mut pair = Pair::in_session();
+    pair.requester.measure(pair.now, Some([0x5a; 32])).unwrap();
+    pair.run();
+    let Some(Event::Measurements(record)) = pair.requester_events.last() else {
+        panic!("{:?}", pair.requester_events);
+    };
+    // VCA is the bodies of the first six objects, none of which has padding.
+    let vca: Vec<u8> = pair.carried[..6]
+        .iter()
+        .flat_map(|object| object[8..].to_vec())
+        .collect();
+    let (head, rest) = record.blob.split_at(vca.len());
+    assert_eq!(head, vca);
+    let (request, response) = rest.split_at(37);
+    assert_eq!(request[..4], [0x12, 0xe0, 1, 0xff]);
+    assert_eq!(request[4..36], [0x5a; 32]);
+    assert_eq!(response[..2], [0x12, 0x60]);
+    // Header, three blocks of 51+4, 51+4 and 11+4 bytes, nonce, no opaque data, signature.
+    assert_eq!(response.len(), 8 + 55 + 55 + 15 + 32 + 2 + 96);
+}
+
+#[test]
+fn a_requester_that_is_told_of_new_measurements_sees_them_and_the_change() {
+    let mut pair = Pair::in_session();
+    let mut changed = harness::measurements();
+    changed[1].value = vec![0x99; 48];
+    pair.responder.set_measurements(changed);
+    let mut content_changed = Vec::new();
+    for _ in 0..2 {
+        pair.requester.measure(pair.now, None).unwrap();
+        pair.run();
+        let Some(Event::Measurements(record)) = pair.requester_events.last() else {
+            panic!("{:?}", pair.requester_events);
+        };
+        assert!(record.blob.windows(48).any(|window| window == [0x99; 48]));
+        let response = record.blob.len() - (8 + 55 + 55 + 15 + 32 + 2 + 96);
+        content_changed.push(record.blob[response + 3] >> 4);
+    }
+    assert_eq!(content_changed, [1, 2], "changed, then not changed");
+}
+
+#[test]
+fn every_session_has_keys_of_its_own() {
+    let mut pair = Pair::in_session();
+    pair.requester.vendor(pair.now, &[1, 2, 3]).unwrap();
+    pair.run();
+    let first = pair.carried.last().unwrap().clone();
+    pair.connect();
+    pair.requester.vendor(pair.now, &[1, 2, 3]).unwrap();
+    pair.run();
+    assert_ne!(pair.carried.last().unwrap(), &first);
+    let ended = pair
+        .responder_events
+        .iter()
+        .filter(|event| matches!(event, Told::SessionEnded { .. }));
+    assert_eq!(ended.count(), 1, "the new connection ends the old session");
+}
+
+#[test]
+fn a_hundred_connections_leave_one_session() {
+    let mut pair = Pair::new();
+    for _ in 0..100 {
+        pair.connect();
+    }
+    assert_eq!(pair.responder.sessions().len(), 1);
+    assert_eq!(pair.failure(), None);
+}
+
+#[test]
+fn a_silent_device_is_a_timeout_of_the_vendor_answer_and_the_session_goes() {
+    let mut pair = Pair::in_session();
+    pair.device_is_silent = true;
+    pair.requester.vendor(pair.now, &[1, 2, 3]).unwrap();
+    pair.run();
+    let awaited = pair.failure().map(Error::awaited);
+    assert_eq!(awaited, Some(Code::VENDOR_DEFINED_RESPONSE));
+    assert_eq!(pair.requester.session(), None);
+}
+
+#[test]
+fn a_call_that_does_not_fit_the_state_changes_nothing_and_says_why() {
+    let mut idle = Pair::new();
+    assert_eq!(idle.requester.measure(idle.now, None), Err(Misuse::NotConnected));
+    assert_eq!(idle.requester.end_session(idle.now), Err(Misuse::NotConnected));
+    idle.requester.connect(idle.now);
+    let busy = Err(Misuse::Busy {
+        awaited: Code::VERSION,
+    });
+    assert_eq!(idle.requester.measure(idle.now, None), busy);
+    let mut pair = Pair::in_session();
+    assert_eq!(pair.requester.open_session(pair.now), Err(Misuse::HasSession));
+    let size = 0x1200;
+    let too_long = pair.requester.vendor(pair.now, &vec![1; size]);
+    assert!(matches!(too_long, Err(Misuse::TooLong { .. })), "{too_long:?}");
+    let Err(Misuse::TooLong { max, .. }) = too_long else {
+        return;
+    };
+    pair.requester.vendor(pair.now, &vec![1; max]).unwrap();
+    pair.run();
+    assert_eq!(pair.failure(), None, "what fits goes through");
+}
+
+#[test]
+fn an_idle_session_is_kept_alive_by_heartbeats_and_ends_without_them() {
+    let mut pair = pair_of(|_| {}, |answer| answer.heartbeat_s = 10);
+    pair.connect();
+    let id = pair.requester.session().unwrap();
+    for _ in 0..5 {
+        pair.now = pair.requester.poll_timeout().expect("the next heartbeat");
+        pair.responder.handle_timeout(pair.now);
+        pair.requester.handle_timeout(pair.now);
+        pair.run();
+    }
+    assert_eq!(pair.now.since(Instant::START), Duration::from_secs(50));
+    assert_eq!(pair.responder.sessions(), [id]);
+    pair.now = pair.responder.poll_timeout().expect("the end of patience");
+    pair.responder.handle_timeout(pair.now);
+    assert_eq!(pair.now.since(Instant::START), Duration::from_secs(70));
+    assert!(pair.responder.sessions().is_empty());
+    assert_eq!(pair.responder.poll_event(), Some(Told::SessionEnded { id }));
+}
+
+#[test]
+fn objects_that_nobody_asked_for_are_ignored() {
+    let mut pair = Pair::in_session();
+    for object in pair.carried.clone() {
+        pair.requester.handle(pair.now, &object);
+    }
+    pair.collect();
+    assert_eq!(pair.requester_events, []);
+    assert!(pair.requester.session().is_some());
+}
+
+#[test]
+fn a_responder_with_another_root_is_not_spoken_to_though_it_can_sign() {
+    let other = harness::Identity::new("other");
+    let mut pair = pair_of(
+        |_| {},
+        |answer| {
+            *answer = ResponderConfig::new(other.chain.clone(), other.signer.clone(), Vec::new());
+        },
+    );
+    pair.connect();
+    let Some(Error::Peer {
+        awaited: Code::CERTIFICATE,
+        what: Misbehaviour::UntrustedRoot { found, pinned: 1 },
+    }) = pair.failure()
+    else {
+        panic!("{:?}", pair.requester_events);
+    };
+    assert_eq!(*found, other.root);
+    assert_eq!(pair.carried.len(), 10, "nothing was said after CERTIFICATE");
+}
+
+#[test]
+fn without_pinned_roots_nobody_is_trusted() {
+    let mut pair = pair_of(|ask| ask.roots = RequesterConfig::default().roots, |_| {});
+    pair.connect();
+    assert!(matches!(
+        pair.failure(),
+        Some(Error::Peer {
+            what: Misbehaviour::UntrustedRoot { pinned: 0, .. },
+            ..
+        })
+    ));
+}
+
+#[test]
+fn a_relying_party_may_decide_about_the_root_later() {
+    let other = harness::Identity::new("other");
+    let mut pair = pair_of(
+        |ask| ask.roots = Trust::RelyingPartyDecides,
+        |answer| {
+            *answer = ResponderConfig::new(other.chain.clone(), other.signer.clone(), Vec::new());
+        },
+    );
+    pair.connect();
+    assert!(pair.requester.session().is_some());
+}

@@ -3,7 +3,7 @@
 use super::responder;
 use tdisp::{
     clock::Instant,
-    crypto::{HashAlg, Ring, Secret, digest},
+    crypto::{DhGroup, HashAlg, Provider, Ring, Secret, digest},
     doe::{Object, ObjectType},
     spdm::{
         Responder, ResponderConfig, SECURED_VERSIONS,
@@ -109,7 +109,7 @@ impl ByHand {
         }
     }
 
-    fn schedule(&self) -> Schedule<'static> {
+    pub fn schedule(&self) -> Schedule<'static> {
         Schedule {
             provider: &Ring,
             hash: HashAlg::Sha384,
@@ -170,10 +170,8 @@ impl ByHand {
 
     /// Opens a session whose half of the id is `own`; the error's code and data if that is refused.
     pub fn key_exchange(&mut self, own: u16) -> Result<(), (u8, u8)> {
-        use tdisp::crypto::{DhGroup, Provider};
         let agreement = Ring.key_agreement(DhGroup::P384).unwrap();
-        let mut offered = Vec::new();
-        opaque::encode_supported(V, SECURED_VERSIONS, &mut offered);
+        let offered = self.offered();
         let request = key_exchange::Request {
             version: V,
             summary: Summary::NONE,
@@ -209,6 +207,40 @@ impl ByHand {
             th,
         });
         Ok(())
+    }
+
+    /// Opaque data that offers what we speak.
+    pub fn offered(&self) -> Vec<u8> {
+        let mut offered = Vec::new();
+        opaque::encode_supported(V, SECURED_VERSIONS, &mut offered);
+        offered
+    }
+
+    /// A KEY_EXCHANGE with a public value that works and any opaque data.
+    pub fn key_exchange_with(&self, opaque: &[u8]) -> Vec<u8> {
+        let agreement = Ring.key_agreement(DhGroup::P384).unwrap();
+        let request = key_exchange::Request {
+            version: V,
+            summary: Summary::NONE,
+            slot: 0,
+            session: 5,
+            policy: 0,
+            random: [3; 32],
+            exchange: agreement.public(),
+            opaque,
+        };
+        request.to_vec()
+    }
+
+    /// What else the responder says in the session.
+    pub fn opened(&mut self) -> Option<Vec<u8>> {
+        let mut object = Vec::new();
+        if !self.responder.poll_transmit(&mut object) {
+            return None;
+        }
+        let body = Object::decode(&object).unwrap().body.to_vec();
+        let session = self.session.as_mut().expect("a session");
+        Some(session.response.open(&Record::decode(&body).unwrap()).unwrap())
     }
 
     /// A FINISH that the responder must believe; its bytes.

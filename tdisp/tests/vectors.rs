@@ -29,13 +29,18 @@ fn main() {
             trials.push(trial(same, format!("{name}.json"), objects_hold_messages));
         }
     }
-    trials.push(mctp());
+    trials.extend(mctp());
     libtest_mimic::run(&arguments, trials).exit();
 }
 
-fn mctp() -> Trial {
-    let name = "mctp_1.2_p384_enc: every message comes back as it was read, without padding anywhere";
-    trial(name.into(), "mctp_1.2_p384_enc.json".into(), decoded_messages)
+fn mctp() -> [Trial; 2] {
+    let name = "mctp_1.2_p384_enc";
+    let messages = format!("{name}: every message comes back as it was read, without padding anywhere");
+    let packets = format!("{name}: the packets hold the decoded messages");
+    [
+        trial(messages, format!("{name}.json"), decoded_messages),
+        trial(packets, format!("{name}.json"), packets_hold_messages),
+    ]
 }
 
 fn decoded_messages(path: &Path) -> Result<(), Failed> {
@@ -97,6 +102,21 @@ fn objects_hold_messages(path: &Path) -> Result<(), Failed> {
         assert!(object.body.starts_with(message));
         check_padding(object.body, message.len())?;
     }
+    Ok(())
+}
+
+fn packets_hold_messages(path: &Path) -> Result<(), Failed> {
+    let decoded = Conversation::read(path)?.plain()?;
+    let (link, packets) = pcap(&path.with_extension("pcap"))?;
+    assert_eq!(link, 291, "MCTP");
+    // Behind MCTP's own header of four bytes comes the type of the message: 5 is SPDM.
+    let clear = packets
+        .iter()
+        .filter_map(|packet| packet.get(4..)?.strip_prefix(&[5]));
+    assert_eq!(
+        clear.collect::<Vec<_>>(),
+        decoded.iter().flatten().collect::<Vec<_>>()
+    );
     Ok(())
 }
 

@@ -5,11 +5,25 @@
 //!   start ──────────────► ─────────────────► ──────────────────────► negotiated
 //!                                                                        │ GET_DIGESTS, GET_CERTIFICATE, CHALLENGE
 //!                                                                        ▼
-//!     END_SESSION     ┌─────── established ◄── FINISH ── handshake ◄── authenticated
+//!     END_SESSION     ┌─────── established ◄── FINISH ── handshake ◄── identified
 //!   ◄─────────────────┘   GET_MEASUREMENTS, VENDOR_DEFINED,  KEY_EXCHANGE
 //!                         KEY_UPDATE, HEARTBEAT
 //! ```
-//! A GET_VERSION in any state starts anew.
+//! - GET_VERSION, in any state, starts anew; the highest version that both sides have counts from then on.
+//! - GET_CAPABILITIES and NEGOTIATE_ALGORITHMS tell both sides what the other can; each choice is one bit of an offer.
+//! - GET_DIGESTS and GET_CERTIFICATE fetch a certificate chain, CHALLENGE has its key sign all that was said so far.
+//! - KEY_EXCHANGE agrees on keys and has the chain's key sign them; FINISH proves that both sides have the same.
+//! - In an established session messages are secured; IDE_KM and TDISP travel in VENDOR_DEFINED, and nowhere else.
+//! - END_SESSION, a record that does not open, or silence beyond the heartbeat ends a session.
+//!
+//! | what | where |
+//! |---|---|
+//! | messages as bytes | [`msg`], opaque data in them [`opaque`], bits of algorithms [`algorithms`] |
+//! | what is hashed, signed and derived | [`transcript`], [`signing`], [`key_schedule`] |
+//! | messages in a session | [`secured`] |
+//! | the two sides | [`requester`], [`responder`] |
+//!
+//! **Invariant:** a message is read to its true end before it is hashed; a data object's padding is never part of it.
 
 pub mod algorithms;
 pub mod msg;

@@ -128,14 +128,16 @@ impl Attached {
         })
     }
 
-    /// Puts another program in this one's place at once: no packet goes by unseen. Counters start anew.
-    pub fn replace(&mut self, loaded: Loaded) -> Result<(), Error> {
+    /// Puts another program in this one's place at once: each packet meets the one or the other. Counters start
+    /// anew; returned is what the program before did. If it fails, the program before stays.
+    pub fn replace(&mut self, loaded: Loaded) -> Result<Stats, Error> {
         let program_id = loaded.program_id()?;
         kernel::replace(self.link.as_fd(), loaded.program.as_fd())
             .map_err(|source| error::attach(self.ifindex, self.mode, source))?;
-        self.loaded = loaded;
+        let before = std::mem::replace(&mut self.loaded, loaded);
         self.program_id = program_id;
-        self.check_mode()
+        self.check_mode()?;
+        before.stats()
     }
 
     /// Takes the program off and returns what it did to the end.

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use serde::Serialize;
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use xdp_offload::{Attached, Interface, Mode, Offload, Rules, Stats, interface, interfaces};
 
@@ -20,7 +20,8 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Put rules on an interface until interrupted; then take them off and say what they did.
+    /// Put rules on an interface until interrupted; then take them off and say what they did. SIGHUP reads the
+    /// rules again and puts them in place without letting a packet by; rules that do not load change nothing.
     Attach {
         /// The interface.
         #[arg(long, value_name = "INTERFACE")]
@@ -78,7 +79,7 @@ fn run(command: Command) -> Result<(), Failure> {
             rules,
             mode,
             json,
-        } => attach(&dev, &read(&rules)?, mode, json),
+        } => attach(&dev, &rules, mode, json),
         Command::Check { rules } => check(&read(&rules)?),
         Command::Status { json } => status(json),
         Command::Completions { shell } => completions(shell),
@@ -92,21 +93,43 @@ fn read(path: &Path) -> Result<Rules, Failure> {
     Ok(toml::from_str(&text).map_err(|error| format!("{}: {error}", path.display()))?)
 }
 
-fn attach(dev: &str, rules: &Rules, mode: Mode, json: bool) -> Result<(), Failure> {
+fn attach(dev: &str, path: &Path, mode: Mode, json: bool) -> Result<(), Failure> {
     // Before the program is there, so that no interruption leaves before saying what it did.
-    let mut signals = Signals::new([SIGINT, SIGTERM])?;
-    let attached = Offload::load(rules)?.attach(interface::index(dev)?, mode)?;
-    said(&AttachedNow::new(dev, &attached), json, || {
+    let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM])?;
+    let rules = read(path)?;
+    let mut attached = Offload::load(&rules)?.attach(interface::index(dev)?, mode)?;
+    say_attached(dev, &attached, &rules, json)?;
+    for signal in signals.forever() {
+        if signal != SIGHUP {
+            break;
+        }
+        match reload(&mut attached, path) {
+            Ok((rules, before)) => {
+                said(&before, json, || totals(&before))?;
+                say_attached(dev, &attached, &rules, json)?;
+            }
+            Err(error) => eprintln!("tidelock-xdp: the rules stay as they are: {error}"),
+        }
+    }
+    let stats = attached.detach()?;
+    said(&stats, json, || totals(&stats))
+}
+
+fn reload(attached: &mut Attached, path: &Path) -> Result<(Rules, Stats), Failure> {
+    let rules = read(path)?;
+    let before = attached.replace(Offload::load(&rules)?)?;
+    Ok((rules, before))
+}
+
+fn say_attached(dev: &str, attached: &Attached, rules: &Rules, json: bool) -> Result<(), Failure> {
+    let count = rules.rules().len();
+    said(&AttachedNow::new(dev, attached), json, || {
         format!(
-            "{dev}: {} rules in {} mode, program {}",
-            rules.rules().len(),
+            "{dev}: {count} rules in {} mode, program {}",
             attached.mode(),
             attached.program_id()
         )
-    })?;
-    signals.forever().next();
-    let stats = attached.detach()?;
-    said(&stats, json, || totals(&stats))
+    })
 }
 
 #[derive(Serialize)]

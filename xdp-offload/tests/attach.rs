@@ -39,6 +39,10 @@ fn main() {
         trial("the_program_is_off_when_its_process_is_killed", killed),
         trial("two_capabilities_are_enough", two_capabilities),
         trial("status_shows_mode_program_and_counters", status),
+        trial(
+            "rules_read_again_take_the_old_ones_place_and_bad_ones_change_nothing",
+            reload,
+        ),
         trial("an_interface_that_is_not_there_is_named", |cable| {
             let error = cable.refused("nothere0", "default = 'pass'", NATIVE);
             assert!(error.contains("nothere0") && error.contains("ip link"), "{error}");
@@ -56,9 +60,8 @@ fn main() {
 
 /// Why this machine cannot run these tests.
 fn missing() -> Option<String> {
-    let made = Command::new("ip")
-        .args(["netns", "add", "tidelock-xdp-try"])
-        .output();
+    let namespace = format!("tl{}-try", std::process::id());
+    let made = Command::new("ip").args(["netns", "add", &namespace]).output();
     let output = match made {
         Err(error) => return Some(format!("there is no `ip` (iproute2): {error}")),
         Ok(output) => output,
@@ -70,22 +73,10 @@ fn missing() -> Option<String> {
         ));
     }
     let veth = [
-        "-n",
-        "tidelock-xdp-try",
-        "link",
-        "add",
-        "name",
-        "one",
-        "type",
-        "veth",
-        "peer",
-        "name",
-        "two",
+        "link", "add", "name", "one", "type", "veth", "peer", "name", "two",
     ];
-    let link = Command::new("ip").args(veth).output();
-    let _ = Command::new("ip")
-        .args(["netns", "del", "tidelock-xdp-try"])
-        .output();
+    let link = Command::new("ip").args(["-n", &namespace]).args(veth).output();
+    let _ = Command::new("ip").args(["netns", "del", &namespace]).output();
     let failed = link.ok().filter(|output| !output.status.success())?;
     Some(format!("no veth pair can be made: {}", words(&failed.stderr)))
 }
@@ -263,15 +254,14 @@ impl Running {
         serde_json::from_str(&line).unwrap_or_else(|_| panic!("no JSON: `{line}`"))
     }
 
-    fn interrupt(mut self) -> Value {
+    fn signal(&self, name: &str) {
         let pid = self.child.id().to_string();
-        assert!(
-            Command::new("kill")
-                .args(["-INT", &pid])
-                .status()
-                .unwrap()
-                .success()
-        );
+        let status = Command::new("kill").args([name, &pid]).status();
+        assert!(status.unwrap().success());
+    }
+
+    fn interrupt(mut self) -> Value {
+        self.signal("-INT");
         let stats = self.line();
         assert!(self.child.wait().unwrap().success());
         stats
@@ -407,6 +397,28 @@ fn status(cable: &Cable) {
     );
     assert_eq!(found["stats"]["rules"][0]["passed_packets"], 3);
     running.interrupt();
+}
+
+fn reload(cable: &Cable) {
+    cable.introduce();
+    let mut running = cable.attach(ONE_PORT, NATIVE);
+    let first = running.line();
+    cable.send(2, 7000);
+    fs::write(&cable.rules, "default = 'pass'").unwrap();
+    running.signal("-HUP");
+    assert_eq!(running.line()["passed_packets"], 2);
+    let second = running.line();
+    assert_eq!(second["mode"], "native");
+    assert_ne!(second["program_id"], first["program_id"]);
+    fs::write(&cable.rules, "default = 'sometimes'").unwrap();
+    running.signal("-HUP");
+    cable.send(3, 9);
+    assert_eq!(cable.status()[0]["program_id"], second["program_id"]);
+    let stats = running.interrupt();
+    assert_eq!(
+        (&stats["passed_packets"], &stats["dropped_packets"]),
+        (&3.into(), &0.into())
+    );
 }
 
 fn ip(arguments: &[&str]) -> Output {

@@ -280,7 +280,8 @@ impl Pair {
     /// A connection with all that can be said in it, as far as it goes.
     pub fn say_everything(&mut self) {
         self.connect();
-        let steps: [fn(&mut Requester, Instant) -> Result<(), Misuse>; 5] = [
+        type Step = fn(&mut Requester, Instant) -> Result<(), Misuse>;
+        let steps: [Step; 5] = [
             |requester, now| requester.measure(now, None),
             |requester, now| requester.vendor(now, &[1, 2, 3, 4, 5]),
             |requester, now| requester.update_keys(now),

@@ -17,6 +17,8 @@ pub(crate) struct Device {
     pub(crate) chain: Vec<u8>,
     pub(crate) blocks: Vec<(u8, Kind, bool, Vec<u8>)>,
     pub(crate) report: Report,
+    /// Measures for this nonce, whatever it is asked.
+    pub(crate) own_nonce: Option<[u8; 32]>,
     signer: RingSigner,
 }
 
@@ -60,6 +62,7 @@ impl Device {
                 ranges: vec![range(0, 0x100, 4), range(4, 0x200, 1)],
                 ..Report::default()
             },
+            own_nonce: None,
             signer: RingSigner::from_pkcs8(SignAlg::EcdsaP384Sha384, leaf.1.serialized_der()).unwrap(),
         }
     }
@@ -80,6 +83,7 @@ impl Device {
 
     /// VCA ‖ GET_MEASUREMENTS ‖ MEASUREMENTS, signed.
     pub(crate) fn transcript(&self, nonce: [u8; 32]) -> Vec<u8> {
+        let nonce = self.own_nonce.unwrap_or(nonce);
         let (version, mut out) = (Version::V1_2, vca());
         let signed = Some(Signed { nonce, slot: 0 });
         let operation = Operation::ALL;

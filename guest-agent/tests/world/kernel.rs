@@ -197,7 +197,7 @@ impl Platform for Kernel {
             return Err(Error::new(
                 "the driver takes no native program",
                 "native mode",
-                "ask for generic mode",
+                "ask for generic mode, or see the kernel log",
             ));
         }
         *self.attached.borrow_mut() += 1;

@@ -1,0 +1,146 @@
+//! Cases 23 to 42: certificates and measurements against the policy.
+
+use crate::world::World;
+use tdisp::spdm::msg::measurements::Kind;
+
+#[test]
+fn case_23_a_root_that_is_not_pinned_for_this_device_is_refused() {
+    let mut world = World::honest();
+    let root = world.host.0.borrow().devices.values().next().unwrap().root();
+    world.replace(&root, &"ab".repeat(48));
+    world.refused(&[
+        "verify",
+        "leads to the root",
+        "CN=Example root",
+        "not pinned for this device",
+    ]);
+}
+
+#[test]
+fn case_25_another_device_than_the_policy_names_is_refused() {
+    let mut world = World::with_policy(
+        "[device.xdp]",
+        "[device.identity]\npci = \"1b36:7ee0\"\n[device.xdp]",
+    );
+    world.refused(&[
+        "verify",
+        "the device's certificate states the PCI ids nothing, wanted 1b36:7ee0",
+    ]);
+}
+
+#[test]
+fn case_29_a_clock_outside_the_validity_is_refused_and_never_skipped() {
+    let mut world = World::honest();
+    world.kernel.now += 400 * 86_400;
+    world.refused(&["verify", "expired"]);
+    let mut world = World::honest();
+    world.kernel.now = 0;
+    world.refused(&["preconditions", "the clock says 0", "before this image was made"]);
+}
+
+#[test]
+fn case_34_a_version_below_the_floor_is_refused() {
+    let mut world = World::with_policy(
+        "[device.xdp]",
+        "[device.spdm]\nmin_version = \"1.3\"\n[device.xdp]",
+    );
+    world.refused(&["verify", "SPDM 1.2, wanted at least 1.3"]);
+}
+
+#[test]
+fn case_38_raw_bytes_in_a_digests_place_are_refused() {
+    let mut world = World::with_device(|device| device.blocks[0].2 = true);
+    world.refused(&[
+        "appraise",
+        "measurement 1 (FIRMWARE) is raw data",
+        "the policy wants the digest 1111",
+    ]);
+}
+
+#[test]
+fn case_38_a_missing_measurement_is_refused() {
+    let mut world = World::with_device(|device| drop(device.blocks.remove(1)));
+    world.refused(&["appraise", "measurement 2 is missing"]);
+}
+
+#[test]
+fn case_38_a_measurement_that_is_there_twice_is_refused() {
+    let mut world = World::with_device(|device| device.blocks[1].0 = 1);
+    world.refused(&["verify", "measurement index is 0x1, wanted 1 to 254, each once"]);
+}
+
+#[test]
+fn case_38_another_digest_is_refused_with_both_and_what_to_do() {
+    let mut world = World::with_device(|device| device.blocks[0].3[0] = 0x99);
+    let device = world.refused(&[
+        "appraise",
+        "measurement 1 (FIRMWARE) is 9911",
+        "the policy wants 1111",
+        "update the device's firmware",
+    ]);
+    assert_eq!(
+        device.evidence.unwrap().measurements[0].value,
+        format!("99{}", "11".repeat(47))
+    );
+}
+
+#[test]
+fn case_39_an_unknown_measurement_is_the_policys_choice() {
+    let with_more =
+        || World::with_device(|device| device.blocks.push((9, Kind::FIRMWARE, false, vec![9; 48])));
+    with_more().refused(&[
+        "appraise",
+        "measurement 9 (FIRMWARE) is 0909",
+        "no measurement that it does not list",
+        "add `9 = …`",
+    ]);
+    let mut ignored = with_more();
+    ignored.replace("1 = \"1111", "unlisted = \"ignore\"\n1 = \"1111");
+    assert_eq!(ignored.accepted().evidence.unwrap().measurements.len(), 5);
+    let mut any = with_more();
+    any.replace("1 = \"1111", "9 = \"any\"\n1 = \"1111");
+    any.accepted();
+}
+
+#[test]
+fn case_40_a_device_in_debug_or_recovery_mode_is_refused() {
+    let mode = |at: usize, value: u8| World::with_device(move |device| device.blocks[3].3[at] = value);
+    mode(12, 2).refused(&[
+        "appraise",
+        "debugging is or was active (0x2)",
+        "take the device out of debug",
+    ]);
+    mode(4, 8).refused(&["appraise", "not normal operation but recovery"]);
+    mode(4, 0x24).refused(&[
+        "appraise",
+        "not normal operation but normal operation and decommissioned",
+    ]);
+    World::with_device(|device| device.blocks[3].2 = false).refused(&["verify", "measurement 4"]);
+    World::with_device(|device| device.blocks[3].1 = Kind::FIRMWARE)
+        .refused(&["appraise", "is no device mode"]);
+}
+
+#[test]
+fn case_41_firmware_below_the_security_version_floor_is_refused() {
+    let mut world = World::with_policy("svn_min = 7", "svn_min = 8");
+    world.refused(&[
+        "appraise",
+        "security version number (measurement 3) is 7",
+        "at least 8",
+        "update the device's firmware",
+    ]);
+    let mut world = World::with_device(|device| device.blocks[2].3.truncate(4));
+    world.refused(&[
+        "appraise",
+        "measurement 3 (FIRMWARE_SECURITY_VERSION) is no security version number",
+    ]);
+}
+
+#[test]
+fn every_rule_that_does_not_hold_is_said() {
+    let mut world = World::with_device(|device| {
+        device.blocks[0].3[0] = 0x99;
+        device.blocks[1].3[0] = 0x99;
+    });
+    world.refused(&["measurement 1", " | measurement 2"]);
+}

@@ -10,6 +10,7 @@ extern crate alloc;
 pub mod clock;
 pub mod crypto;
 pub mod doe;
+pub mod dsm;
 pub mod evidence;
 pub mod ide_km;
 pub mod relay;

@@ -1,0 +1,293 @@
+//! The device's security manager: one mailbox behind which DOE discovery, SPDM, IDE_KM and TDISP hang together.
+//!
+//! ```text
+//!                ┌────────────────────────────── Dsm ────────────────────────────────┐
+//!   DOE objects  │  discovery                                                        │
+//!  ◄───────────► │  spdm::Responder ── VendorRequest ──┬─► ide_km::Responder         │──► Event
+//!                │        │                            └─► tdi::Responder            │
+//!                │        │ SessionEnded ───► keys erased ── Insecure ──► TDIs ERROR │
+//!                │        └────────────────────────────────────────────► TDIs ERROR  │
+//!                └────────── Personality: report, measurements, stop ────────────────┘
+//! ```
+//! * IDE_KM and TDISP are answered inside a session only. Outside the SPDM responder stays silent.
+//! * Teardown cascades: a session that ends, however it ends, erases the keys of its IDE streams and sends the TDIs that
+//!   were locked over it to ERROR; a stopped stream does the same to the TDIs that were locked with it.
+//! * What the device says about itself is the [`Personality`]'s: the machine keeps the rules, and a model that is to lie
+//!   lies there and nowhere else.
+//!
+//! Time and randomness are given. What is not here: the mailbox's registers, and the functions themselves; who has those
+//! acts on [`Event::TdiState`] and calls [`Dsm::fault`].
+
+mod personality;
+
+use crate::{
+    clock::Instant,
+    crypto::{CryptoError, Provider},
+    doe::{Object, ObjectType, discovery, object::PCI_SIG},
+    ide_km,
+    spdm::{
+        self,
+        msg::vendor::{PciSig, Protocol},
+        responder::{Event as SpdmEvent, ResponderConfig},
+    },
+    tdi::{
+        self,
+        msg::{InterfaceId, State},
+        responder::Step,
+    },
+};
+use alloc::{boxed::Box, collections::VecDeque, sync::Arc, vec::Vec};
+pub use personality::{Honest, Personality};
+
+/// What a device is.
+#[derive(Debug)]
+pub struct Config {
+    /// Its SPDM side. The measurements in it are replaced by the personality's.
+    pub spdm: ResponderConfig,
+    /// Its interfaces.
+    pub tdi: tdi::responder::Config,
+    /// Its ports with IDE; none on a link without.
+    pub ports: Vec<ide_km::responder::Port>,
+}
+
+/// What a device tells whoever models the rest of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// A TDI changed its state.
+    TdiState {
+        /// Which.
+        interface: InterfaceId,
+        /// To what.
+        state: State,
+    },
+    /// A session is up.
+    SessionStarted {
+        /// Which.
+        id: u32,
+    },
+    /// A session is gone, and all that hung on it.
+    SessionEnded {
+        /// Which.
+        id: u32,
+    },
+    /// The device's own cryptography failed.
+    Failed(CryptoError),
+}
+
+/// The machine.
+pub struct Dsm {
+    spdm: spdm::Responder,
+    ide: ide_km::Responder,
+    tdi: tdi::Responder,
+    personality: Box<dyn Personality>,
+    provider: Arc<dyn Provider>,
+    discovered: VecDeque<Vec<u8>>,
+    events: VecDeque<Event>,
+}
+
+impl core::fmt::Debug for Dsm {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "Dsm({:?})", self.tdi)
+    }
+}
+
+impl Dsm {
+    /// A device that nobody has spoken to yet.
+    pub fn new(config: Config, personality: Box<dyn Personality>, provider: Arc<dyn Provider>) -> Self {
+        Self {
+            spdm: spdm::Responder::new(config.spdm, Arc::clone(&provider)),
+            ide: ide_km::Responder::new(config.ports),
+            tdi: tdi::Responder::new(config.tdi),
+            personality,
+            provider,
+            discovered: VecDeque::new(),
+            events: VecDeque::new(),
+        }
+    }
+
+    /// A DOE data object came in: it gets one answer at most.
+    pub fn handle(&mut self, now: Instant, object: &[u8]) {
+        match Object::decode(object) {
+            Ok(Object {
+                vendor: PCI_SIG,
+                kind: ObjectType::DISCOVERY,
+                body,
+            }) => self.discover(body),
+            Ok(_) => {
+                self.spdm.set_measurements(self.personality.measurements());
+                self.spdm.handle(now, object);
+                self.settle(now);
+            }
+            Err(_) => {}
+        }
+    }
+
+    /// Time has passed. Harmless if it is too early.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.spdm.handle_timeout(now);
+        self.settle(now);
+    }
+
+    /// Appends the next object to send to `out`; whether there was one. Act on the events first: an answer to STOP says
+    /// that the interface is quiet.
+    #[must_use]
+    pub fn poll_transmit(&mut self, out: &mut Vec<u8>) -> bool {
+        match self.discovered.pop_front() {
+            Some(object) => {
+                out.extend_from_slice(&object);
+                true
+            }
+            None => self.spdm.poll_transmit(out),
+        }
+    }
+
+    /// When [`Self::handle_timeout`] has something to do.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.spdm.poll_timeout()
+    }
+
+    /// What there is to tell.
+    #[must_use]
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// Something happened to a function that voids its lock: a BAR write, bus mastering off, a reset, a poisoned packet.
+    pub fn fault(&mut self, interface: InterfaceId) {
+        self.tdi.fault(interface);
+        self.tell();
+    }
+
+    /// The device is reset: connection, sessions and keys are gone. Locked TDIs go to ERROR.
+    pub fn reset(&mut self, now: Instant) {
+        self.spdm.reset();
+        self.discovered.clear();
+        self.settle(now);
+    }
+
+    /// The state that a TDI is in, whatever it shows; `None` of one that the device does not have.
+    pub fn state(&self, interface: InterfaceId) -> Option<State> {
+        self.tdi.state(interface)
+    }
+
+    /// The device's character.
+    pub fn personality_mut(&mut self) -> &mut dyn Personality {
+        &mut *self.personality
+    }
+
+    fn discover(&mut self, body: &[u8]) {
+        let Ok(request) = discovery::Request::decode(body) else {
+            return;
+        };
+        let index = usize::from(request.index);
+        let found = DISCOVERED.get(index);
+        let next = if index + 1 < DISCOVERED.len() {
+            request.index + 1
+        } else {
+            0
+        };
+        let response = discovery::Response {
+            vendor: if found.is_some() { PCI_SIG } else { NO_VENDOR },
+            kind: found.copied().unwrap_or(ObjectType::DISCOVERY),
+            next,
+        };
+        let (mut answer, mut object) = (Vec::new(), Vec::new());
+        response.encode(&mut answer);
+        Object::new(ObjectType::DISCOVERY, &answer).encode(&mut object);
+        self.discovered.push_back(object);
+    }
+
+    /// Does what the SPDM side has found to do, and lets the consequences follow.
+    fn settle(&mut self, now: Instant) {
+        while let Some(event) = self.spdm.poll_event() {
+            match event {
+                SpdmEvent::VendorRequest { session, payload } => {
+                    let answer = self.vendor(session, &payload);
+                    self.spdm.respond_vendor(now, answer.as_deref());
+                }
+                SpdmEvent::SessionStarted { id } => self.events.push_back(Event::SessionStarted { id }),
+                SpdmEvent::SessionEnded { id } => {
+                    self.ide.session_ended(id);
+                    self.tdi.session_ended(id);
+                    self.events.push_back(Event::SessionEnded { id });
+                }
+                SpdmEvent::Failed(error) => self.events.push_back(Event::Failed(error)),
+            }
+            self.tell();
+        }
+    }
+
+    /// Streams' ends reach the TDIs, and TDIs' changes the outside.
+    fn tell(&mut self) {
+        while let Some(event) = self.ide.poll_event() {
+            if let ide_km::responder::Event::Insecure { stream } = event {
+                self.tdi.stream_stopped(stream);
+            }
+        }
+        while let Some(tdi::responder::Event { interface, state }) = self.tdi.poll_event() {
+            self.events.push_back(Event::TdiState { interface, state });
+        }
+    }
+
+    /// An object of the PCI-SIG's that came over a session; its answer, if it has one.
+    fn vendor(&mut self, session: u32, payload: &[u8]) -> Option<Vec<u8>> {
+        let PciSig { protocol, object } = PciSig::decode(payload).ok()?;
+        let answer = match protocol {
+            Protocol::IDE_KM => self.ide.handle(session, object)?,
+            Protocol::TDISP => {
+                let honest = self.tdisp(session, object)?;
+                self.personality.answer(object, honest)?
+            }
+            _ => return None,
+        };
+        let mut payload = Vec::with_capacity(1 + answer.len());
+        PciSig {
+            protocol,
+            object: &answer,
+        }
+        .encode(&mut payload);
+        Some(payload)
+    }
+
+    fn tdisp(&mut self, session: u32, object: &[u8]) -> Option<Vec<u8>> {
+        let view = View {
+            ide: &self.ide,
+            personality: &*self.personality,
+        };
+        match self.tdi.handle(session, object, &view) {
+            Step::Respond(answer) => Some(answer),
+            Step::Silent => None,
+            Step::Lock(token) => {
+                let report = self.personality.report(token.interface(), token.lock());
+                Some(self.tdi.locked(token, report, &*self.provider))
+            }
+            Step::Stop(token) => {
+                self.personality.stop(token.interface());
+                Some(self.tdi.stopped(token))
+            }
+        }
+    }
+}
+
+/// What the TDIs must know of the rest.
+struct View<'a> {
+    ide: &'a ide_km::Responder,
+    personality: &'a dyn Personality,
+}
+
+impl tdi::responder::Device for View<'_> {
+    fn stream_is_secure(&self, stream: u8, session: u32) -> bool {
+        self.ide.is_secure(stream, session)
+    }
+
+    fn shown_state(&self, interface: InterfaceId, state: State) -> State {
+        self.personality.shown_state(interface, state)
+    }
+}
+
+/// What the mailbox takes, by index.
+const DISCOVERED: [ObjectType; 3] = [ObjectType::DISCOVERY, ObjectType::SPDM, ObjectType::SECURED_SPDM];
+
+/// Vendor ID of an index that is out of range.
+const NO_VENDOR: u16 = 0xffff;

@@ -1,0 +1,560 @@
+//! The whole device behind its mailbox, spoken to by a real requester: sessions, IDE keys and locks hang together, and
+//! fall together.
+
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+    PKCS_ECDSA_P384_SHA384,
+};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, OnceLock},
+};
+use tdisp::{
+    clock::Instant,
+    crypto::{Digest, HashAlg, Ring, RingSigner, SignAlg, digest},
+    doe::{Object, ObjectType, discovery},
+    dsm::{Config, Dsm, Event, Honest, Personality},
+    ide_km::{self, msg::Direction, requester::Progress as KeyProgress, responder::Port},
+    spdm::{
+        self, Requester, RequesterConfig, ResponderConfig, Trust,
+        msg::{
+            Payload, Version,
+            certificate::Chain,
+            measurements::Kind,
+            vendor::{Body, PciSig, Protocol, Request as VendorRequest},
+        },
+        responder::Measurement,
+    },
+    tdi::{
+        self,
+        msg::{InterfaceId, Lock, LockFlags, Request, State},
+        report::{Attributes, Info, Range, Report},
+        requester::{Answer, Progress},
+        responder::{Ide, Misconfigured},
+    },
+};
+
+const TDI: InterfaceId = InterfaceId::new(0x0101);
+const SIBLING: InterfaceId = InterfaceId::new(0x0102);
+const NOW: Instant = Instant::START;
+const LOCK: Lock = Lock {
+    flags: LockFlags::NO_FW_UPDATE,
+    default_stream: 3,
+    mmio_reporting_offset: 0x10_0000,
+    bind_p2p_address_mask: 0,
+};
+
+fn report() -> Report {
+    let range = Range {
+        first_page: 0x80,
+        pages: 4,
+        attributes: Attributes::default(),
+        id: 0,
+    };
+    Report {
+        info: Info::NO_FW_UPDATE | Info::DMA,
+        ranges: vec![range],
+        ..Report::default()
+    }
+}
+
+fn honest() -> Honest {
+    Honest {
+        reports: BTreeMap::from([(TDI, report()), (SIBLING, report())]),
+        measurements: measurements(),
+    }
+}
+
+fn device(ide: Ide, personality: impl Personality + 'static) -> Dsm {
+    let (chain, signer) = identity();
+    let config = Config {
+        spdm: ResponderConfig::new(chain.clone(), signer.clone(), Vec::new()),
+        tdi: tdi::responder::Config {
+            interfaces: vec![TDI, SIBLING],
+            ide,
+            lock_flags: LockFlags(0b1_0111),
+            address_width: 52,
+            portion_max: 32,
+        },
+        ports: vec![Port::default()],
+    };
+    Dsm::new(config, Box::new(personality), Arc::new(Ring))
+}
+
+/// A TSM on a device.
+struct Pair {
+    spdm: Requester,
+    tsm: tdi::Requester,
+    device: Dsm,
+    seen: Vec<Event>,
+}
+
+impl Pair {
+    /// A session is up.
+    fn connected(device: Dsm) -> Self {
+        let config = RequesterConfig {
+            roots: Trust::RelyingPartyDecides,
+            ..RequesterConfig::default()
+        };
+        let spdm = Requester::new(config, Arc::new(Ring));
+        let mut pair = Self {
+            spdm,
+            tsm: tdi::Requester::new(TDI),
+            device,
+            seen: Vec::new(),
+        };
+        pair.spdm.connect(NOW);
+        let events = pair.exchange();
+        assert!(
+            matches!(events.last(), Some(spdm::Event::SessionReady { .. })),
+            "{events:?}"
+        );
+        assert!(matches!(pair.seen.pop(), Some(Event::SessionStarted { .. })));
+        pair
+    }
+
+    /// Carries objects until nobody has more to say.
+    fn exchange(&mut self) -> Vec<spdm::Event> {
+        loop {
+            let mut object = Vec::new();
+            if !self.spdm.poll_transmit(&mut object) {
+                return std::iter::from_fn(|| self.spdm.poll_event()).collect();
+            }
+            self.device.handle(NOW, &object);
+            self.seen.extend(std::iter::from_fn(|| self.device.poll_event()));
+            let mut answer = Vec::new();
+            if self.device.poll_transmit(&mut answer) {
+                self.spdm.handle(NOW, &answer);
+            }
+            let mut more = Vec::new();
+            assert!(
+                !self.device.poll_transmit(&mut more),
+                "at most one answer to an object"
+            );
+        }
+    }
+
+    /// Sends an object of the PCI-SIG's in the session and takes its answer, if there is one.
+    fn vendor(&mut self, protocol: Protocol, object: &[u8]) -> Option<Vec<u8>> {
+        let mut payload = Vec::new();
+        PciSig { protocol, object }.encode(&mut payload);
+        self.spdm.vendor(NOW, &payload).expect("a session");
+        let answer = self.exchange().into_iter().find_map(|event| match event {
+            spdm::Event::Vendor(payload) => Some(payload),
+            _ => None,
+        })?;
+        let answer = PciSig::decode(&answer).expect("a protocol byte");
+        assert_eq!(answer.protocol, protocol);
+        Some(answer.object.to_vec())
+    }
+
+    fn tdisp(
+        &mut self,
+        ask: fn(&mut tdi::Requester) -> Result<Vec<u8>, tdi::requester::Misuse>,
+    ) -> Result<Answer, tdi::requester::Error> {
+        let mut object = ask(&mut self.tsm)?;
+        loop {
+            let answer = self.vendor(Protocol::TDISP, &object).expect("an answer");
+            match self.tsm.handle(&answer)? {
+                Progress::More(next) => object = next,
+                Progress::Done(answer) => return Ok(answer),
+            }
+        }
+    }
+
+    fn keys(&mut self, ask: impl FnOnce(&mut ide_km::Requester) -> Vec<u8>, keys: &mut ide_km::Requester) {
+        let mut object = ask(keys);
+        loop {
+            let answer = self.vendor(Protocol::IDE_KM, &object).expect("an answer");
+            match keys.handle(&answer).expect("an acknowledgement") {
+                KeyProgress::More(next) => object = next.to_vec(),
+                KeyProgress::Done(_) => return,
+            }
+        }
+    }
+
+    /// Programs stream 3 and starts it in both directions.
+    fn keyed(mut self) -> (Self, ide_km::Requester) {
+        let mut keys = ide_km::Requester::new(0, 3);
+        self.keys(|keys| keys.program(&Ring).expect("keys").to_vec(), &mut keys);
+        for direction in [Direction::Receive, Direction::Transmit] {
+            self.keys(|keys| keys.go(direction).expect("a programmed set"), &mut keys);
+        }
+        (self, keys)
+    }
+
+    fn states(&mut self) -> Vec<(InterfaceId, State)> {
+        let states = self.seen.drain(..).filter_map(|event| match event {
+            Event::TdiState { interface, state } => Some((interface, state)),
+            _ => None,
+        });
+        states.collect()
+    }
+}
+
+/// A TDI that runs over a keyed stream.
+fn running() -> (Pair, ide_km::Requester) {
+    let (mut pair, keys) = Pair::connected(device(Ide::Required, honest())).keyed();
+    pair.tdisp(|tsm| tsm.lock(LOCK)).expect("a lock");
+    pair.tdisp(tdi::Requester::start).expect("a start");
+    assert_eq!(pair.states(), [(TDI, State::LOCKED), (TDI, State::RUN)]);
+    (pair, keys)
+}
+
+#[test]
+fn a_tdi_is_locked_reported_started_and_stopped_in_a_session() {
+    let (mut pair, _) = Pair::connected(device(Ide::Required, honest())).keyed();
+    assert_eq!(pair.tdisp(tdi::Requester::version), Ok(Answer::Version));
+    assert_eq!(pair.tdisp(|tsm| tsm.lock(LOCK)), Ok(Answer::Locked));
+    let Ok(Answer::Report(bytes)) = pair.tdisp(tdi::Requester::report) else {
+        panic!("a report")
+    };
+    let found = Report::decode(&bytes).unwrap();
+    assert_eq!(
+        found.ranges[0].first_page, 0x180,
+        "with the reporting offset added"
+    );
+    assert_eq!(pair.tdisp(tdi::Requester::start), Ok(Answer::Started));
+    assert_eq!(pair.tdisp(tdi::Requester::state), Ok(Answer::State(State::RUN)));
+    assert_eq!(pair.tdisp(tdi::Requester::stop), Ok(Answer::Stopped));
+    assert_eq!(
+        pair.states(),
+        [(TDI, State::LOCKED), (TDI, State::RUN), (TDI, State::UNLOCKED)]
+    );
+}
+
+#[test]
+fn a_lock_without_ide_keys_is_refused_unless_the_device_is_said_to_have_no_ide() {
+    let mut pair = Pair::connected(device(Ide::Required, honest()));
+    let refused = pair.tdisp(|tsm| tsm.lock(LOCK)).unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        "the device refused LOCK: INVALID_DEVICE_CONFIGURATION (data 0x0)"
+    );
+    let mut pair = Pair::connected(device(Ide::Absent, honest()));
+    assert_eq!(pair.tdisp(|tsm| tsm.lock(LOCK)), Ok(Answer::Locked));
+}
+
+#[test]
+fn the_end_of_the_session_sends_its_tdis_to_error() {
+    let (mut pair, _) = running();
+    pair.spdm.end_session(NOW).unwrap();
+    pair.exchange();
+    assert_eq!(pair.states(), [(TDI, State::ERROR)]);
+    assert_eq!(pair.device.state(SIBLING), Some(State::UNLOCKED));
+}
+
+#[test]
+fn a_new_connection_sends_the_old_sessions_tdis_to_error_and_only_stop_helps() {
+    let (pair, _) = running();
+    let mut again = Pair::connected_again(pair);
+    assert_eq!(again.states(), [(TDI, State::ERROR)]);
+    assert_eq!(
+        again.tdisp(tdi::Requester::state),
+        Ok(Answer::State(State::ERROR))
+    );
+    assert!(again.tdisp(|tsm| tsm.lock(LOCK)).is_err());
+    assert_eq!(again.tdisp(tdi::Requester::stop), Ok(Answer::Stopped));
+    assert_eq!(again.states(), [(TDI, State::UNLOCKED)]);
+}
+
+impl Pair {
+    fn connected_again(mut pair: Self) -> Self {
+        pair.tsm = tdi::Requester::new(TDI);
+        pair.spdm.connect(NOW);
+        pair.exchange();
+        pair
+    }
+}
+
+#[test]
+fn a_stopped_ide_stream_sends_its_tdis_to_error() {
+    let (mut pair, mut keys) = running();
+    pair.keys(|keys| keys.stop().expect("a set"), &mut keys);
+    assert_eq!(pair.states(), [(TDI, State::ERROR)]);
+}
+
+#[test]
+fn a_record_that_does_not_open_ends_the_session_and_sends_its_tdis_to_error() {
+    let (mut pair, _) = running();
+    let mut payload = Vec::new();
+    PciSig {
+        protocol: Protocol::TDISP,
+        object: &[0; 16],
+    }
+    .encode(&mut payload);
+    pair.spdm.vendor(NOW, &payload).unwrap();
+    let mut object = Vec::new();
+    assert!(pair.spdm.poll_transmit(&mut object));
+    let last = object.len() - 6;
+    object[last] ^= 1;
+    pair.device.handle(NOW, &object);
+    pair.seen.extend(std::iter::from_fn(|| pair.device.poll_event()));
+    assert_eq!(pair.states(), [(TDI, State::ERROR)]);
+}
+
+#[test]
+fn a_fault_and_a_reset_send_locked_tdis_to_error() {
+    let (mut pair, _) = running();
+    pair.device.fault(TDI);
+    assert_eq!(
+        pair.device.poll_event(),
+        Some(Event::TdiState {
+            interface: TDI,
+            state: State::ERROR
+        })
+    );
+    let (mut pair, _) = running();
+    pair.device.reset(NOW);
+    let events: Vec<_> = std::iter::from_fn(|| pair.device.poll_event()).collect();
+    assert!(
+        events.contains(&Event::TdiState {
+            interface: TDI,
+            state: State::ERROR
+        }),
+        "{events:?}"
+    );
+}
+
+#[test]
+fn tdisp_and_ide_km_outside_a_session_are_not_answered() {
+    let mut device = device(Ide::Absent, honest());
+    let config = RequesterConfig {
+        roots: Trust::RelyingPartyDecides,
+        goal: spdm::Goal::Identity,
+        ..RequesterConfig::default()
+    };
+    let mut requester = Requester::new(config, Arc::new(Ring));
+    requester.connect(NOW);
+    let mut object = Vec::new();
+    while requester.poll_transmit(&mut object) {
+        device.handle(NOW, &object);
+        let mut answer = Vec::new();
+        assert!(device.poll_transmit(&mut answer));
+        requester.handle(NOW, &answer);
+        object.clear();
+    }
+    let mut lock = Vec::new();
+    Request::Lock(LOCK).encode(TDI, &mut lock);
+    for (protocol, object) in [(Protocol::TDISP, lock), (Protocol::IDE_KM, vec![0, 0, 0])] {
+        let (mut payload, mut doe) = (Vec::new(), Vec::new());
+        PciSig {
+            protocol,
+            object: &object,
+        }
+        .encode(&mut payload);
+        let message = VendorRequest(Body::pci_sig(Version::V1_2, &payload)).to_vec();
+        Object::new(ObjectType::SPDM, &message).encode(&mut doe);
+        device.handle(NOW, &doe);
+        assert!(!device.poll_transmit(&mut Vec::new()), "{protocol} in clear");
+    }
+    assert_eq!(device.state(TDI), Some(State::UNLOCKED));
+}
+
+#[test]
+fn what_is_no_known_protocol_or_no_object_is_not_answered_in_a_session_either() {
+    let mut pair = Pair::connected(device(Ide::Absent, honest()));
+    pair.spdm.vendor(NOW, &[9, 1, 2, 3]).unwrap();
+    pair.exchange();
+    assert_eq!(pair.device.state(TDI), Some(State::UNLOCKED));
+    for object in [&[][..], &[1], &[0; 8]] {
+        pair.device.handle(NOW, object);
+        assert!(!pair.device.poll_transmit(&mut Vec::new()));
+    }
+}
+
+#[test]
+fn discovery_lists_discovery_spdm_and_secured_spdm() {
+    let mut device = device(Ide::Absent, honest());
+    let mut ask = |index| {
+        let (mut body, mut object) = (Vec::new(), Vec::new());
+        discovery::Request { index, version: 0 }.encode(&mut body);
+        Object::new(ObjectType::DISCOVERY, &body).encode(&mut object);
+        device.handle(NOW, &object);
+        let mut answer = Vec::new();
+        assert!(device.poll_transmit(&mut answer));
+        discovery::Response::decode(Object::decode(&answer).expect("an object").body).expect("a response")
+    };
+    let found: Vec<_> = (0..4)
+        .map(|index| ask(index))
+        .map(|found| (found.vendor, found.kind, found.next))
+        .collect();
+    assert_eq!(
+        found,
+        [
+            (1, ObjectType::DISCOVERY, 1),
+            (1, ObjectType::SPDM, 2),
+            (1, ObjectType::SECURED_SPDM, 0),
+            (0xffff, ObjectType::DISCOVERY, 0),
+        ]
+    );
+}
+
+/// Says what it likes.
+struct Liar(Honest);
+
+impl Personality for Liar {
+    fn report(&mut self, _: InterfaceId, lock: &Lock) -> Result<Vec<u8>, Misconfigured> {
+        self.0.report(SIBLING, lock)
+    }
+    fn measurements(&mut self) -> Vec<Measurement> {
+        let mut measurements = self.0.measurements();
+        measurements[0].value.fill(0xbb);
+        measurements
+    }
+    fn shown_state(&self, _: InterfaceId, _: State) -> State {
+        State::RUN
+    }
+    fn answer(&mut self, _: &[u8], mut honest: Vec<u8>) -> Option<Vec<u8>> {
+        honest[2] = 0xaa;
+        Some(honest)
+    }
+}
+
+#[test]
+fn a_personality_can_lie_in_what_it_says_and_not_in_what_is() {
+    let mut pair = Pair::connected(device(Ide::Absent, Liar(honest())));
+    assert_eq!(
+        pair.tdisp(tdi::Requester::state),
+        Ok(Answer::State(State::RUN)),
+        "reserved bytes are ignored"
+    );
+    assert_eq!(pair.device.state(TDI), Some(State::UNLOCKED));
+    pair.spdm.measure(NOW, Some([5; 32])).unwrap();
+    let events = pair.exchange();
+    let Some(spdm::Event::Measurements(record)) = events.into_iter().next() else {
+        panic!("measurements")
+    };
+    assert!(record.blob.windows(48).any(|window| window == [0xbb; 48]));
+}
+
+/// From the device's mailbox to the guest's verdict: what a TSM hands out is what `evidence` accepts.
+#[test]
+fn what_the_device_says_is_evidence_that_a_guest_can_verify() {
+    use tdisp::{
+        clock::UnixTime,
+        crypto::Secret,
+        evidence::{Bundle, Expectation, Floor, IdentityRule, Root, verify},
+        relay::{
+            Rid, TdiId,
+            guest::{Binding, Negotiated, Request, Response, TdiInfo},
+            sealed,
+        },
+    };
+    let mut pair = Pair::connected(device(Ide::Absent, honest()));
+    pair.tdisp(|tsm| tsm.lock(LOCK)).unwrap();
+    let Ok(Answer::Report(report)) = pair.tdisp(tdi::Requester::report) else {
+        panic!("a report")
+    };
+    pair.spdm.measure(NOW, Some([5; 32])).unwrap();
+    let Some(spdm::Event::Measurements(record)) = pair.exchange().into_iter().next() else {
+        panic!("measurements")
+    };
+    let certificates = identity().0.clone();
+    let bundle = Bundle {
+        certificates,
+        measurements: record.blob,
+        report,
+    };
+    let of = |bytes: &[u8]| digest(&Ring, HashAlg::Sha384, bytes).as_ref().try_into().unwrap();
+    let guest = Rid(0x0101);
+    let info = TdiInfo {
+        tdi: TdiId(1),
+        function_id: TDI.function,
+        state: State::LOCKED,
+        generation: 1,
+        report_count: 1,
+        measurements_valid: true,
+        measurements_fresh: true,
+        spdm: Negotiated {
+            version: 0x12,
+            measurement_hash: 4,
+            asym: 0x80,
+            hash: 2,
+            dhe: 0x10,
+            aead: 2,
+            key_schedule: 1,
+        },
+        certificates_digest: of(&bundle.certificates),
+        measurements_digest: of(&bundle.measurements),
+        report_digest: of(&bundle.report),
+        ..TdiInfo::absent(guest, Binding::BOUND)
+    };
+    let key = || Secret::new(vec![3; 32]);
+    let mut tsm = sealed::Tsm::new(key(), Arc::new(Ring)).unwrap();
+    let (opening, open) = sealed::Guest::begin(&key(), Arc::new(Ring)).unwrap();
+    let sealed::Incoming::Opened(opened) = tsm.receive(&open).unwrap() else {
+        panic!("an Open opens")
+    };
+    let mut channel = opening.opened(&opened).unwrap();
+    tsm.receive(&channel.seal(&Request::TdiInfo { guest }).unwrap())
+        .unwrap();
+    let answer = tsm.seal(&Response::TdiInfo(info)).unwrap();
+    let info = channel.open(&answer).unwrap().tdi_info().unwrap();
+    let roots = [Root {
+        name: "vendor".into(),
+        digest: root(&bundle.certificates),
+    }];
+    let expected = Expectation {
+        nonce: [5; 32],
+        guest,
+        function_id: Some(TDI.function),
+        roots: &roots,
+        identity: IdentityRule::default(),
+        now: UnixTime(1_795_132_800),
+        floor: Floor::default(),
+    };
+    let verified = verify(&bundle, &info, &expected, &Ring).unwrap();
+    let measured = measurements();
+    assert_eq!(verified.measurements().len(), measured.len());
+    assert_eq!(
+        verified.measurement(measured[0].index).unwrap().value,
+        measured[0].value
+    );
+}
+
+fn root(chain: &[u8]) -> Digest {
+    Digest::new(&chain[4..52]).expect("a digest of 48 bytes")
+}
+
+/// A chain object of a root and a leaf, and the leaf's key.
+fn identity() -> &'static (Vec<u8>, Arc<RingSigner>) {
+    static IDENTITY: OnceLock<(Vec<u8>, Arc<RingSigner>)> = OnceLock::new();
+    IDENTITY.get_or_init(|| {
+        let key = || KeyPair::generate_for(&PKCS_ECDSA_P384_SHA384).expect("a key");
+        let named = |name: &str, usage| {
+            let mut params = CertificateParams::default();
+            params.distinguished_name.push(DnType::CommonName, name);
+            params.key_usages = vec![usage];
+            params
+        };
+        let (root_key, leaf_key) = (key(), key());
+        let mut root = named("root", KeyUsagePurpose::KeyCertSign);
+        root.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let root_der = root.self_signed(&root_key).expect("a root").der().to_vec();
+        let leaf = named("leaf", KeyUsagePurpose::DigitalSignature);
+        let leaf = leaf
+            .signed_by(&leaf_key, &Issuer::new(root, root_key))
+            .expect("a leaf");
+        let root_hash = digest(&Ring, HashAlg::Sha384, &root_der);
+        let certificates = [&root_der[..], leaf.der()].concat();
+        let mut object = Vec::new();
+        let chain = Chain {
+            root_hash: root_hash.as_ref(),
+            certificates: &certificates,
+        };
+        chain.encode(Version::V1_2, &mut object);
+        let signer = RingSigner::from_pkcs8(SignAlg::EcdsaP384Sha384, leaf_key.serialized_der());
+        (object, Arc::new(signer.expect("a key")))
+    })
+}
+
+fn measurements() -> Vec<Measurement> {
+    let digest = |index, kind, byte| Measurement {
+        index,
+        kind,
+        raw: false,
+        value: vec![byte; 48],
+    };
+    vec![digest(1, Kind::ROM, 0x11), digest(2, Kind::FIRMWARE, 0x22)]
+}

@@ -77,7 +77,7 @@ fn device(out: &mut String, reference: &Reference, function: u8, drop_port: u16)
     )?;
     writeln!(
         out,
-        "action = \"drop\"\nprotocol = \"udp\"\ndestination_port = \"{drop_port}\""
+        "action = \"drop\"\nprotocol = \"udp\"\ndestination_ports = \"{drop_port}\""
     )
 }
 

@@ -2,7 +2,8 @@
 
 use clap::{Parser, Subcommand};
 use firmware_tests::device::card::Card;
-use firmware_tests::device::discovery::DiscoveryOnly;
+use firmware_tests::device::dsm::Dsm;
+use firmware_tests::device::manager::SecurityManager;
 use firmware_tests::device::{FUNCTIONS, measured, socket};
 use firmware_tests::lie::Lie;
 use firmware_tests::{identity, platform};
@@ -139,9 +140,11 @@ enum End {
 
 impl Serve {
     fn run(self) -> Result<(), Failure> {
-        let _identity = identity::load(&self.identity)?;
+        let identity = identity::load(&self.identity)?;
         std::fs::create_dir_all(&self.vfio_user)?;
-        let card = Arc::new(Card::new(Box::new(DiscoveryOnly), self.lie.clone()));
+        let dsm = |configs| Dsm::new(&identity, configs, self.lie.clone());
+        let dsm = |configs| dsm(configs).map(|dsm| Box::new(dsm) as Box<dyn SecurityManager>);
+        let card = Arc::new(Card::new(dsm, self.lie.clone())?);
         let objects = TcpListener::bind(self.listen).map_err(|error| format!("{}: {error}", self.listen))?;
         let platform = listen(&self.platform)?;
         let ports = card

@@ -2,8 +2,9 @@
 
 use super::FUNCTIONS;
 use super::dma::Bus;
+use super::dsm::Configs;
 use super::enforcer::Enforcer;
-use super::function::Function;
+use super::function::{Function, Layout, manager_layout, network_layout};
 use super::manager::{Manager, SecurityManager};
 use super::nic::{self, Wake};
 use super::vfio::Port;
@@ -13,8 +14,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-/// Functions with a network card in them.
-const NETWORK: [usize; 2] = [1, 2];
 /// Bytes that a probe through the gate may ask for.
 const PROBE_MAX: u64 = 1 << 20;
 
@@ -27,28 +26,41 @@ pub struct Card {
 }
 
 impl Card {
-    /// A card whose security manager is `manager`, as after power-on, with its workers running.
-    pub fn new(manager: Box<dyn SecurityManager>, lies: Vec<Lie>) -> Self {
+    /// A card as after power-on, with its workers running. `manager` makes its security manager, which looks at the
+    /// functions' registers.
+    pub fn new<E>(
+        manager: impl FnOnce(Configs) -> Result<Box<dyn SecurityManager>, E>,
+        lies: Vec<Lie>,
+    ) -> Result<Self, E> {
+        let layouts = [manager_layout(), network_layout(), network_layout()];
+        let configs = layouts.each_ref().map(Layout::power_on);
         let enforcer = Arc::new(Enforcer::default());
-        let manager = Arc::new(Manager::new(manager, enforcer.clone(), lies));
+        let manager = Arc::new(Manager::new(manager(configs.clone())?, enforcer.clone(), lies));
         let bus = |index| Bus::new(index, enforcer.clone());
-        let mut functions = vec![Arc::new(Function::manager(bus(0), manager.clone()))];
+        let [layout, network @ ..] = &layouts;
+        let mut functions = vec![Arc::new(Function::manager(
+            layout,
+            configs[0].clone(),
+            bus(0),
+            manager.clone(),
+        ))];
         let mut workers = Vec::new();
-        for index in NETWORK {
+        for (index, layout) in (1..).zip(network) {
             let wake = Arc::new(Wake::default());
-            let function = Function::network(bus(index), manager.clone(), wake.clone());
+            let config = configs[index].clone();
+            let function = Function::network(layout, config, bus(index), manager.clone(), wake.clone());
             workers.extend(function.nic().map(|nic| {
                 let wake = wake.clone();
                 (wake.clone(), std::thread::spawn(move || nic::work(&nic, &wake)))
             }));
             functions.push(Arc::new(function));
         }
-        Self {
+        Ok(Self {
             enforcer,
             manager,
             functions,
             workers,
-        }
+        })
     }
 
     /// The security manager, for the socket.

@@ -32,7 +32,7 @@ const INITIATE_FLR: u16 = 1 << 15;
 /// A function.
 pub struct Function {
     index: usize,
-    config: Mutex<ConfigSpace>,
+    config: Arc<Mutex<ConfigSpace>>,
     device_control: usize,
     doe: Option<Doe>,
     nic: Option<Arc<Mutex<Nic>>>,
@@ -52,12 +52,16 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Function {
-    /// Function 0.
-    pub fn manager(bus: Bus, manager: Arc<Manager>) -> Self {
-        let layout = manager_layout();
+    /// Function 0, with registers laid out as [`manager_layout`] says.
+    pub fn manager(
+        layout: &Layout,
+        config: Arc<Mutex<ConfigSpace>>,
+        bus: Bus,
+        manager: Arc<Manager>,
+    ) -> Self {
         Self {
             index: 0,
-            config: Mutex::new(layout.config),
+            config,
             device_control: layout.device_control,
             doe: layout.doe.map(|at| Doe {
                 at,
@@ -70,14 +74,20 @@ impl Function {
         }
     }
 
-    /// A network function. `wake` rings for the worker that moves its frames.
-    pub fn network(bus: Bus, manager: Arc<Manager>, wake: Arc<Wake>) -> Self {
-        let layout = network_layout();
+    /// A network function, with registers laid out as [`network_layout`] says. `wake` rings for the worker that moves
+    /// its frames.
+    pub fn network(
+        layout: &Layout,
+        config: Arc<Mutex<ConfigSpace>>,
+        bus: Bus,
+        manager: Arc<Manager>,
+        wake: Arc<Wake>,
+    ) -> Self {
         let interrupts = Arc::new(Interrupts::new(VECTORS.into()));
         let nic = Nic::new(bus.clone(), interrupts.clone(), wake);
         Self {
             index: bus.function(),
-            config: Mutex::new(layout.config),
+            config,
             device_control: layout.device_control,
             doe: None,
             nic: Some(Arc::new(Mutex::new(nic))),
@@ -228,6 +238,13 @@ pub struct Layout {
     pub config: ConfigSpace,
     device_control: usize,
     doe: Option<usize>,
+}
+
+impl Layout {
+    /// Registers as after power-on.
+    pub fn power_on(&self) -> Arc<Mutex<ConfigSpace>> {
+        Arc::new(Mutex::new(self.config.clone()))
+    }
 }
 
 /// Function 0's registers.

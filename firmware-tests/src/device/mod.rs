@@ -14,8 +14,8 @@
 
 pub mod card;
 pub mod config;
-pub mod discovery;
 pub mod dma;
+pub mod dsm;
 pub mod enforcer;
 pub mod function;
 pub mod gate;

@@ -1,15 +1,18 @@
 //! The card without a machine around it: this process is VMM, guest kernel and guest driver at once.
 
 pub(crate) mod driver;
+mod dsm;
 pub(crate) mod stack;
 
 use driver::Driver;
 use firmware_tests::device::FUNCTIONS;
 use firmware_tests::device::card::Card;
+use firmware_tests::device::dsm::Configs;
 use firmware_tests::device::gate::TdiState;
 use firmware_tests::device::manager::SecurityManager;
 use firmware_tests::lie::Lie;
 use firmware_tests::platform::{self, Client, Role};
+use std::convert::Infallible;
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -62,13 +65,15 @@ impl Rig {
 
     pub(crate) fn lying(lies: Vec<Lie>) -> Self {
         let states = States::default();
-        let rig = Self::with(Box::new(Scripted(states.clone())), lies);
+        let scripted = Box::new(Scripted(states.clone()));
+        let rig = Self::with(|_| scripted, lies);
         Self { states, ..rig }
     }
 
-    pub(crate) fn with(manager: Box<dyn SecurityManager>, lies: Vec<Lie>) -> Self {
+    pub(crate) fn with(manager: impl FnOnce(Configs) -> Box<dyn SecurityManager>, lies: Vec<Lie>) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let card = Arc::new(Card::new(manager, lies));
+        let manager = |configs| Ok::<_, Infallible>(manager(configs));
+        let card = Arc::new(Card::new(manager, lies).unwrap());
         let ports = card
             .listen(directory.path())
             .map_err(|(path, error)| format!("{path:?}: {error}"));

@@ -234,6 +234,7 @@ fn fresh(bind: &Bind) -> Tdi {
         bound: false,
         machine: Machine::new(bind.function_id),
         state: TdiState::UNLOCKED,
+        touched: false,
         generation: 0,
         report_count: 0,
         report: Vec::new(),

@@ -316,6 +316,7 @@ impl Core {
             Step::Ask { tdi, ask } => {
                 let tdi = self.state.tdis.get_mut(&tdi).ok_or_else(gone)?;
                 tdi.machine.ask(ask).map_err(Failure::device)?;
+                tdi.touched |= matches!(ask, Ask::Lock { .. });
                 let device = tdi.device;
                 self.speak(now, device, |_, _| ())
             }
@@ -418,7 +419,7 @@ impl Core {
         let Some(tdi) = self.state.tdis.remove(&tdi) else {
             return;
         };
-        if tdi.state != TdiState::UNLOCKED
+        if tdi.is_unclean()
             && let Some(device) = self.state.devices.get_mut(&tdi.device)
         {
             device.unclean.insert(tdi.function_id);

@@ -56,6 +56,8 @@ pub(super) struct Tdi {
     pub(super) machine: Machine,
     /// The state that the device reported last.
     pub(super) state: TdiState,
+    /// A LOCK went out, and no STOP was answered since: whatever the device reports, it may be locked.
+    pub(super) touched: bool,
     /// Number of its lock.
     pub(super) generation: u64,
     /// How often its report was read in this lock.
@@ -85,6 +87,11 @@ pub(super) struct State {
 }
 
 impl Tdi {
+    /// Whether the device may hold a lock.
+    pub(super) fn is_unclean(&self) -> bool {
+        self.touched || self.state != TdiState::UNLOCKED
+    }
+
     /// The function's number in its device.
     pub(super) fn function(&self) -> u8 {
         (self.function_id & 7) as u8

@@ -199,7 +199,7 @@ impl Core {
                 self.evidence(Owner::Tdi(id), ObjectKind::REPORT, report);
             }
             Heard::Started => tdi.state = TdiState::RUN,
-            Heard::Stopped => tdi.state = TdiState::UNLOCKED,
+            Heard::Stopped => (tdi.state, tdi.touched) = (TdiState::UNLOCKED, false),
         }
         Ok(())
     }

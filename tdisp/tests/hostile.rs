@@ -1,9 +1,12 @@
 //! Every request in every state, and peers that lie.
 
+#![allow(clippy::unwrap_used, reason = "a test may")]
+
 #[path = "pair/mod.rs"]
 mod harness;
 
 use harness::{by_hand::ByHand, responder_config};
+use proptest::prelude::{ProptestConfig, any, proptest};
 use tdisp::spdm::msg::{
     Code, Payload, Summary, Version, algorithms as algorithms_msg, certificate, challenge, digests,
     end_session,
@@ -148,8 +151,7 @@ fn wanted(place: Place, code: Code) -> Answer {
     let unexpected = Answer::Error(ErrorCode::UNEXPECTED_REQUEST);
     match (code, place) {
         (Code::GET_VERSION, Start | Versioned | Capable | Agreed) => Answer::Is(response),
-        // GET_VERSION is always in 1.0, which no session is.
-        (Code::GET_VERSION, _) => Answer::Error(ErrorCode::VERSION_MISMATCH),
+        (Code::GET_VERSION, _) => unexpected,
         (Code::GET_CAPABILITIES, Versioned) => Answer::Is(response),
         (Code::NEGOTIATE_ALGORITHMS, Capable) => Answer::Is(response),
         (Code::GET_DIGESTS | Code::GET_CERTIFICATE | Code::GET_MEASUREMENTS, Agreed | InSession) => {
@@ -621,4 +623,26 @@ fn objects_that_are_no_spdm_objects_are_ignored() {
         assert!(!hand.responder.poll_transmit(&mut out), "{object:x?}");
     }
     assert_eq!(hand.responder.sessions().len(), 1);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_bytes_in_any_state_get_at_most_one_answer(
+        place in (0usize..6),
+        code in any::<u8>(),
+        rest in proptest::collection::vec(any::<u8>(), 0..200),
+        secured in any::<bool>(),
+    ) {
+        use Place::{Agreed, Capable, InHandshake, InSession, Start, Versioned};
+        let place = [Start, Versioned, Capable, Agreed, InHandshake, InSession][place];
+        let mut hand = place.reach();
+        let message = [&[V.0, code][..], &rest].concat();
+        let kind = if secured { ObjectType::SECURED_SPDM } else { ObjectType::SPDM };
+        hand.say(kind, &message);
+        if place.is_secured() && !hand.responder.sessions().is_empty() {
+            hand.secured(&message);
+        }
+    }
 }

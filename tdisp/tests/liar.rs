@@ -1,5 +1,7 @@
 //! A requester before a responder that lies, or a wire that does.
 
+#![allow(clippy::unwrap_used, reason = "a test may")]
+
 #[path = "pair/mod.rs"]
 mod harness;
 
@@ -143,7 +145,7 @@ fn a_crypto_timeout_out_of_range_is_refused_from_32_to_255() {
 
 #[test]
 fn an_empty_portion_is_refused_and_so_is_one_larger_than_asked() {
-    for size in [0usize, 0x1400] {
+    for size in [0usize, 0x11fc] {
         let error = lied(Code::CERTIFICATE, move |body| {
             let portion = vec![1; size];
             *body = certificate::Response {
@@ -569,4 +571,29 @@ fn what_ended_a_connection_reads_as_a_sentence() {
     let wanted =
         "waiting for DIGESTS: the responder was not ready 9 times; raise `timing.retries` if it needs longer";
     assert_eq!(error.to_string(), wanted);
+}
+
+#[test]
+fn an_answer_cut_anywhere_is_an_error_that_names_it() {
+    let mut honest = Pair::new();
+    honest.connect();
+    // All answers in clear: the last object is FINISH_RSP, in the session.
+    for answer in honest.carried[..15].iter().skip(1).step_by(2) {
+        let (code, size) = (Code(answer[9]), answer.len() - 8);
+        let step = if size > 400 { 44 } else { 4 };
+        for end in (4..size - 4).step_by(step) {
+            let error = lied(code, move |body| body.truncate(end));
+            assert_eq!(error.awaited(), code, "cut at {end}: {error}");
+        }
+    }
+}
+
+#[test]
+fn an_answer_larger_than_announced_is_refused() {
+    let found = peer(lied(Code::VERSION, |body| body.resize(0x2000, 0)));
+    let wanted = Misbehaviour::TooLarge {
+        size: 0x2000,
+        max: 0x1218,
+    };
+    assert_eq!(found, (Code::VERSION, wanted));
 }

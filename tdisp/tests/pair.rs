@@ -1,5 +1,7 @@
 //! Requester against responder.
 
+#![allow(clippy::unwrap_used, reason = "a test may")]
+
 #[path = "pair/mod.rs"]
 mod harness;
 

@@ -145,6 +145,14 @@ pub enum Misbehaviour {
         /// The slots that it has.
         provisioned: u8,
     },
+    /// Its message is larger than the requester takes.
+    #[error("a message of {size} bytes came, at most {max} were announced")]
+    TooLarge {
+        /// Its size.
+        size: usize,
+        /// What the requester takes.
+        max: usize,
+    },
     /// A digest that it gave is not that of what it gave.
     #[error("{what} hashes to {found}, it said {said}")]
     WrongDigest {
@@ -208,6 +216,9 @@ pub enum Misuse {
     /// The responder does not sign measurements.
     #[error("the responder does not sign measurements (no MEAS_CAP)")]
     NoMeasurements,
+    /// The responder does not renew keys.
+    #[error("the responder does not renew keys (no KEY_UPD_CAP)")]
+    NoKeyUpdate,
     /// A session is up already.
     #[error("the session is up already")]
     HasSession,

@@ -28,7 +28,7 @@ use super::{
         error::{self as error_msg, ErrorCode},
         respond_if_ready,
     },
-    secured::Record,
+    secured::{self, Record},
 };
 use crate::{
     clock::Instant,
@@ -124,7 +124,9 @@ impl Requester {
 
     /// Replaces the session's keys, in both directions.
     pub fn update_keys(&mut self, now: Instant) -> Result<(), Misuse> {
-        self.established()?;
+        if !self.established()?.can_update_keys() {
+            return Err(Misuse::NoKeyUpdate);
+        }
         self.begin_established(now, Code::KEY_UPDATE_ACK, session::update_keys);
         Ok(())
     }
@@ -191,6 +193,11 @@ impl Requester {
     #[must_use]
     pub fn poll_event(&mut self) -> Option<Event> {
         self.events.pop_front()
+    }
+
+    /// The message that is waited for, if one is.
+    pub fn awaited(&self) -> Option<Code> {
+        self.pending.as_ref().map(|pending| pending.awaited)
     }
 
     /// The session's id, if one is up.
@@ -299,6 +306,10 @@ impl Requester {
                 }));
             }
         };
+        let (size, max) = (object.body.len(), self.object_body_max());
+        if size > max {
+            return Err(Fault::Peer(Misbehaviour::TooLarge { size, max }));
+        }
         let message = match in_session {
             true => self.open(object.body)?,
             false => object.body.to_vec(),
@@ -315,6 +326,14 @@ impl Requester {
             return Err(Fault::Peer(Misbehaviour::Unexpected { found }));
         }
         Ok(Received::Response(message))
+    }
+
+    /// What was announced, a record's overhead, and padding.
+    fn object_body_max(&self) -> usize {
+        let transfer_size = self.config.transfer_size as usize;
+        transfer_size
+            .saturating_add(secured::OVERHEAD)
+            .next_multiple_of(4)
     }
 
     fn open(&mut self, body: &[u8]) -> Result<Vec<u8>, Fault> {
@@ -378,8 +397,7 @@ impl Requester {
     // Below: what the caller may ask for now.
 
     fn ready(&self) -> Result<&State, Misuse> {
-        if let Some(pending) = &self.pending {
-            let awaited = pending.awaited;
+        if let Some(awaited) = self.awaited() {
             return Err(Misuse::Busy { awaited });
         }
         match &self.state {
@@ -395,8 +413,12 @@ impl Requester {
 
 impl core::fmt::Debug for Requester {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        let awaited = self.pending.as_ref().map(|pending| pending.awaited);
-        write!(f, "Requester(awaits {awaited:?}, session {:?})", self.session())
+        write!(
+            f,
+            "Requester(awaits {:?}, session {:?})",
+            self.awaited(),
+            self.session()
+        )
     }
 }
 

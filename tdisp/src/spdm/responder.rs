@@ -349,10 +349,11 @@ impl Responder {
         }
     }
 
-    /// As [`Self::check`], but a request of a session on a pre-shared key, which is not known outside, is out of place here.
+    /// As [`Self::check`], but GET_VERSION, which is in 1.0 as ever, and the end of a handshake on a pre-shared key, which is
+    /// not known outside, are out of place here.
     fn check_secured(&self, header: Header, size: usize) -> Result<(), Refusal> {
         match header.code {
-            Code::PSK_FINISH => Err(UNEXPECTED),
+            Code::GET_VERSION | Code::PSK_FINISH => Err(UNEXPECTED),
             _ => self.check(header, size),
         }
     }

@@ -14,6 +14,7 @@ use crate::{
     wire::{DecodeError, Reader, Write},
 };
 use alloc::{boxed::Box, vec::Vec};
+use zeroize::Zeroizing;
 
 /// Bytes of the header in front of the ciphertext.
 pub const HEADER_SIZE: usize = 6;
@@ -130,7 +131,7 @@ impl Half {
 
     /// Opens the next record. After an error the direction, and with it the session, is lost.
     pub fn open(&mut self, record: &Record<'_>) -> Result<Vec<u8>, RecordError> {
-        let mut plain = record.sealed.to_vec();
+        let mut plain = Zeroizing::new(record.sealed.to_vec());
         let nonce = self.next_nonce()?;
         self.aead.open(nonce, &record.header, &mut plain)?;
         let mut reader = Reader::new(&plain);

@@ -212,7 +212,7 @@ impl Pair {
 
     /// Whether the requester waits for an answer, and not only for the time of its next heartbeat.
     fn requester_waits(&self) -> bool {
-        !format!("{:?}", self.requester).contains("awaits None")
+        self.requester.awaited().is_some()
     }
 
     /// One object each way; whether there was any.

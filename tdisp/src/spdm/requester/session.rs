@@ -12,8 +12,10 @@ use crate::{
         connection::SECURED_VERSIONS,
         error::Misbehaviour,
         msg::{
-            Context, Payload, Summary, end_session as end_msg, finish as finish_msg,
-            heartbeat as heartbeat_msg, key_exchange as exchange_msg,
+            Context, Payload, Summary,
+            capabilities::Flags,
+            end_session as end_msg, finish as finish_msg, heartbeat as heartbeat_msg,
+            key_exchange as exchange_msg,
             key_update::{self, Operation},
             measurements::{self, Signed},
             vendor::{self as vendor_msg, Body},
@@ -212,6 +214,14 @@ impl Established {
 
     pub(super) fn heartbeat_at(&self, now: Instant) -> Option<Instant> {
         self.heartbeat.map(|period| now.after(period))
+    }
+
+    pub(super) fn can_update_keys(&self) -> bool {
+        self.peer
+            .connection
+            .negotiated
+            .peer_flags
+            .contains(Flags::KEY_UPD)
     }
 
     /// Bytes of the largest payload that fits what the responder takes in one piece.

@@ -14,6 +14,7 @@ use crate::{
 };
 use alloc::{collections::VecDeque, sync::Arc, vec::Vec};
 use core::time::Duration;
+use zeroize::Zeroizing;
 
 /// In clear, or in the session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,8 +25,8 @@ pub(super) enum Channel {
 
 /// A request whose answer is waited for.
 pub(super) struct Pending {
-    /// The request as transcripts have it.
-    pub(super) request: Vec<u8>,
+    /// The request as transcripts have it. It may carry keys, in KEY_PROG for one.
+    pub(super) request: Zeroizing<Vec<u8>>,
     /// What is sent in its place the next time: RESPOND_IF_READY.
     pub(super) again: Option<Vec<u8>>,
     pub(super) channel: Channel,
@@ -56,7 +57,7 @@ impl Pending {
 
 /// A request that a step wants sent.
 pub(super) struct Ask {
-    pub(super) request: Vec<u8>,
+    pub(super) request: Zeroizing<Vec<u8>>,
     pub(super) channel: Channel,
     /// What the responder may take beyond the usual.
     pub(super) extra: Duration,
@@ -93,7 +94,7 @@ impl<'a> Output<'a> {
 
     pub(super) fn ask<'m>(&mut self, channel: Channel, extra: Duration, message: &impl Payload<'m>) {
         self.ask = Some(Ask {
-            request: message.to_vec(),
+            request: Zeroizing::new(message.to_vec()),
             channel,
             extra,
         });

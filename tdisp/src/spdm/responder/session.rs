@@ -343,6 +343,10 @@ impl Responder {
     /// New request keys count from the next request on, new response keys from this answer on. The next KEY_UPDATE must
     /// be the one that tries the new request keys.
     pub(super) fn key_update(&mut self, id: u32, message: &[u8]) -> Reply {
+        let agreed = self.phase.agreed().ok_or(UNEXPECTED)?;
+        if !agreed.connection.negotiated.peer_flags.contains(Flags::KEY_UPD) {
+            return Err(Refusal::unsupported(Code::KEY_UPDATE));
+        }
         let request: key_update::Request = self.read_secured(message)?;
         let Some(Open::Live(live)) = self.sessions.find(id) else {
             return Err(UNEXPECTED);

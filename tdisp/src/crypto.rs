@@ -1,7 +1,7 @@
 //! The cryptography that the machines ask for: a small trait passed in, with [`Ring`] as the default.
 //!
 //! SPDM names algorithms by one-bit masks; here they are enums, and each protocol file maps its own bits. What a
-//! provider cannot do it answers with [`Unsupported`], never with a weaker choice.
+//! provider cannot do it answers with [`CryptoError::Unsupported`], never with a weaker choice.
 
 use alloc::{boxed::Box, vec::Vec};
 use zeroize::Zeroizing;

@@ -215,27 +215,9 @@ impl Offer {
     /// What the peer chose from this offer. Each choice must be exactly one bit that was offered: a choice that was
     /// not is how a peer, or who sits between, would have us speak something weaker.
     pub fn accept(&self, response: &Response<'_>) -> Result<Chosen, DecodeError> {
+        self.refuse_unoffered(response)?;
         let set = &response.choice;
         let requester = set.table(TableKind::REQUESTER_ASYM);
-        let wrong = |what, found: u32| DecodeError::Invalid {
-            what,
-            found: u64::from(found),
-            wanted: "exactly one bit, of those offered",
-        };
-        let one_of = |kept: bool, what, found| if kept { Ok(()) } else { Err(wrong(what, found)) };
-        let schedule = set.table(TableKind::KEY_SCHEDULE);
-        one_of(schedule == KEY_SCHEDULE_SPDM, "key schedule", u32::from(schedule))?;
-        one_of(
-            set.pqc_asym == 0,
-            "post-quantum signature algorithm",
-            set.pqc_asym,
-        )?;
-        let other = u32::from(set.other_params);
-        let format = response.version < Version::V1_2 || (other & 0x0f).is_power_of_two();
-        let offered = set.other_params & !self.other_params == 0;
-        one_of(format && offered, "other parameters", other)?;
-        let extended = set.extended_asym.len() + set.extended_hash.len();
-        one_of(extended == 0, "extended algorithms in bytes", extended as u32)?;
         Ok(Chosen {
             sign: chosen(&SIGN, &self.sign, set.asym, "signature algorithm")?,
             hash: chosen(&HASH, &self.hash, set.hash, "hash algorithm")?,
@@ -258,6 +240,49 @@ impl Offer {
             measurement_hash: read_measurement_hash(response)?,
             other_params: set.other_params,
         })
+    }
+
+    /// Refuses choices in fields of which this offer has nothing, or only ever one thing.
+    fn refuse_unoffered(&self, response: &Response<'_>) -> Result<(), DecodeError> {
+        let set = &response.choice;
+        let other = u32::from(set.other_params);
+        let format = response.version < Version::V1_2 || (other & 0x0f).is_power_of_two();
+        let schedule = set.table(TableKind::KEY_SCHEDULE);
+        let beyond = |table: &&Table<'_>| {
+            let ours = TableKind::DHE..=TableKind::KEY_SCHEDULE;
+            !table.extended.is_empty() || table.mask != 0 && !ours.contains(&table.kind)
+        };
+        let stray = set.tables.iter().find(beyond);
+        let extended = set.extended_asym.len() + set.extended_hash.len();
+        let specification = u32::from(set.measurement_specification);
+        let rules = [
+            (schedule == KEY_SCHEDULE_SPDM, "key schedule", u32::from(schedule)),
+            (
+                set.pqc_asym == 0,
+                "post-quantum signature algorithm",
+                set.pqc_asym,
+            ),
+            (
+                format && set.other_params & !self.other_params == 0,
+                "other parameters",
+                other,
+            ),
+            (
+                specification <= u32::from(MEASUREMENT_DMTF),
+                "measurement specification",
+                specification,
+            ),
+            (extended == 0, "extended algorithms in bytes", extended as u32),
+            (
+                stray.is_none(),
+                "algorithm structure type",
+                stray.map_or(0, |table| u32::from(table.kind.0)),
+            ),
+        ];
+        match rules.iter().find(|(kept, ..)| !kept) {
+            None => Ok(()),
+            Some((_, what, found)) => Err(unoffered(what, *found)),
+        }
     }
 
     /// What this side, the responder, chooses from the peer's offer, by its own preference; `None` where there is
@@ -316,11 +341,15 @@ fn chosen<T: Copy + PartialEq>(
     what: &'static str,
 ) -> Result<T, DecodeError> {
     let alg = from_bit(table, mask).filter(|alg| offered.contains(alg));
-    alg.ok_or(DecodeError::Invalid {
+    alg.ok_or(unoffered(what, mask))
+}
+
+fn unoffered(what: &'static str, found: u32) -> DecodeError {
+    DecodeError::Invalid {
         what,
-        found: u64::from(mask),
+        found: u64::from(found),
         wanted: "exactly one bit, of those offered",
-    })
+    }
 }
 
 fn first<T: Copy + PartialEq>(table: &[(u32, T)], preferred: &[T], offered: u32) -> Option<T> {

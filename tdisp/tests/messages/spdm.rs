@@ -4,6 +4,7 @@ use crate::samples::{VERSIONS, bytes, connection, offer};
 use tdisp::crypto::{HashAlg, SignAlg};
 use tdisp::doe::{Object, ObjectType};
 use tdisp::spdm::algorithms::{Chosen, MeasurementHash, Offer};
+use tdisp::spdm::msg::algorithms::{Table, TableKind};
 use tdisp::spdm::msg::capabilities::Flags;
 use tdisp::spdm::msg::certificate::Chain;
 use tdisp::spdm::msg::digests;
@@ -293,6 +294,28 @@ fn a_choice_of_algorithms_that_was_not_offered_or_is_not_one_bit_is_refused() {
     let mut response = algorithms();
     response.choice.extended_asym = &[3, 0, 5, 0];
     assert!(offer.accept(&response).is_err(), "an extended algorithm");
+    let mut response = algorithms();
+    response.choice.tables[0].extended = &[3, 0, 5, 0];
+    assert!(offer.accept(&response).is_err(), "an extended group");
+    let mut response = algorithms();
+    response.choice.tables.push(Table {
+        kind: TableKind::KEM,
+        mask: 1,
+        extended: &[],
+    });
+    assert!(
+        offer.accept(&response).is_err(),
+        "a structure that was not offered"
+    );
+    for (specification, right) in [(0, true), (1, true), (2, false), (3, false)] {
+        let mut response = algorithms();
+        response.choice.measurement_specification = specification;
+        assert_eq!(
+            offer.accept(&response).is_ok(),
+            right,
+            "measurement specification {specification}"
+        );
+    }
 }
 
 #[test]

@@ -27,6 +27,7 @@
 
 pub mod attach;
 pub mod error;
+pub mod field;
 pub mod interface;
 pub mod load;
 pub mod rule;
@@ -37,7 +38,8 @@ mod skel;
 
 pub use attach::{Attached, Mode};
 pub use error::Error;
+pub use field::{Cidr, Ports, Protocol};
 pub use interface::{Interface, interfaces};
 pub use load::{Loaded, Offload};
-pub use rule::{Action, Cidr, Conditions, Ports, Protocol, Rule, RuleError, Rules};
+pub use rule::{Action, Conditions, Rule, RuleError, Rules};
 pub use stats::{Counter, Stats};

@@ -26,6 +26,11 @@ pub const VECTORS: u16 = 4;
 /// Bytes of the MSI-X BAR.
 pub const MSIX_BAR_SIZE: u32 = 0x1000;
 
+/// IDE Capability register: selective streams, IDE_KM, TEE-limited streams.
+pub const IDE_CAPABILITY: u32 = 1 << 1 | 1 << 6 | 1 << 24;
+/// Bytes of a selective stream's registers: capability, control, status, two of RID association.
+pub const SELECTIVE_STREAM: usize = 4 * 5;
+
 /// Device Control's bit that resets the function.
 const INITIATE_FLR: u16 = 1 << 15;
 
@@ -326,10 +331,11 @@ fn add_acs(config: &mut ConfigSpace) {
 /// Integrity and data encryption: one selective stream, key management by IDE_KM (PCIe 6.x §7.9.26). The link under
 /// QEMU has no IDE: the registers are kept and change nothing.
 fn add_ide(config: &mut ConfigSpace) {
-    let at = config.add_extended(0x30, 1, 12 + 4 * 5);
-    config.set_u32(at + 4, 1 << 1 | 1 << 5 | 1 << 6 | 1 << 24); // selective, IDE_KM, TEE-limited stream
+    let at = config.add_extended(0x30, 1, 12 + SELECTIVE_STREAM);
+    config.set_u32(at + 4, IDE_CAPABILITY);
     config.allow_u32(at + 8, 1 << 2);
-    for register in 1..5 {
+    // Control and the RID associations; status is the device's to say.
+    for register in [1, 3, 4] {
         config.allow_u32(at + 12 + 4 * register, !0);
     }
 }

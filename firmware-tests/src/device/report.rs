@@ -8,7 +8,7 @@ use tdisp::tdi::report::{Attributes, Info, Range, Report};
 
 /// Bus number that the card answers TDISP for. A card learns its bus from configuration writes; those do not reach an
 /// emulated one, so it is where the lab's root port puts it.
-const BUS: u16 = 1;
+pub const BUS: u16 = 1;
 
 /// The interface that `function` is.
 pub const fn interface(function: u8) -> InterfaceId {

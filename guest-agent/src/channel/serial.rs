@@ -87,3 +87,56 @@ fn timespec(duration: Duration) -> Timespec {
 }
 
 const PAUSE: Duration = Duration::from_millis(20);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A pipe with a name, open both ways, is a port whose host echoes.
+    fn echo() -> (tempfile::TempDir, Serial) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("port");
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            &path,
+            rustix::fs::FileType::Fifo,
+            Mode::RUSR | Mode::WUSR,
+            0,
+        )
+        .unwrap();
+        let serial = Serial::open(&path, Instant::now()).unwrap();
+        (folder, serial)
+    }
+
+    fn soon() -> Instant {
+        Instant::now() + Duration::from_millis(50)
+    }
+
+    #[test]
+    fn what_is_sent_arrives() {
+        let (_folder, mut port) = echo();
+        port.send(b"hello", soon()).unwrap();
+        let mut buffer = [0; 16];
+        assert_eq!(port.receive(&mut buffer, soon()), Ok(5));
+        assert_eq!(&buffer[..5], b"hello");
+    }
+
+    #[test]
+    fn silence_and_a_full_port_end_with_the_deadline() {
+        let (_folder, mut port) = echo();
+        assert_eq!(port.receive(&mut [0; 16], soon()), Err(StreamError::Deadline));
+        assert_eq!(port.send(&vec![0; 1 << 20], soon()), Err(StreamError::Deadline));
+    }
+
+    #[test]
+    fn a_port_that_does_not_appear_is_named_with_what_to_do() {
+        let error = Serial::open(Path::new("/dev/virtio-ports/none"), soon())
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("/dev/virtio-ports/none cannot be opened"),
+            "{error}"
+        );
+        assert!(error.contains("load virtio_console"), "{error}");
+    }
+}

@@ -130,3 +130,89 @@ fn talk(
 /// One that does not speak holds up the monitor no longer than this.
 const PATIENCE: Duration = Duration::from_millis(500);
 const REQUEST_SIZE_MAX: u64 = 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report() -> Report {
+        Report {
+            boot_id: "boot-1".into(),
+            pid: 1,
+            devices: Vec::new(),
+        }
+    }
+
+    /// Serves one asker, who sends `line`; what is answered.
+    fn exchange(line: &[u8]) -> String {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("agent.sock");
+        let server = Server::listen(&path).unwrap();
+        let mut asker = UnixStream::connect(&path).unwrap();
+        asker.write_all(line).unwrap();
+        server.serve(Duration::from_secs(5), |_| Ok(report())).unwrap();
+        let mut answer = String::new();
+        asker.read_to_string(&mut answer).unwrap();
+        answer
+    }
+
+    #[test]
+    fn who_asks_is_answered() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("agent.sock");
+        let server = Server::listen(&path).unwrap();
+        let asker = std::thread::spawn(move || {
+            let request = Request::Revoke {
+                bdf: "0000:01:00.1".into(),
+            };
+            ask(&path, &request, Duration::from_secs(5))
+        });
+        let answer = |request| match request {
+            Request::Revoke { bdf } => Err(format!("{bdf} is not trusted")),
+            Request::Status => Ok(report()),
+        };
+        server.serve(Duration::from_secs(5), answer).unwrap();
+        assert_eq!(asker.join().unwrap(), Err("0000:01:00.1 is not trusted".into()));
+    }
+
+    #[test]
+    fn an_asker_who_makes_no_sense_or_no_end_is_answered_and_harms_nothing() {
+        assert!(exchange(b"{\"ask\":\"status\"}\n").contains("boot-1"));
+        for line in [
+            &b"\n"[..],
+            b"{\"ask\":\"open-all\"}\n",
+            b"\xff\xfe\n",
+            &[b'x'; 1024],
+        ] {
+            assert!(exchange(line).contains("no request"), "{line:?}");
+        }
+    }
+
+    #[test]
+    fn an_asker_who_says_nothing_is_given_up() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("agent.sock");
+        let server = Server::listen(&path).unwrap();
+        let _silent = UnixStream::connect(&path).unwrap();
+        let start = std::time::Instant::now();
+        server.serve(Duration::from_secs(5), |_| Ok(report())).unwrap();
+        assert!(start.elapsed() < Duration::from_secs(4));
+    }
+
+    #[test]
+    fn a_second_agent_is_refused_and_a_dead_ones_socket_is_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("agent.sock");
+        let first = Server::listen(&path).unwrap();
+        let error = Server::listen(&path).unwrap_err();
+        assert!(
+            error.to_string().contains("another tidelock-agent runs"),
+            "{error}"
+        );
+        // A process that is killed leaves its socket behind.
+        std::mem::forget(first.listener.try_clone().unwrap());
+        drop(first);
+        std::fs::write(&path, "").unwrap();
+        Server::listen(&path).unwrap();
+    }
+}

@@ -1,7 +1,8 @@
 //! Frames, layer by layer, for the tests of the program.
+#![allow(dead_code)] // each test that includes this uses a part of it
 
 /// Bytes that grow outward in: each method appends one header.
-#[derive(Clone, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Frame(Vec<u8>);
 
 pub(crate) const TCP: u8 = 6;
@@ -79,6 +80,20 @@ impl Frame {
 
     pub(crate) fn cut(mut self, length: usize) -> Self {
         self.0.truncate(length);
+        self
+    }
+
+    /// Ports, or an ICMP type, that rules of a test may know.
+    pub(crate) fn layer4(self, seed: u64) -> Self {
+        let port = |bits: u64| [0, 1, 3, 80, 79, 443, 0x0800, 0x8700][bits as usize & 7];
+        self.ports(port(seed >> 16), port(seed >> 20))
+    }
+
+    /// One byte is another, if there is one.
+    pub(crate) fn replaced(mut self, at: usize, byte: u8) -> Self {
+        if let Some(place) = self.0.get_mut(at) {
+            *place = byte;
+        }
         self
     }
 }

@@ -376,7 +376,7 @@ fn discovery_lists_discovery_spdm_and_secured_spdm() {
         discovery::Response::decode(Object::decode(&answer).expect("an object").body).expect("a response")
     };
     let found: Vec<_> = (0..4)
-        .map(|index| ask(index))
+        .map(&mut ask)
         .map(|found| (found.vendor, found.kind, found.next))
         .collect();
     assert_eq!(

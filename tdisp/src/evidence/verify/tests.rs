@@ -620,3 +620,5 @@ fn no_byte_of_the_transcript_can_change_though_the_tsm_vouch_for_it() {
         assert!(judge(&bundle, scene.info(&bundle), &roots).is_err(), "byte {at}");
     }
 }
+
+mod hostile;

@@ -1,6 +1,7 @@
 //! The emulated TSM as a process; see `tidelock-tsm --help`.
 
 use std::{
+    io::IsTerminal,
     path::PathBuf,
     process::ExitCode,
     sync::{Arc, atomic::AtomicBool},
@@ -42,6 +43,8 @@ enum Command {
 }
 
 const EXIT_CODES: &str = "\
+Environment: TIDELOCK_LOG=error|warn|info|debug|trace says how much is logged, to standard error.
+
 Exit codes:
   0  ended by a signal; every key is deleted, and the platform drops what was shared and enabled
   1  failed; the message says what was found and what to do
@@ -54,6 +57,8 @@ fn main() -> ExitCode {
     let Command::Serve { host, platform, keys } = Args::parse().command;
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_max_level(level())
         .with_target(false)
         .init();
     let stop = Arc::new(AtomicBool::new(false));
@@ -70,4 +75,12 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// `TIDELOCK_LOG`: error, warn, info (the default), debug or trace.
+fn level() -> tracing::Level {
+    let wanted = std::env::var("TIDELOCK_LOG").ok();
+    wanted
+        .and_then(|level| level.parse().ok())
+        .unwrap_or(tracing::Level::INFO)
 }

@@ -13,7 +13,7 @@ use tdisp::{
     },
     tdi::{
         self,
-        msg::{InterfaceId, Lock, LockFlags},
+        msg::{ErrorCode, InterfaceId, Lock, LockFlags},
         requester::{Answer, Progress},
     },
 };
@@ -244,7 +244,7 @@ impl Tdi {
                 return None;
             }
             Ok(Progress::Done(answer)) => answer,
-            Err(error) => return Some(Err(error.to_string())),
+            Err(error) => return Some(Err(format!("{error}{}", cure(&error)))),
         };
         Some(Ok(match answer {
             Answer::Version | Answer::Capabilities(_) => Heard::Known,
@@ -256,5 +256,18 @@ impl Tdi {
             Answer::Started => Heard::Started,
             Answer::Stopped => Heard::Stopped,
         }))
+    }
+}
+
+/// What a person can do about a refusal that is not the device's fault.
+fn cure(error: &tdi::requester::Error) -> &'static str {
+    match error {
+        tdi::requester::Error::Refused {
+            code: ErrorCode::INVALID_DEVICE_CONFIGURATION,
+            ..
+        } => {
+            "; the guest enables memory space and bus mastering before it binds, and nothing moves BARs afterwards"
+        }
+        _ => "",
     }
 }

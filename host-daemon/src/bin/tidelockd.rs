@@ -1,6 +1,6 @@
 //! The daemon; see `tidelockd --help`.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{io::IsTerminal, path::PathBuf, process::ExitCode};
 
 use clap::Parser;
 
@@ -42,6 +42,8 @@ const HELP: &str = r#"Configuration (unknown keys are refused, with their line):
   guest = "0000:01:00.1"                   where the guest sees it
   lock = ["no-fw-update"]                  system-cache-line-size, lock-msix, bind-p2p, all-request-redirect
 
+Environment: TIDELOCK_LOG=error|warn|info|debug|trace says how much is logged, to standard error.
+
 Exit codes:
   0  ended by a signal, everything unbound and disconnected
   1  failed; the message says what was found, what was wanted and what to do
@@ -51,6 +53,8 @@ fn main() -> ExitCode {
     let args = Args::parse();
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_max_level(level())
         .with_target(false)
         .init();
     let done = match args.check {
@@ -66,4 +70,12 @@ fn main() -> ExitCode {
             ExitCode::from(error.exit_code())
         }
     }
+}
+
+/// `TIDELOCK_LOG`: error, warn, info (the default), debug or trace.
+fn level() -> tracing::Level {
+    let wanted = std::env::var("TIDELOCK_LOG").ok();
+    wanted
+        .and_then(|level| level.parse().ok())
+        .unwrap_or(tracing::Level::INFO)
 }

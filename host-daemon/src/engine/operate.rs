@@ -34,7 +34,9 @@ impl Engine {
                 self.mailboxes.close(bdf).await;
                 self.journal.failed(ticket, &error.to_string())?;
                 self.failed_on(device, &error).await;
-                self.show_device(device, |shown| shown.steps = steps);
+                self.show_device(device, |shown| {
+                    (shown.error, shown.steps) = (Some(error.to_string()), steps);
+                });
                 Err(error)
             }
         }
@@ -76,6 +78,7 @@ impl Engine {
             Err(error) => {
                 let error = Error::from(error);
                 self.failed_on(device, &error).await;
+                self.show_device(device, |shown| shown.error = Some(error.to_string()));
                 Err(error)
             }
         }
@@ -312,9 +315,8 @@ impl Engine {
         self.show_tdi(slot, |shown| shown.steps = Vec::<Step>::new());
     }
 
-    /// An operation on a device failed: shows why, and asks the TSM what stands.
+    /// An operation on a device failed: asks the TSM what stands.
     async fn failed_on(&mut self, device: usize, error: &Error) {
-        self.show_device(device, |shown| shown.error = Some(error.to_string()));
         self.note(error);
         if self.up {
             self.follow(device).await;

@@ -354,12 +354,37 @@ fn a_nonce_dies_with_its_use_and_with_its_lock() {
 }
 
 #[test]
-fn a_lock_over_one_session_is_not_started_over_another() {
-    let (mut dsm, nonce) = Dsm::in_state(State::LOCKED);
-    let mut object = Vec::new();
-    Request::Start { nonce }.encode(TDI, &mut object);
-    assert_eq!(dsm.send_over(8, &object), error(ErrorCode::INVALID_REQUEST, 0));
-    assert_eq!(dsm.responder.state(TDI), Some(State::LOCKED));
+fn a_lock_belongs_to_the_session_that_made_it() {
+    for (state, nonce) in [State::LOCKED, State::RUN].map(|state| (state, Dsm::in_state(state).1)) {
+        for request in [
+            Request::Start { nonce },
+            Request::GetReport { offset: 0, length: 1 },
+            Request::Stop,
+        ] {
+            let (mut dsm, _) = Dsm::in_state(state);
+            let mut object = Vec::new();
+            request.encode(TDI, &mut object);
+            let refused = match (request.code(), state) {
+                (Code::START, State::RUN) => ErrorCode::INVALID_INTERFACE_STATE,
+                _ => ErrorCode::INVALID_REQUEST,
+            };
+            assert_eq!(
+                dsm.send_over(8, &object),
+                error(refused, 0),
+                "{} in {state}",
+                request.code()
+            );
+            assert_eq!(dsm.responder.state(TDI), Some(state));
+        }
+    }
+    let (mut dsm, _) = Dsm::in_state(State::ERROR);
+    let mut stop = Vec::new();
+    Request::Stop.encode(TDI, &mut stop);
+    assert_eq!(
+        dsm.send_over(8, &stop),
+        Response::Stop,
+        "an interface in ERROR is nobody's"
+    );
 }
 
 #[test]

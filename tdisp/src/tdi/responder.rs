@@ -8,7 +8,11 @@
 //! ([`Locking`], [`Stopping`]), and changes state only when the token comes back with what became of it. A token that
 //! is dropped has changed nothing.
 //!
-//! Requests arrive inside a secured session only: who calls [`Responder::handle`] knows its id. BIND_P2P, UNBIND_P2P,
+//! Requests arrive inside a secured session only: who calls [`Responder::handle`] knows its id. A lock belongs to the
+//! session that made it: another session, which anybody who reaches the mailbox can open, may not read its report, start
+//! it or stop it; or else it could stop it and lock it anew behind the owner's back.
+//!
+//! BIND_P2P, UNBIND_P2P,
 //! SET_MMIO_ATTRIBUTE and vendor-defined messages are answered UNSUPPORTED_REQUEST.
 
 use super::{
@@ -46,7 +50,9 @@ pub enum Ide {
     /// It does, as the specification says.
     Required,
     /// The device's link has no IDE, as in an emulated machine: locks are given without. Such a lock says nothing about
-    /// what happens on the link, so that a real device must never be built with it.
+    /// what happens on the link. It also does without the one thing that tells the TSM's session from others: whoever
+    /// reaches the mailbox can reset the connection, so that TDIs go to ERROR, and then stop and lock them over a session of
+    /// his own, which with IDE lacks the stream's keys. A real device must never be built with it.
     Absent,
 }
 
@@ -227,12 +233,18 @@ impl Responder {
 
     fn act(&mut self, header: &Header, request: Request<'_>, session: u32, device: &dyn Device) -> Step {
         let interface = header.interface;
+        if OWNERS.contains(&header.code) && self.is_anothers(interface, session) {
+            return respond(
+                interface,
+                &Response::Error(Error::new(ErrorCode::INVALID_REQUEST, 0)),
+            );
+        }
         let done = match request {
             Request::GetVersion => Ok(Response::Version(Vec::from([Version::V1_0]))),
             Request::GetCapabilities { .. } => Ok(Response::Capabilities(self.capabilities())),
             Request::GetState => self.show(interface, device),
             Request::GetReport { offset, length } => self.report(interface, offset, length),
-            Request::Start { nonce } => self.start(interface, &nonce, session),
+            Request::Start { nonce } => self.start(interface, &nonce),
             Request::Lock(lock) => match self.check_lock(&lock, session, device) {
                 Ok(()) => {
                     return Step::Lock(Locking {
@@ -253,6 +265,12 @@ impl Responder {
             interface,
             &done.unwrap_or_else(|code| Response::Error(Error::new(code, 0))),
         )
+    }
+
+    /// Whether the interface is locked over another session.
+    fn is_anothers(&self, interface: InterfaceId, session: u32) -> bool {
+        let held = self.interfaces.get(&interface).and_then(Interface::held);
+        held.is_some_and(|held| held.session != session)
     }
 
     fn capabilities(&self) -> Capabilities {
@@ -289,15 +307,11 @@ impl Responder {
         &mut self,
         interface: InterfaceId,
         nonce: &[u8; NONCE_SIZE],
-        session: u32,
     ) -> Result<Response<'static>, ErrorCode> {
         let place = self
             .interfaces
             .get_mut(&interface)
             .ok_or(ErrorCode::INVALID_INTERFACE)?;
-        if place.held().is_none_or(|held| held.session != session) {
-            return Err(ErrorCode::INVALID_REQUEST);
-        }
         match core::mem::replace(place, Interface::Error) {
             Interface::Locked(locked) => match locked.start(nonce) {
                 Ok(held) => {
@@ -338,7 +352,11 @@ impl Responder {
         if self.state(token.interface) != Some(State::UNLOCKED) {
             return Err(ErrorCode::INVALID_INTERFACE_STATE);
         }
-        let report = report.map_err(|Misconfigured| ErrorCode::INVALID_DEVICE_CONFIGURATION)?;
+        // An empty report, or one beyond 16-bit offsets, could never be read.
+        let readable = report
+            .ok()
+            .filter(|report| (1..=SIZE_MAX).contains(&report.len()));
+        let report = readable.ok_or(ErrorCode::INVALID_DEVICE_CONFIGURATION)?;
         let mut nonce = Zeroizing::new([0; NONCE_SIZE]);
         provider
             .random(&mut *nonce)
@@ -396,6 +414,9 @@ fn encode(interface: InterfaceId, response: &Response<'_>) -> Vec<u8> {
     response.encode(interface, &mut out);
     out
 }
+
+/// The requests that only the session may make which holds the lock.
+const OWNERS: [Code; 3] = [Code::GET_REPORT, Code::START, Code::STOP];
 
 /// The requests that [`Capabilities::REQUESTS_MANDATORY`] announces.
 const SUPPORTED: [Code; 7] = [

@@ -248,7 +248,9 @@ impl Machine {
             "-cpu",
             "max",
         ]);
-        command.args(["-m", &format!("{memory}M"), "-smp", &self.processors.to_string()]);
+        // Room to grow beyond 4 GiB, never used: only then does an unencrypted kernel say where its bounce buffers are.
+        let room = format!("{memory}M,slots=1,maxmem=8G");
+        command.args(["-m", &room, "-smp", &self.processors.to_string()]);
         command.args([
             "-object",
             &format!("memory-backend-memfd,id=memory,size={memory}M,share=on"),

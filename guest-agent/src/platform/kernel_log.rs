@@ -6,6 +6,8 @@ use std::io::{ErrorKind, Read};
 use std::path::Path;
 
 /// The line of `kernel/dma/swiotlb.c` that says where the pool is; the second address is the first after it.
+/// The kernel writes it where it would use the pool without being forced to: in an encrypted guest, and in one whose
+/// memory reaches, or can grow, beyond 4 GiB.
 const MARK: &str = "software IO TLB: mapped [mem ";
 
 /// Whether the command line makes the kernel bounce every transfer (`swiotlb=force`, also behind numbers).

@@ -99,7 +99,7 @@ impl Platform for Linux {
             Error::new(
                 format!("{} does not say where the bounce buffers are", self.log.display()),
                 "a line `software IO TLB: mapped [mem …]`",
-                "make the kernel's log larger (log_buf_len=1M) or start the agent earlier",
+                "an unencrypted kernel writes it only if its memory can grow beyond 4 GiB (QEMU: -m SIZE,slots=1,maxmem=8G); if the log was overwritten, make it larger (log_buf_len=1M)",
             )
         })
     }

@@ -21,6 +21,7 @@ use super::{
         Capabilities, Code, Error, ErrorCode, HEADER_SIZE, Header, InterfaceId, Lock, LockFlags, NONCE_SIZE,
         Request, Response, State, Version,
     },
+    report::SIZE_MAX,
 };
 use crate::{crypto::Provider, wire::DecodeError};
 use alloc::{

@@ -71,7 +71,7 @@ fn weakening(command_line: &str) -> Option<&str> {
     let weak = |word: &&str| {
         let (key, value) = word.split_once('=').unwrap_or((word, ""));
         match key {
-            "iommu" => value.split(',').any(|part| matches!(part, "pt" | "off" | "soft")),
+            "iommu" => value.split(',').any(|part| matches!(part, "pt" | "off")),
             "iommu.passthrough" => value != "0",
             "intel_iommu" | "amd_iommu" => value.split(',').any(|part| part == "off"),
             _ => key.ends_with(".trust") && value != "none",

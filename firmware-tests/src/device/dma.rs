@@ -6,8 +6,9 @@
 use super::enforcer::{Enforcer, Facts};
 use super::gate::{Access, Refusal};
 use super::memory::{Memory, Piece};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
-use vm_memory::{VolatileMemory, VolatileSlice};
+use vm_memory::{Bytes, VolatileMemory, VolatileSlice};
 
 /// The pieces an access is cut into at most. A frame of 64 KiB in pages of 4 KiB takes 17.
 const PIECES_MAX: usize = 64;
@@ -77,6 +78,27 @@ impl Transfers<'_> {
         self.each_piece(iova, data.len(), true, |at, slice| {
             slice.copy_from(&data[at..at + slice.len()]);
         })
+    }
+
+    /// Loads two bytes in one access, as an index that the driver writes meanwhile has to be read: a copy may take
+    /// them one by one.
+    pub fn load_u16(&self, iova: u64) -> Result<u16, Refusal> {
+        let mut value = Err(Refusal::Misaligned);
+        self.each_piece(iova, 2, false, |_, slice| {
+            value = slice.load(0, Ordering::Acquire).map_err(|_| Refusal::Misaligned);
+        })?;
+        value.map(u16::from_le)
+    }
+
+    /// Stores two bytes in one access.
+    pub fn store_u16(&self, iova: u64, value: u16) -> Result<(), Refusal> {
+        let mut stored = Err(Refusal::Misaligned);
+        self.each_piece(iova, 2, true, |_, slice| {
+            stored = slice
+                .store(value.to_le(), 0, Ordering::Release)
+                .map_err(|_| Refusal::Misaligned);
+        })?;
+        stored
     }
 
     /// Whether an access would be let through; counted like a real one.
@@ -200,6 +222,19 @@ mod tests {
         let counters = &bus.enforcer().counters()[1];
         assert_eq!(counters.refused, 1);
         assert_eq!(counters.last_refused.as_ref().unwrap().gpa, Some(0x1000));
+    }
+
+    #[test]
+    fn an_index_is_loaded_and_stored_whole_or_not_at_all() {
+        let bus = bus();
+        bus.enforcer().share(0x1000, 0x3000).unwrap();
+        let transfers = bus.begin();
+        transfers.store_u16(0x8ffe, 0x1234).unwrap();
+        assert_eq!(transfers.load_u16(0x8ffe), Ok(0x1234));
+        for odd in [0x8001, 0x8fff] {
+            assert_eq!(transfers.load_u16(odd), Err(Refusal::Misaligned));
+            assert_eq!(transfers.store_u16(odd, 1), Err(Refusal::Misaligned));
+        }
     }
 
     #[test]

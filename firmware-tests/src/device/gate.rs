@@ -176,6 +176,9 @@ pub enum Refusal {
     /// The vIOMMU maps it, but not for this direction.
     #[error("the mapping does not allow this direction")]
     Direction,
+    /// An index that is accessed as one value lies at an odd address.
+    #[error("an index lies at an odd address")]
+    Misaligned,
 }
 
 /// Decides about one access. `shared` holds guest physical addresses.

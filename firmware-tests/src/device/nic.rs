@@ -97,9 +97,12 @@ impl Nic {
     /// A driver that broke the rules gets no service until it resets the device. A ring that cannot be reached
     /// only ends the round, and what waits for the guest is lost.
     fn give_up(&mut self, broken: Broken) -> bool {
-        tracing::debug!(function = self.bus.function(), %broken, "queue");
+        let function = self.bus.function();
         if broken.is_final() {
+            tracing::warn!(function, %broken, "no service until the driver resets the device");
             self.registers.set_needs_reset();
+        } else {
+            tracing::debug!(function, %broken, "a round ends early");
         }
         self.peer.drain();
         false

@@ -137,7 +137,9 @@ impl Queue {
         if !self.enabled {
             return Ok(false);
         }
-        let ahead = read_u16(memory, self.available.wrapping_add(2))?.wrapping_sub(self.next_available);
+        let ahead = memory
+            .load_u16(self.available.wrapping_add(2))?
+            .wrapping_sub(self.next_available);
         if ahead > self.size {
             return Err(Broken::Index {
                 ahead,
@@ -150,7 +152,7 @@ impl Queue {
         // The index was read before the entry that it announces.
         fence(Ordering::Acquire);
         let slot = u64::from(self.next_available % self.size);
-        let head = read_u16(memory, self.available.wrapping_add(4 + 2 * slot))?;
+        let head = memory.load_u16(self.available.wrapping_add(4 + 2 * slot))?;
         self.walk(memory, head, chain)?;
         self.next_available = self.next_available.wrapping_add(1);
         Ok(true)
@@ -220,13 +222,13 @@ impl Queue {
         }
         // Elements before index; and the index before the driver's wish is read.
         fence(Ordering::Release);
-        memory.write(self.used.wrapping_add(2), &new.to_le_bytes())?;
+        memory.store_u16(self.used.wrapping_add(2), new)?;
         self.published = new;
         fence(Ordering::SeqCst);
         if !event_idx {
-            return Ok(read_u16(memory, self.available)? & NO_INTERRUPT == 0);
+            return Ok(memory.load_u16(self.available)? & NO_INTERRUPT == 0);
         }
-        let event = read_u16(memory, self.available.wrapping_add(4 + 2 * u64::from(self.size)))?;
+        let event = memory.load_u16(self.available.wrapping_add(4 + 2 * u64::from(self.size)))?;
         Ok(new.wrapping_sub(event).wrapping_sub(1) < new.wrapping_sub(old))
     }
 
@@ -243,20 +245,14 @@ impl Queue {
         }
         if !event_idx {
             let flags = if wanted { 0 } else { NO_NOTIFY };
-            memory.write(self.used, &flags.to_le_bytes())?;
+            memory.store_u16(self.used, flags)?;
         } else if wanted {
             let event = self.used.wrapping_add(4 + 8 * u64::from(self.size));
-            memory.write(event, &self.next_available.to_le_bytes())?;
+            memory.store_u16(event, self.next_available)?;
         }
         fence(Ordering::SeqCst);
-        Ok(wanted && read_u16(memory, self.available.wrapping_add(2))? != self.next_available)
+        Ok(wanted && memory.load_u16(self.available.wrapping_add(2))? != self.next_available)
     }
-}
-
-fn read_u16(memory: &Transfers<'_>, iova: u64) -> Result<u16, Refusal> {
-    let mut bytes = [0; 2];
-    memory.read(iova, &mut bytes)?;
-    Ok(u16::from_le_bytes(bytes))
 }
 
 struct Descriptor {

@@ -5,7 +5,9 @@
 #[path = "pair/mod.rs"]
 mod harness;
 
-use harness::{Identity, Pair, measurements, requester, requester_config, responder, responder_config};
+use harness::{
+    Fault, Identity, Pair, measurements, requester, requester_config, responder, responder_config,
+};
 use std::{
     sync::{
         Arc, Mutex,
@@ -17,7 +19,7 @@ use tdisp::{
     clock::Instant,
     crypto::{CryptoError, SignAlg, Signer},
     spdm::{
-        Error, Misbehaviour, ResponderConfig, Timing,
+        Error, Goal, Misbehaviour, ResponderConfig, Timing,
         msg::{
             Code, Payload, Version,
             certificate::{self, Chain},
@@ -358,11 +360,75 @@ fn a_wrong_signature_is_refused_wherever_one_is_due() {
 }
 
 #[test]
-fn a_challenge_answered_for_another_slot_chain_or_with_a_wish_is_refused() {
-    for (at, bits) in [(2, 1u8), (2, 0x80), (4, 1)] {
-        let error = lied(Code::CHALLENGE_AUTH, move |body| body[at] ^= bits);
-        assert_eq!(error.awaited(), Code::CHALLENGE_AUTH, "{error}");
-    }
+fn a_challenge_answered_for_another_slot_or_chain_or_with_a_wish_is_refused() {
+    let changed = |at: usize, bits: u8| {
+        let (awaited, what) = peer(lied(Code::CHALLENGE_AUTH, move |body| body[at] ^= bits));
+        assert_eq!(awaited, Code::CHALLENGE_AUTH);
+        what
+    };
+    let inconsistent = |what, found| Misbehaviour::Inconsistent {
+        what,
+        found,
+        wanted: 0,
+    };
+    assert_eq!(changed(2, 1), inconsistent("slot of CHALLENGE_AUTH", 1));
+    let wish = "mutual authentication in CHALLENGE_AUTH";
+    assert_eq!(changed(2, 0x80), inconsistent(wish, 1));
+    assert!(matches!(changed(4, 1), Misbehaviour::WrongDigest { .. }));
+}
+
+#[test]
+fn measurements_signed_with_another_slots_key_are_refused() {
+    let mut config = requester_config();
+    config.goal = Goal::Identity;
+    let mut pair = Pair::of(requester(config), responder(responder_config()));
+    pair.connect();
+    pair.bend = Some(Box::new(|body| body[3] ^= 3));
+    pair.requester.measure(pair.now, None).unwrap();
+    pair.run();
+    let wanted = Misbehaviour::Inconsistent {
+        what: "slot of MEASUREMENTS",
+        found: 3,
+        wanted: 0,
+    };
+    assert_eq!(
+        peer(pair.failure().cloned().unwrap()),
+        (Code::MEASUREMENTS, wanted)
+    );
+}
+
+#[test]
+fn a_record_of_another_session_is_not_opened() {
+    let mut pair = Pair::in_session();
+    pair.requester.vendor(pair.now, &[1, 2]).unwrap();
+    // Behind the DOE header comes the session's id, the requester's half first.
+    pair.fault = Some((pair.carried.len() + 1, Fault::Flip(8 * 8)));
+    pair.run();
+    let found = peer(pair.failure().cloned().unwrap());
+    assert_eq!(found.0, Code::VENDOR_DEFINED_RESPONSE);
+    let is_about_id = matches!(
+        found.1,
+        Misbehaviour::Inconsistent {
+            what: "session id",
+            ..
+        }
+    );
+    assert!(is_about_id, "{}", found.1);
+}
+
+#[test]
+fn a_wrong_proof_at_the_end_of_a_handshake_in_clear_is_refused() {
+    let (mut ask, mut answer) = (requester_config(), responder_config());
+    (ask.handshake_in_clear, answer.handshake_in_clear) = (true, true);
+    let mut pair = Pair::of(requester(ask), responder(answer));
+    pair.bend = Some(Box::new(|body| {
+        if body[1] == Code::FINISH_RSP.0 {
+            body[4] ^= 1;
+        }
+    }));
+    pair.connect();
+    let found = peer(pair.failure().cloned().unwrap());
+    assert_eq!(found, (Code::FINISH_RSP, Misbehaviour::BadVerifyData));
 }
 
 #[test]

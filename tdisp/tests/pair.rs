@@ -291,6 +291,22 @@ fn every_session_has_keys_of_its_own() {
 }
 
 #[test]
+fn a_session_is_up_while_it_waits_for_an_answer_and_gone_when_another_begins() {
+    let mut pair = Pair::in_session();
+    let id = pair.requester.session();
+    pair.requester.measure(pair.now, None).unwrap();
+    assert_eq!(pair.requester.session(), id);
+    pair.run();
+    pair.requester.vendor(pair.now, &[1]).unwrap();
+    assert_eq!(pair.requester.session(), id);
+    pair.requester.connect(pair.now);
+    assert_eq!(pair.requester.session(), None);
+    pair.run();
+    assert!(pair.requester.session().is_some());
+    assert_eq!(pair.failure(), None);
+}
+
+#[test]
 fn a_hundred_connections_leave_one_session() {
     let mut pair = Pair::new();
     for _ in 0..100 {

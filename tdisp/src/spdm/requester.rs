@@ -74,10 +74,11 @@ impl Requester {
     }
 
     /// Starts anew, from whatever was: a session that is up is dropped with its keys, and the responder, which is told by
-    /// the first message, drops it too.
+    /// the first message, drops it too. What was still to be sent or told of the old connection no longer is.
     pub fn connect(&mut self, now: Instant) {
         (self.pending, self.heartbeat_at) = (None, None);
         self.outbox.clear();
+        self.events.clear();
         self.begin(now, Code::VERSION, |_, output| Ok(identify::start(output)));
     }
 
@@ -202,10 +203,7 @@ impl Requester {
 
     /// The session's id, if one is up.
     pub fn session(&self) -> Option<u32> {
-        match &self.state {
-            Ok(state) => state.established().map(Established::id),
-            Err(_) => None,
-        }
+        self.state.as_ref().ok()?.session()
     }
 
     // Below: sending.
@@ -390,6 +388,7 @@ impl Requester {
     fn fail(&mut self, awaited: Code, fault: Fault) {
         let error = fault.waiting_for(awaited);
         (self.pending, self.heartbeat_at) = (None, None);
+        self.outbox.clear();
         self.state = Err(error.clone());
         self.events.push_back(Event::Failed(error));
     }
@@ -515,6 +514,21 @@ impl State {
         }
     }
 
+    /// The id of the session that is up.
+    fn session(&self) -> Option<u32> {
+        Some(match self {
+            Self::Established(state) => state.id(),
+            Self::Measurements(state) => return state.session(),
+            Self::Vendor(state) => state.0.id(),
+            Self::KeyUpdateAck(state) => state.established.id(),
+            Self::KeyVerified(state) => state.established.id(),
+            Self::HeartbeatAck(state) => state.0.id(),
+            Self::EndSessionAck(state) => state.0.id(),
+            _ => return None,
+        })
+    }
+
+    /// What seals and opens: the session that is up, or the handshake that will be one.
     fn session_mut(&mut self) -> Option<&mut dyn session::Secured> {
         Some(match self {
             Self::Finish(state) => state.handshake_mut(),

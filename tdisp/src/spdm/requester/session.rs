@@ -305,6 +305,13 @@ pub(super) struct ExpectMeasurements {
 }
 
 impl ExpectMeasurements {
+    pub(super) fn session(&self) -> Option<u32> {
+        match &self.ready {
+            Ready::Identified(_) => None,
+            Ready::Established(established) => Some(established.id()),
+        }
+    }
+
     pub(super) fn session_mut(&mut self) -> Option<&mut dyn Secured> {
         match &mut self.ready {
             Ready::Identified(_) => None,

@@ -25,7 +25,7 @@ const volatile __u32 rule_count = 0;
 const volatile enum action default_action = ACTION_DROP;
 const volatile enum action non_ip_action = ACTION_DROP;
 
-/* Never read here: the loader compares them with its own. */
+/* Never read here: they carry the enums into BTF, which is where the loader takes their values from. */
 const volatile enum reason reason_count = REASON_COUNT;
 const volatile enum layer4 layer4_ports = LAYER4_PORTS;
 const volatile enum layer4 layer4_icmp_type = LAYER4_ICMP_TYPE;

@@ -19,7 +19,8 @@
 //! # Building
 //! On Debian 12: `clang`, `linux-libc-dev`, `libelf-dev`, `zlib1g-dev`, `make`, `pkg-config`, `gcc`. The BPF headers
 //! come with `libbpf-sys`, so neither `libbpf-dev` nor a `vmlinux.h` is needed; at run time `libelf1` and `zlib1g`.
-//! The program takes Linux 5.18 or newer, for `bpf_xdp_load_bytes` (see `bpf/parse.h`).
+//! The program takes Linux 5.18 or newer, for `bpf_xdp_load_bytes` (see `bpf/parse.h`); its tests have passed on
+//! 6.1, 6.12 and 6.18, and native mode on virtio_net on 7.2.
 //!
 //! # What it does not do
 //! No redirection, no rewriting, no connection tracking, no AF_XDP, no egress; frames of more than one buffer are

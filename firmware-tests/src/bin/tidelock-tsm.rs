@@ -39,6 +39,9 @@ enum Command {
         /// Directory for the VMs' keys; keys that an earlier TSM left there are removed.
         #[arg(long, value_name = "DIR")]
         keys: PathBuf,
+        /// Program no IDE keys: for devices that do not know IDE_KM, whose silence would end the session.
+        #[arg(long)]
+        without_ide: bool,
     },
 }
 
@@ -54,7 +57,12 @@ Emulated: the platform, its memory protection (the device model's DMA gate stand
 programmed into the device and kept in a table; nothing is encrypted with them).";
 
 fn main() -> ExitCode {
-    let Command::Serve { host, platform, keys } = Args::parse().command;
+    let Command::Serve {
+        host,
+        platform,
+        keys,
+        without_ide,
+    } = Args::parse().command;
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
@@ -68,7 +76,15 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     }
-    match tsm::serve(&tsm::Options { host, platform, keys }, &stop) {
+    match tsm::serve(
+        &tsm::Options {
+            host,
+            platform,
+            keys,
+            ide: !without_ide,
+        },
+        &stop,
+    ) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error}");

@@ -133,7 +133,8 @@ impl Core {
             },
             Step::OpenSession { device },
         ];
-        Ok(begin.into_iter().chain(leftovers).collect())
+        let ide = self.ide.then_some(Step::ProgramIde { device });
+        Ok(begin.into_iter().chain(ide).chain(leftovers).collect())
     }
 
     fn dev_disconnect(&self, device: Rid) -> Result<Vec<Step>, Failure> {

@@ -31,6 +31,7 @@ use super::{
 /// The TSM without its surroundings.
 pub struct Core {
     pub(super) provider: Arc<dyn Provider>,
+    pub(super) ide: bool,
     pub(super) state: State,
     operation: Option<Operation>,
     /// The device that a Carry went to and from which nothing came back yet.
@@ -74,10 +75,12 @@ struct Operation {
 }
 
 impl Core {
-    /// Nothing is known yet.
-    pub fn new(provider: Arc<dyn Provider>) -> Self {
+    /// Nothing is known yet. With `ide`, devices get IDE keys; one that does not know IDE_KM is silent about them, which
+    /// ends the session, so that it must be left out for such devices.
+    pub fn new(provider: Arc<dyn Provider>, ide: bool) -> Self {
         Self {
             provider,
+            ide,
             state: State::default(),
             operation: None,
             owed: None,
@@ -211,6 +214,7 @@ impl Core {
             Step::Connect { device }
             | Step::Measure { device, .. }
             | Step::OpenSession { device }
+            | Step::ProgramIde { device }
             | Step::EndSession { device }
             | Step::StopLeftover { device, .. } => Some(*device),
             Step::Ask { tdi, .. } => self.state.tdis.get(tdi).map(|tdi| tdi.device),
@@ -312,6 +316,7 @@ impl Core {
                 self.speak(now, device, |link, now| link.measure(now, nonce))
             }
             Step::OpenSession { device } => self.speak(now, device, Link::open_session),
+            Step::ProgramIde { device } => self.speak(now, device, Link::program_ide),
             Step::EndSession { device } => self.speak(now, device, Link::end),
             Step::Ask { tdi, ask } => {
                 let tdi = self.state.tdis.get_mut(&tdi).ok_or_else(gone)?;

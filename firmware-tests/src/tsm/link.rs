@@ -1,6 +1,6 @@
 //! The session with one device, and the machines that speak in it.
 
-use std::{fmt, sync::Arc};
+use std::{collections::VecDeque, fmt, sync::Arc};
 
 use tdisp::{
     clock::Instant,
@@ -18,12 +18,21 @@ use tdisp::{
     },
 };
 
-use super::step::Ask;
+use zeroize::Zeroizing;
+
+use super::{
+    ide::{Ide, Next, STREAM},
+    step::Ask,
+};
 
 /// A session, from GET_VERSION to END_SESSION. Dropped, its secrets are gone.
 pub(super) struct Link {
     spdm: Requester,
-    happened: Vec<Happened>,
+    ide: Ide,
+    provider: Arc<dyn Provider>,
+    happened: VecDeque<Happened>,
+    /// What an answered step has to say next.
+    next: Option<Vec<u8>>,
 }
 
 /// What a session tells.
@@ -41,6 +50,8 @@ pub(super) enum Happened {
     Ready,
     /// The answer to a TDISP object.
     Tdisp(Vec<u8>),
+    /// IDE keys are in use, so many in the root port's table; or the device has no port for them.
+    Ide(Option<usize>),
     /// The session is closed, as asked.
     Ended,
     /// The session is over.
@@ -65,7 +76,10 @@ impl Link {
         };
         Self {
             spdm: Requester::new(config, Arc::clone(provider)),
-            happened: Vec::new(),
+            ide: Ide::new(),
+            provider: Arc::clone(provider),
+            happened: VecDeque::new(),
+            next: None,
         }
     }
 
@@ -86,14 +100,22 @@ impl Link {
         self.asked(asked);
     }
 
+    /// IDE keys for the device's port, if it has one.
+    pub(super) fn program_ide(&mut self, now: Instant) {
+        match self.ide.begin() {
+            Ok(object) => self.vendor(now, Protocol::IDE_KM, &object),
+            Err(error) => self.happened.push_back(Happened::Failed(error)),
+        }
+    }
+
     /// A TDISP object.
     pub(super) fn tdisp(&mut self, now: Instant, object: &[u8]) {
-        let mut payload = Vec::new();
-        PciSig {
-            protocol: Protocol::TDISP,
-            object,
-        }
-        .encode(&mut payload);
+        self.vendor(now, Protocol::TDISP, object);
+    }
+
+    fn vendor(&mut self, now: Instant, protocol: Protocol, object: &[u8]) {
+        let mut payload = Zeroizing::new(Vec::new());
+        PciSig { protocol, object }.encode(&mut payload);
         let asked = self.spdm.vendor(now, &payload);
         self.asked(asked);
     }
@@ -106,6 +128,10 @@ impl Link {
 
     pub(super) fn handle(&mut self, now: Instant, object: &[u8]) {
         self.spdm.handle(now, object);
+        self.collect();
+        if let Some(object) = self.next.take() {
+            self.vendor(now, Protocol::IDE_KM, &object);
+        }
     }
 
     pub(super) fn handle_timeout(&mut self, now: Instant) {
@@ -121,38 +147,69 @@ impl Link {
     }
 
     pub(super) fn poll_event(&mut self) -> Option<Happened> {
-        if let Some(happened) = self.happened.pop() {
-            return Some(happened);
-        }
-        loop {
-            let happened = match self.spdm.poll_event()? {
+        self.collect();
+        self.happened.pop_front()
+    }
+
+    /// Takes the machine's events over; answers about IDE stay here.
+    fn collect(&mut self) {
+        while let Some(event) = self.spdm.poll_event() {
+            let happened = match event {
                 Event::Connected(negotiated) => Happened::Negotiated(negotiated_bits(&negotiated)),
                 Event::Certificates { chain, .. } => Happened::Certificates(chain),
                 Event::Challenged => Happened::Challenged,
                 Event::Measurements(record) => Happened::Measurements(record.blob),
                 Event::SessionReady { .. } => Happened::Ready,
-                Event::Vendor(payload) => match PciSig::decode(&payload) {
-                    Ok(PciSig {
-                        protocol: Protocol::TDISP,
-                        object,
-                    }) => Happened::Tdisp(object.to_vec()),
-                    Ok(other) => {
-                        Happened::Failed(format!("the device answered in protocol {}", other.protocol))
-                    }
-                    Err(error) => Happened::Failed(format!("the device's answer is malformed: {error}")),
+                Event::Vendor(payload) => match self.answered(&payload) {
+                    Some(happened) => happened,
+                    None => continue,
                 },
                 Event::SessionEnded => Happened::Ended,
                 Event::Failed(error) => Happened::Failed(error.to_string()),
                 _ => continue,
             };
-            return Some(happened);
+            self.happened.push_back(happened);
+        }
+    }
+
+    /// An answer in one of the PCI-SIG's protocols.
+    fn answered(&mut self, payload: &[u8]) -> Option<Happened> {
+        let object = match PciSig::decode(payload) {
+            Ok(PciSig {
+                protocol: Protocol::TDISP,
+                object,
+            }) => return Some(Happened::Tdisp(object.to_vec())),
+            Ok(PciSig {
+                protocol: Protocol::IDE_KM,
+                object,
+            }) => object,
+            Ok(other) => {
+                return Some(Happened::Failed(format!(
+                    "the device answered in protocol {}",
+                    other.protocol
+                )));
+            }
+            Err(error) => {
+                return Some(Happened::Failed(format!(
+                    "the device's answer is malformed: {error}"
+                )));
+            }
+        };
+        match self.ide.handle(object, &*self.provider) {
+            Ok(Next::Send(object)) => {
+                self.next = Some(object);
+                None
+            }
+            Ok(Next::Absent) => Some(Happened::Ide(None)),
+            Ok(Next::Programmed) => Some(Happened::Ide(Some(self.ide.root_port_keys()))),
+            Err(error) => Some(Happened::Failed(error)),
         }
     }
 
     /// What the machine does not do now, it will not do later either: the session is of no use.
     fn asked(&mut self, asked: Result<(), Misuse>) {
         if let Err(error) = asked {
-            self.happened.push(Happened::Failed(error.to_string()));
+            self.happened.push_back(Happened::Failed(error.to_string()));
         }
     }
 }
@@ -218,7 +275,7 @@ impl Tdi {
                 self.lock_flags = flags;
                 self.machine.lock(Lock {
                     flags: LockFlags(flags),
-                    default_stream: 0,
+                    default_stream: STREAM,
                     mmio_reporting_offset: mmio_offset,
                     bind_p2p_address_mask: 0,
                 })

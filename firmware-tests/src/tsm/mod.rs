@@ -17,6 +17,7 @@
 mod command;
 mod core;
 mod guest;
+mod ide;
 mod keys;
 mod link;
 mod platform;

@@ -33,6 +33,8 @@ pub struct Options {
     pub platform: PathBuf,
     /// The directory for the VMs' keys.
     pub keys: PathBuf,
+    /// Whether devices get IDE keys.
+    pub ide: bool,
 }
 
 /// Why the TSM ended, or never began.
@@ -83,7 +85,7 @@ pub fn serve(options: &Options, stop: &AtomicBool) -> Result<(), Error> {
     ))?;
     let _file = SocketFile(options.host.clone());
     let mut shell = Shell {
-        core: Core::new(Arc::new(Ring)),
+        core: Core::new(Arc::new(Ring), options.ide),
         keys,
         platform,
         start: Instant::now(),

@@ -19,6 +19,8 @@ pub(super) enum Step {
         nonce: Option<[u8; 32]>,
         owner: Owner,
     },
+    /// IDE keys, if the device has a port for them.
+    ProgramIde { device: Rid },
     /// END_SESSION.
     EndSession { device: Rid },
     /// Forget the session's secrets.
@@ -148,6 +150,9 @@ impl Step {
             Self::Connect { .. } => "connecting".into(),
             Self::Measure { .. } => "measuring".into(),
             Self::OpenSession { .. } => "opening the session".into(),
+            Self::ProgramIde { .. } => {
+                "programming IDE keys (a device without IDE_KM is silent: start tidelock-tsm with --without-ide)".into()
+            }
             Self::EndSession { .. } => "ending the session".into(),
             Self::Ask { ask, .. } => format!("TDISP {}", ask.name()),
             Self::StopLeftover { .. } => "stopping a leftover interface".into(),

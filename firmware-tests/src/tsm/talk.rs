@@ -111,6 +111,16 @@ impl Core {
             }
             Happened::Measurements(bytes) => self.measured(device, bytes),
             Happened::Challenged | Happened::Ready | Happened::Ended => drop(self.take_current()),
+            Happened::Ide(keys) => {
+                let line = match keys {
+                    Some(keys) => format!(
+                        "IDE keys of {device} are in use; {keys} of the root port are in a table (emulated)"
+                    ),
+                    None => format!("{device} has no port with IDE"),
+                };
+                self.log(line);
+                self.take_current();
+            }
             Happened::Tdisp(object) => {
                 if let Some(heard) = self.machine().and_then(|machine| machine.handle(&object)) {
                     self.heard(device, heard);

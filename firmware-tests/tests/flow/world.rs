@@ -81,7 +81,7 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn new() -> Self {
-        let mut core = Core::new(Arc::new(Ring));
+        let mut core = Core::new(Arc::new(Ring), true);
         core.host_arrived();
         Self {
             core,

@@ -141,25 +141,34 @@ fn script() -> String {
 /// The operator connects the device; the daemon's own steps become steps of the report.
 fn connect(platform: &Platform, clock: &mut Timeline<'_>) -> Result<(), DemoError> {
     #[derive(Deserialize)]
+    struct Answer {
+        device: Connected,
+    }
+    #[derive(Deserialize)]
     struct Connected {
         steps: Vec<HostStep>,
     }
     #[derive(Deserialize)]
     struct HostStep {
         name: String,
+        at_ms: f64,
         ms: f64,
     }
     let start = Instant::now();
     let answer = platform.tidelock(&["connect", "nic0"])?;
     let end = Instant::now();
-    let connected: Connected = form("the answer of `tidelock connect`", answer)?;
-    let mut at = start;
-    for step in connected.steps {
-        let took = Duration::from_secs_f64(step.ms.clamp(0.0, 1e6) / 1000.0);
-        clock.record(Actor::Host, &format!("connect: {}", step.name), at, at + took);
-        at += took;
+    clock.record(Actor::Host, "connect the device, all of it", start, end);
+    let answer: Answer = form("the answer of `tidelock connect`", answer)?;
+    let span = |ms: f64| Duration::from_secs_f64(ms.clamp(0.0, 1e6) / 1000.0);
+    for step in answer.device.steps {
+        let at = start + span(step.at_ms);
+        clock.record(
+            Actor::Host,
+            &format!("connect: {}", step.name.replace('_', " ")),
+            at,
+            at + span(step.ms),
+        );
     }
-    clock.record(Actor::Host, "connect, all of it", start, end);
     Ok(())
 }
 

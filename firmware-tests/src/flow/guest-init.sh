@@ -1,5 +1,5 @@
 # What a distribution's init does around tidelock-agent, and how each stage is told: one JSON line on the results port when it starts
-# and one when it ends; a stage's own output is its "data". /script, sourced at the end, says what this guest is for.
+# and one when it ends; JSON that a stage prints is its "data". /script, sourced at the end, says what this guest is for.
 mount -t tmpfs tmpfs /run
 mkdir -p /run/tidelock
 link_port org.tidelock.courier.0
@@ -10,7 +10,13 @@ stage() {
     say "{\"stage\":\"$name\",\"event\":\"start\"}"
     data=$("$@")
     code=$?
-    [ -n "$data" ] || data=null
+    case $data in
+    [{[]*) ;;
+    *) # words for people: they belong on the console
+        echo "$data"
+        data=null
+        ;;
+    esac
     say "{\"stage\":\"$name\",\"event\":\"end\",\"exit\":$code,\"data\":$data}"
     return $code
 }

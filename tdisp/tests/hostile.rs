@@ -16,7 +16,11 @@ use tdisp::spdm::msg::{
     measurements, respond_if_ready,
     vendor::{self, Body, Registry},
 };
-use tdisp::{doe::ObjectType, spdm::secured::Record};
+use tdisp::{
+    crypto::{HashAlg, Provider, Ring, SignAlg},
+    doe::ObjectType,
+    spdm::{Measurement, msg::capabilities::Flags, secured::Record, signing, transcript::Transcript},
+};
 
 const V: Version = Version::V1_2;
 
@@ -645,4 +649,56 @@ proptest! {
             hand.secured(&message);
         }
     }
+}
+
+#[test]
+fn a_handshake_agreed_to_be_in_clear_is_not_finished_in_the_session() {
+    let mut config = responder_config();
+    config.handshake_in_clear = true;
+    let mut hand = ByHand::capable_with(config, Flags::HANDSHAKE_IN_THE_CLEAR);
+    hand.agree();
+    hand.key_exchange(7).unwrap();
+    let refused = refusal(hand.secured(&right(Code::FINISH)));
+    assert_eq!(refused, Some(ErrorCode::UNEXPECTED_REQUEST));
+    assert!(hand.responder.sessions().is_empty());
+}
+
+#[test]
+fn measurements_too_large_to_be_sent_leave_those_that_follow_signed_rightly() {
+    let mut config = responder_config();
+    config.measurements.push(Measurement {
+        index: 9,
+        kind: measurements::Kind::MANIFEST,
+        raw: true,
+        value: vec![1; 0x1300],
+    });
+    let mut hand = ByHand::agreed(config);
+    let all = get_measurements(measurements::Operation::ALL);
+    assert_eq!(refusal(hand.clear(&all)), Some(ErrorCode::RESPONSE_TOO_LARGE));
+    let request = measurements::Request {
+        version: V,
+        operation: measurements::Operation(1),
+        raw: false,
+        fresh: false,
+        signed: Some(measurements::Signed {
+            nonce: [1; 32],
+            slot: 0,
+        }),
+        context: None,
+    };
+    let request = request.to_vec();
+    let answer = hand.clear(&request).unwrap();
+    hand.context.signature_asked = true;
+    let (message, size) = measurements::Response::decode_padded(&answer, &hand.context).unwrap();
+    let mut l1 = Transcript::new(&Ring, HashAlg::Sha384, V);
+    [hand.vca(), &request, &answer[..size - 96]]
+        .into_iter()
+        .for_each(|part| l1.add(part));
+    let signed = signing::message(V, signing::Context::Measurements, &l1);
+    let key = harness::Identity::usual().signer.public_key();
+    let signature = message.signature.unwrap();
+    assert_eq!(
+        Ring.verify(SignAlg::EcdsaP384Sha384, key, &signed, signature),
+        Ok(())
+    );
 }

@@ -23,12 +23,12 @@ mod session;
 use super::{
     algorithms::{MeasurementHash, Offer},
     msg::{
-        self, Code, Header, Payload, Version,
+        Code, Header, Payload, Version,
         error::{self as error_msg, ErrorCode},
         measurements::Kind,
         vendor::{self as vendor_msg, Body},
     },
-    secured::{self, Record},
+    secured::Record,
 };
 use crate::{
     clock::Instant,
@@ -334,8 +334,15 @@ impl Responder {
         if let Err(refusal) = self.check_secured(header, message.len()) {
             return self.send_secured(id, Err(refusal));
         }
+        // A handshake in clear is finished in clear.
+        let in_session = self
+            .phase
+            .agreed()
+            .is_some_and(|agreed| !agreed.connection.context.handshake_in_clear);
         match self.sessions.find(id) {
-            Some(Open::Shaking(_)) if header.code == Code::FINISH => self.finish_in_session(now, id, message),
+            Some(Open::Shaking(_)) if header.code == Code::FINISH && in_session => {
+                self.finish_in_session(now, id, message);
+            }
             Some(Open::Live(live)) => {
                 live.heard(now);
                 live.forget_transcripts(header.code);
@@ -413,16 +420,9 @@ impl Responder {
 
     /// An answer, if it fits what the requester takes in one piece.
     fn fitting(&self, message: Vec<u8>) -> Reply {
-        let room = self
-            .phase
-            .agreed()
-            .map_or(msg::capabilities::DATA_TRANSFER_SIZE_MIN, |agreed| {
-                agreed.connection.negotiated.peer_transfer_size
-            });
-        if message.len() + secured::OVERHEAD <= room as usize {
-            return Ok(Some(message));
-        }
-        Err(Refusal::new(ErrorCode::RESPONSE_TOO_LARGE))
+        let agreed = self.phase.agreed().ok_or(UNEXPECTED)?;
+        agreed.check_fits(message.len())?;
+        Ok(Some(message))
     }
 
     fn close(&mut self, id: u32) {

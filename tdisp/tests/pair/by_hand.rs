@@ -61,24 +61,44 @@ impl ByHand {
     }
 
     pub fn capable(config: ResponderConfig) -> Self {
+        Self::capable_with(config, Flags(0))
+    }
+
+    /// With capabilities beyond the usual.
+    pub fn capable_with(config: ResponderConfig, more: Flags) -> Self {
         let mut hand = Self::versioned(config);
-        hand.add_vca(&hand.capabilities().to_vec());
+        let mut request = hand.capabilities();
+        request.flags = request.flags | more;
+        hand.context.handshake_in_clear = more.contains(Flags::HANDSHAKE_IN_THE_CLEAR);
+        hand.add_vca(&request.to_vec());
         hand
     }
 
     pub fn agreed(config: ResponderConfig) -> Self {
         let mut hand = Self::capable(config);
+        hand.agree();
+        hand
+    }
+
+    pub fn agree(&mut self) {
         let offer = Offer::default();
-        let answer = hand.add_vca(
+        let answer = self.add_vca(
             &algorithms::Request {
                 version: V,
                 offer: offer.to_set(),
             }
             .to_vec(),
         );
-        let (message, _) = algorithms::Response::decode_padded(&answer, &hand.context).unwrap();
-        hand.context = offer.accept(&message).unwrap().context(V, false);
-        hand
+        let (message, _) = algorithms::Response::decode_padded(&answer, &self.context).unwrap();
+        self.context = offer
+            .accept(&message)
+            .unwrap()
+            .context(V, self.context.handshake_in_clear);
+    }
+
+    /// VERSION to ALGORITHMS.
+    pub fn vca(&self) -> &[u8] {
+        &self.vca
     }
 
     /// KEY_EXCHANGE is answered.
@@ -192,12 +212,13 @@ impl ByHand {
         th.add(&self.vca);
         th.add(digest(&Ring, HashAlg::Sha384, &self.chain).as_ref());
         th.add(&request);
-        th.add(&answer[..size - 48]);
+        let proof = message.verify_data.unwrap_or_default();
+        th.add(&answer[..size - proof.len()]);
         let handshake_secret = self
             .schedule()
             .handshake_secret(&agreement.agree(message.exchange).unwrap());
         let directions = self.schedule().handshake(&handshake_secret, &th.digest());
-        th.add(message.verify_data.unwrap());
+        th.add(proof);
         self.session = Some(HandSession {
             id: session_id(own, message.session),
             request: self.half(directions.request.clone()),

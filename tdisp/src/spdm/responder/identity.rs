@@ -128,6 +128,12 @@ impl Responder {
             context: message.context,
             signature: None,
         };
+        // Before the transcript is touched: what is not said is not in it.
+        let unsigned = response.to_vec();
+        let signature_size = message
+            .signed
+            .map_or(0, |_| agreed.connection.context.signature_size);
+        agreed.check_fits(unsigned.len() + signature_size)?;
         let l1 = match session {
             None => &mut agreed.l1,
             Some(id) => match self.sessions.find(id) {
@@ -136,16 +142,16 @@ impl Responder {
             },
         };
         l1.add(request);
-        l1.add(&response.to_vec());
+        l1.add(&unsigned);
         if message.signed.is_none() {
-            return self.fitting(response.to_vec());
+            return Ok(Some(unsigned));
         }
         let l1: Transcript = core::mem::replace(l1, agreed.connection.measurement_transcript());
         let to_sign = signing::message(message.version, signing::Context::Measurements, &l1);
         let signature = self.config.signer.sign(&to_sign)?;
         response.signature = Some(&signature);
         self.changed = false;
-        self.fitting(response.to_vec())
+        Ok(Some(response.to_vec()))
     }
 
     pub(super) fn random(&self) -> Result<[u8; NONCE_SIZE], Refusal> {

@@ -9,6 +9,7 @@ use crate::spdm::{
         error::ErrorCode,
         version::{self, Entry},
     },
+    secured,
     transcript::Transcript,
 };
 use alloc::{boxed::Box, vec::Vec};
@@ -77,6 +78,14 @@ impl core::fmt::Debug for Phase {
 }
 
 impl Agreed {
+    /// Refuses an answer of `size` bytes if the requester cannot take it in one piece, be it in a session.
+    pub(super) fn check_fits(&self, size: usize) -> Result<(), Refusal> {
+        if size + secured::OVERHEAD <= self.connection.negotiated.peer_transfer_size as usize {
+            return Ok(());
+        }
+        Err(Refusal::new(ErrorCode::RESPONSE_TOO_LARGE))
+    }
+
     /// A request begins L1/L2 anew unless it asks for measurements, and M1/M2 unless it belongs to a challenge.
     pub(super) fn forget_transcripts(&mut self, code: Code) {
         if code != Code::GET_MEASUREMENTS {

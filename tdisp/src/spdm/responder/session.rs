@@ -31,6 +31,9 @@ use crate::{
 use alloc::{boxed::Box, vec::Vec};
 use core::time::Duration;
 
+/// Sessions, whatever the configuration says: far fewer than there are ids.
+const SESSIONS_MAX: usize = 1024;
+
 /// The open sessions, a bounded number.
 pub(super) struct Sessions {
     open: Vec<(u32, Open)>,
@@ -92,7 +95,7 @@ impl Sessions {
     pub(super) fn new(max: usize) -> Self {
         Self {
             open: Vec::new(),
-            max,
+            max: max.min(SESSIONS_MAX),
             last: 0,
         }
     }

@@ -9,7 +9,9 @@ use std::{path::PathBuf, sync::Arc};
 use tdisp::{
     clock::UnixTime,
     crypto::{Digest, HashAlg, Ring, Secret, digest},
-    evidence::{Bundle, Expectation, Floor, IdentityRule, PciIdentity, Refusal, Root, Verified, verify},
+    evidence::{
+        Bundle, Expectation, Floor, IdentityRule, Parameter, PciIdentity, Refusal, Root, Verified, verify,
+    },
     relay::{
         Rid, TdiId, Vouched,
         guest::{Binding, Negotiated, Request, Response, TdiInfo, TdiState},
@@ -166,7 +168,7 @@ fn check_names(evidence: &Evidence) -> Result<(), Failed> {
 fn check_floor(evidence: &Evidence) -> Result<(), Failed> {
     let refused = evidence.judge(&evidence.bundle, Floor::default()).map(drop);
     let wanted = Refusal::Algorithm {
-        what: "signature algorithm",
+        what: Parameter::Signature,
         found: 0x10,
         allowed: 0x80,
     };

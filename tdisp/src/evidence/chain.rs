@@ -219,7 +219,7 @@ pub enum Fault {
     #[error("its extended key usage allows neither an SPDM responder nor any server")]
     Purpose,
     /// The leaf's key is not for the negotiated algorithm.
-    #[error("its key is for {found}, but the session was negotiated with {wanted:?}")]
+    #[error("its key is for {found}, but the session was negotiated with {}", words(*wanted))]
     LeafKey {
         /// What the key is for.
         found: String,
@@ -404,7 +404,7 @@ fn leaf_rules(certificate: &X509Certificate<'_>, wanted: SignAlg) -> Result<(), 
     match key_algorithm(certificate.public_key()) {
         Ok(found) if found == wanted => Ok(()),
         Ok(found) => Err(Fault::LeafKey {
-            found: format!("{found:?}"),
+            found: words(found).to_string(),
             wanted,
         }),
         Err(Fault::Algorithm { found }) => Err(Fault::LeafKey { found, wanted }),
@@ -520,6 +520,13 @@ fn key_algorithm(key: &SubjectPublicKeyInfo<'_>) -> Result<SignAlg, Fault> {
         _ => Err(Fault::Algorithm {
             found: format!("{family} {curve}").trim_end().to_string(),
         }),
+    }
+}
+
+fn words(alg: SignAlg) -> &'static str {
+    match alg {
+        SignAlg::EcdsaP256Sha256 => "ECDSA P-256",
+        SignAlg::EcdsaP384Sha384 => "ECDSA P-384",
     }
 }
 

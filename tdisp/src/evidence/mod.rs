@@ -24,6 +24,7 @@
 mod bundle;
 pub mod chain;
 mod der;
+mod parameter;
 mod refusal;
 mod transcript;
 mod verify;
@@ -33,5 +34,6 @@ mod testing;
 
 pub use bundle::Bundle;
 pub use chain::{Identity, IdentityRule, PciIdentity, Root};
+pub use parameter::Parameter;
 pub use refusal::Refusal;
 pub use verify::{Expectation, Floor, Lock, Measurement, Verified, verify};

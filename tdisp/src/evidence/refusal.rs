@@ -1,6 +1,6 @@
 //! Why evidence is refused, in words that operators read.
 
-use super::chain;
+use super::{Parameter, chain};
 use crate::{
     crypto::Digest,
     relay::{
@@ -91,7 +91,7 @@ pub enum Refusal {
     #[error("the measurements' transcript is malformed: {0}")]
     Transcript(DecodeError),
     /// The version is below the floor.
-    #[error("the device was spoken to in SPDM {}, wanted at least {}: somebody may have forced an old version", version(.found), version(.floor))]
+    #[error("the device was spoken to in SPDM {}, wanted at least {}: somebody may have forced an old version", Parameter::Version.words((*found).into()), Parameter::Version.words((*floor).into()))]
     Version {
         /// Version as in message headers.
         found: u8,
@@ -99,18 +99,20 @@ pub enum Refusal {
         floor: u8,
     },
     /// The version was not among those that the device offered.
-    #[error("SPDM {} was used, which the device does not offer in VERSION", version(.found))]
+    #[error("SPDM {} was used, which the device does not offer in VERSION", Parameter::Version.words((*found).into()))]
     VersionNotOffered {
         /// Version as in message headers.
         found: u8,
     },
     /// An algorithm is below the floor.
     #[error(
-        "the {what} negotiated is {found:#x}, wanted one of the bits {allowed:#x}: somebody may have forced a weaker one"
+        "the {what} negotiated is {}, wanted {}: somebody may have forced a weaker one",
+        what.words(*found),
+        what.words(*allowed)
     )]
     Algorithm {
         /// Which.
-        what: &'static str,
+        what: Parameter,
         /// The selected bit.
         found: u32,
         /// The allowed bits.
@@ -118,11 +120,13 @@ pub enum Refusal {
     },
     /// An algorithm was selected that was not offered, or more than one.
     #[error(
-        "the device selected {found:#x} as {what}, wanted exactly one bit of the {offered:#x} that were offered"
+        "the device selected {} as {what}, wanted exactly one of those that were offered ({})",
+        what.words(*found),
+        what.words(*offered)
     )]
     NotOffered {
         /// Which.
-        what: &'static str,
+        what: Parameter,
         /// The selected bits.
         found: u32,
         /// The offered bits.
@@ -130,11 +134,13 @@ pub enum Refusal {
     },
     /// The transcript and the TSM disagree about what was negotiated.
     #[error(
-        "the transcript says that the {what} is {found:#x}, the TSM says {wanted:#x}: it is of another session"
+        "the transcript says that the {what} is {}, the TSM says {}: it is of another session",
+        what.words(*found),
+        what.words(*wanted)
     )]
     Negotiated {
         /// Which.
-        what: &'static str,
+        what: Parameter,
         /// In the transcript.
         found: u32,
         /// The TSM's.
@@ -187,10 +193,6 @@ pub enum Refusal {
     /// The interface report is malformed.
     #[error("the interface report is malformed: {0}")]
     Report(DecodeError),
-}
-
-fn version(version: &u8) -> alloc::string::String {
-    alloc::format!("{}.{}", version >> 4, version & 0xf)
 }
 
 fn words(object: &ObjectKind) -> &'static str {

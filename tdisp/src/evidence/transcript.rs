@@ -6,7 +6,7 @@
 //!   └───────────────────────────────────────────── L1/L2, which is signed ─────────────────────────────────────────┘
 //! ```
 
-use super::{Floor, Refusal};
+use super::{Floor, Parameter, Refusal};
 use crate::{
     crypto::{HashAlg, Provider, SignAlg},
     relay::guest::Negotiated,
@@ -153,8 +153,8 @@ impl<'a> Cursor<'a> {
         let request: algorithms::Request<'a> = self.next()?;
         let response: algorithms::Response<'a> = self.next()?;
         let (offer, choice) = (&request.offer, &response.choice);
-        one_of("signature algorithm", choice.asym, offer.asym)?;
-        one_of("hash algorithm", choice.hash, offer.hash)?;
+        one_of(Parameter::Signature, choice.asym, offer.asym)?;
+        one_of(Parameter::Hash, choice.hash, offer.hash)?;
         let table = |what, kind| {
             let mask = |set: &Set<'_>| set.table(kind);
             one_of(what, mask(choice).into(), mask(offer).into()).map(|()| mask(choice))
@@ -164,14 +164,14 @@ impl<'a> Cursor<'a> {
             measurement_hash: response.measurement_hash,
             asym: choice.asym,
             hash: choice.hash,
-            dhe: table("key exchange group", TableKind::DHE)?,
-            aead: table("cipher", TableKind::AEAD)?,
-            key_schedule: table("key schedule", TableKind::KEY_SCHEDULE)?,
+            dhe: table(Parameter::Group, TableKind::DHE)?,
+            aead: table(Parameter::Cipher, TableKind::AEAD)?,
+            key_schedule: table(Parameter::KeySchedule, TableKind::KEY_SCHEDULE)?,
         })
     }
 }
 
-fn one_of(what: &'static str, found: u32, offered: u32) -> Result<(), Refusal> {
+fn one_of(what: Parameter, found: u32, offered: u32) -> Result<(), Refusal> {
     match found.count_ones() == 1 && found & offered == found {
         true => Ok(()),
         false => Err(Refusal::NotOffered { what, found, offered }),
@@ -182,7 +182,7 @@ fn one_of(what: &'static str, found: u32, offered: u32) -> Result<(), Refusal> {
 fn understood(negotiated: &Negotiated) -> Result<(SignAlg, HashAlg), Refusal> {
     let unknown = |what, found, allowed| Refusal::Algorithm { what, found, allowed };
     let sign = sign_from_bit(negotiated.asym);
-    let sign = sign.ok_or(unknown("signature algorithm", negotiated.asym, 0x90))?;
+    let sign = sign.ok_or(unknown(Parameter::Signature, negotiated.asym, 0x90))?;
     // A signature algorithm of the provider has its hash, so that one is wanted.
     let (wanted, allowed) = match sign {
         SignAlg::EcdsaP256Sha256 => (HashAlg::Sha256, 1),
@@ -191,7 +191,7 @@ fn understood(negotiated: &Negotiated) -> Result<(SignAlg, HashAlg), Refusal> {
     let hash = hash_from_bit(negotiated.hash).filter(|hash| *hash == wanted);
     Ok((
         sign,
-        hash.ok_or(unknown("hash algorithm", negotiated.hash, allowed))?,
+        hash.ok_or(unknown(Parameter::Hash, negotiated.hash, allowed))?,
     ))
 }
 

@@ -1,6 +1,6 @@
 //! The one function that turns a [`Bundle`] into something that can be built on.
 
-use super::{Bundle, Identity, IdentityRule, Refusal, Root, chain, transcript::Transcript};
+use super::{Bundle, Identity, IdentityRule, Parameter, Refusal, Root, chain, transcript::Transcript};
 use crate::{
     clock::UnixTime,
     crypto::{Provider, same},
@@ -248,46 +248,28 @@ impl Floor {
             });
         }
         [
-            ("signature algorithm", found.asym, self.asym),
-            ("hash algorithm", found.hash, self.hash),
-            ("measurement hash", found.measurement_hash, self.measurement_hash),
-            ("key exchange group", found.dhe.into(), self.dhe.into()),
-            ("cipher", found.aead.into(), self.aead.into()),
+            (Parameter::Signature, self.asym),
+            (Parameter::Hash, self.hash),
+            (Parameter::MeasurementHash, self.measurement_hash),
+            (Parameter::Group, self.dhe.into()),
+            (Parameter::Cipher, self.aead.into()),
         ]
         .into_iter()
-        .try_for_each(
-            |(what, found, allowed)| match found & allowed == found && found != 0 {
-                true => Ok(()),
-                false => Err(Refusal::Algorithm { what, found, allowed }),
-            },
-        )
+        .try_for_each(|(what, allowed)| match what.of(found) {
+            selected if selected & allowed == selected && selected != 0 => Ok(()),
+            found => Err(Refusal::Algorithm { what, found, allowed }),
+        })
     }
 }
 
 /// The transcript's session is the TSM's.
 fn check_negotiated(found: &Negotiated, wanted: &Negotiated) -> Result<(), Refusal> {
-    [
-        ("SPDM version", found.version.into(), wanted.version.into()),
-        ("signature algorithm", found.asym, wanted.asym),
-        ("hash algorithm", found.hash, wanted.hash),
-        (
-            "measurement hash",
-            found.measurement_hash,
-            wanted.measurement_hash,
-        ),
-        ("key exchange group", found.dhe.into(), wanted.dhe.into()),
-        ("cipher", found.aead.into(), wanted.aead.into()),
-        (
-            "key schedule",
-            found.key_schedule.into(),
-            wanted.key_schedule.into(),
-        ),
-    ]
-    .into_iter()
-    .try_for_each(|(what, found, wanted): (_, u32, u32)| match found == wanted {
-        true => Ok(()),
-        false => Err(Refusal::Negotiated { what, found, wanted }),
-    })
+    Parameter::ALL
+        .into_iter()
+        .try_for_each(|what| match (what.of(found), what.of(wanted)) {
+            (found, wanted) if found == wanted => Ok(()),
+            (found, wanted) => Err(Refusal::Negotiated { what, found, wanted }),
+        })
 }
 
 /// The exchange is the one that was meant.

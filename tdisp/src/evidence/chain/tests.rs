@@ -345,7 +345,7 @@ fn keys_that_may_not_sign_are_refused() {
 fn case_27_a_leaf_key_of_another_algorithm_than_negotiated_is_refused() {
     let text = spoiled(|plan| *plan.leaf() = Certificate::p256_leaf("Device 1"));
     assert!(
-        text.contains("its key is for EcdsaP256Sha256, but the session was negotiated with EcdsaP384Sha384"),
+        text.contains("its key is for ECDSA P-256, but the session was negotiated with ECDSA P-384"),
         "{text}"
     );
 }

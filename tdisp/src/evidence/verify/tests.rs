@@ -305,7 +305,7 @@ fn case_27_a_leaf_key_on_another_curve_is_refused() {
     let mut genuine = Scene::good();
     genuine.chain = scene.plan.object();
     let text = genuine.refusal();
-    assert!(text.contains("its key is for EcdsaP256Sha256"), "{text}");
+    assert!(text.contains("its key is for ECDSA P-256"), "{text}");
 }
 
 #[test]
@@ -360,12 +360,12 @@ fn a_version_that_the_device_does_not_offer_is_refused() {
 fn case_35_algorithms_below_the_floor_are_refused() {
     let text = spoiled(|scene| (scene.choice.asym, scene.choice.hash) = (0x10, 0x01));
     assert!(
-        text.starts_with("the signature algorithm negotiated is 0x10, wanted one of the bits 0x80"),
+        text.starts_with("the signature algorithm negotiated is ECDSA P-256, wanted ECDSA P-384:"),
         "{text}"
     );
     let text = spoiled(|scene| scene.measurement_hash = 2);
     assert!(
-        text.starts_with("the measurement hash negotiated is 0x2, wanted one of the bits 0xc"),
+        text.starts_with("the measurement hash negotiated is SHA-256, wanted SHA-384 or SHA-512:"),
         "{text}"
     );
     let text = spoiled(|scene| {
@@ -373,12 +373,12 @@ fn case_35_algorithms_below_the_floor_are_refused() {
         scene.choice.asym = 1;
     });
     assert!(
-        text.starts_with("the signature algorithm negotiated is 0x1"),
+        text.starts_with("the signature algorithm negotiated is RSASSA 2048, "),
         "RSA 2048: {text}"
     );
     let text = spoiled(|scene| scene.choice.hash = 0x01);
     assert!(
-        text.starts_with("the hash algorithm negotiated is 0x1, wanted one of the bits 0x2"),
+        text.starts_with("the hash algorithm negotiated is SHA-256, wanted SHA-384:"),
         "{text}"
     );
 }
@@ -388,7 +388,7 @@ fn case_35_algorithms_that_were_not_offered_are_refused() {
     let text = spoiled(|scene| scene.choice.asym = 0x90);
     assert_eq!(
         text,
-        "the device selected 0x90 as signature algorithm, wanted exactly one bit of the 0x90 that were offered"
+        "the device selected ECDSA P-256 or ECDSA P-384 as signature algorithm, wanted exactly one of those that were offered (ECDSA P-256 or ECDSA P-384)"
     );
     for kind in [TableKind::DHE, TableKind::AEAD, TableKind::KEY_SCHEDULE] {
         for mask in [0, 0x8000] {
@@ -404,25 +404,31 @@ fn case_36_another_negotiation_than_the_tsms_is_refused() {
     let cases: [(Spoil, &str); 7] = [
         (
             |spdm| spdm.version = 0x13,
-            "SPDM version is 0x12, the TSM says 0x13",
+            "SPDM version is 1.2, the TSM says 1.3",
         ),
         (
             |spdm| spdm.asym = 0x10,
-            "signature algorithm is 0x80, the TSM says 0x10",
+            "signature algorithm is ECDSA P-384, the TSM says ECDSA P-256",
         ),
-        (|spdm| spdm.hash = 1, "hash algorithm is 0x2, the TSM says 0x1"),
+        (
+            |spdm| spdm.hash = 1,
+            "hash algorithm is SHA-384, the TSM says SHA-256",
+        ),
         (
             |spdm| spdm.measurement_hash = 8,
-            "measurement hash is 0x4, the TSM says 0x8",
+            "measurement hash is SHA-384, the TSM says SHA-512",
         ),
         (
             |spdm| spdm.dhe = 8,
-            "key exchange group is 0x10, the TSM says 0x8",
+            "key exchange group is P-384, the TSM says P-256",
         ),
-        (|spdm| spdm.aead = 1, "cipher is 0x2, the TSM says 0x1"),
+        (
+            |spdm| spdm.aead = 1,
+            "cipher is AES-256-GCM, the TSM says AES-128-GCM",
+        ),
         (
             |spdm| spdm.key_schedule = 0,
-            "key schedule is 0x1, the TSM says 0x0",
+            "key schedule is SPDM's, the TSM says none",
         ),
     ];
     for (spoil, wanted) in cases {

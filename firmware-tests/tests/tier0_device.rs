@@ -413,6 +413,17 @@ fn hostile_registers_stop_at_the_card() {
         driver.write_bar(0x1c, &[1, 0]);
         driver.write_bar(0x14, &[15]);
     });
+    check_hostile("queues at odd addresses", |driver| {
+        driver.write_bar(0x14, &[0]);
+        for q in [RX, TX] {
+            driver.write_bar(0x16, &[q as u8, 0]);
+            for register in [0x20, 0x28, 0x30] {
+                driver.write_bar(register, &(IOVA + 1).to_le_bytes());
+            }
+            driver.write_bar(0x1c, &[1, 0]);
+        }
+        driver.write_bar(0x14, &[15]);
+    });
     check_hostile("every register written with ones", |driver| {
         for at in 0..0x40 {
             driver.write_bar(at, &[0xff; 4]);

@@ -171,13 +171,15 @@ impl Function {
         let Ok(value) = <[u8; 4]>::try_from(data) else {
             return;
         };
-        let object = lock(&doe.mailbox).write(register, u32::from_le_bytes(value));
-        let Some(object) = object else { return };
+        let written = lock(&doe.mailbox).write(register, u32::from_le_bytes(value));
+        let Some((exchange, object)) = written else {
+            return;
+        };
         let answer = self.manager.exchange(&object);
         let mailbox = doe.mailbox.clone();
         let give = move || {
             let object = answer.object.filter(|_| !answer.hang_up);
-            lock(&mailbox).answer(object.as_deref());
+            lock(&mailbox).answer(exchange, object.as_deref());
         };
         if answer.delay.is_zero() {
             return give();
@@ -212,7 +214,7 @@ impl Function {
         self.manager.fault(self.index, &Breach::Reset);
         lock(&self.config).reset();
         if let Some(doe) = &self.doe {
-            *lock(&doe.mailbox) = Mailbox::default();
+            lock(&doe.mailbox).abort();
         }
         if let Some(nic) = &self.nic {
             lock(nic).reset();

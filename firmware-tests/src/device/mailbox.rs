@@ -37,9 +37,14 @@ pub const OBJECT_DW_MAX: usize = 0x1_0000;
 pub struct Mailbox {
     written: Vec<u32>,
     unread: VecDeque<u32>,
-    busy: bool,
+    busy: Option<Exchange>,
     error: bool,
+    exchanges: u64,
 }
+
+/// Which object an answer is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Exchange(u64);
 
 impl Mailbox {
     /// The register at `offset` from the capability's start; zero where there is none.
@@ -47,7 +52,7 @@ impl Mailbox {
         let bit = |set: bool, mask: u32| if set { mask } else { 0 };
         match offset {
             STATUS => {
-                bit(self.busy, STATUS_BUSY)
+                bit(self.busy.is_some(), STATUS_BUSY)
                     | bit(self.error, STATUS_ERROR)
                     | bit(!self.unread.is_empty(), STATUS_READY)
             }
@@ -58,9 +63,9 @@ impl Mailbox {
 
     /// Writes a register. Answers an object when the requester says that it is complete; the device then gives
     /// its answer to [`Mailbox::answer`].
-    pub fn write(&mut self, offset: usize, value: u32) -> Option<Vec<u8>> {
+    pub fn write(&mut self, offset: usize, value: u32) -> Option<(Exchange, Vec<u8>)> {
         match offset {
-            CONTROL if value & CONTROL_ABORT != 0 => *self = Self::default(),
+            CONTROL if value & CONTROL_ABORT != 0 => self.abort(),
             CONTROL if value & CONTROL_GO != 0 => return self.go(),
             WRITE => self.push(value),
             READ if self.unread.pop_front().is_some() => {}
@@ -71,29 +76,40 @@ impl Mailbox {
 
     fn push(&mut self, value: u32) {
         // Writing while an exchange is under way is the requester's mistake, and only an abort ends it.
-        if self.busy || self.written.len() == OBJECT_DW_MAX {
+        if self.busy.is_some() || self.written.len() == OBJECT_DW_MAX {
             self.error = true;
         } else {
             self.written.push(value);
         }
     }
 
-    fn go(&mut self) -> Option<Vec<u8>> {
+    /// Back to idle, from wherever it is.
+    pub fn abort(&mut self) {
+        *self = Self {
+            exchanges: self.exchanges,
+            ..Self::default()
+        };
+    }
+
+    fn go(&mut self) -> Option<(Exchange, Vec<u8>)> {
         let written = std::mem::take(&mut self.written);
         let claimed = written.get(1).map_or(0, |dw| (dw & 0x3_ffff) as usize);
-        if self.busy || self.error || written.len() < 2 || claimed != written.len() {
+        if self.busy.is_some() || self.error || written.len() < 2 || claimed != written.len() {
             self.error = true;
             return None;
         }
         self.unread.clear();
-        self.busy = true;
-        Some(written.iter().flat_map(|dw| dw.to_le_bytes()).collect())
+        self.exchanges += 1;
+        let exchange = Exchange(self.exchanges);
+        self.busy = Some(exchange);
+        let object = written.iter().flat_map(|dw| dw.to_le_bytes()).collect();
+        Some((exchange, object))
     }
 
-    /// Gives the answer to the object that the last GO made: `None` is silence, which a requester sees as a
-    /// mailbox that never becomes ready. Ignored if the requester aborted meanwhile.
-    pub fn answer(&mut self, object: Option<&[u8]>) {
-        if !std::mem::take(&mut self.busy) {
+    /// Gives the answer to an object: `None` is silence, which a requester sees as a mailbox that never becomes ready.
+    /// Ignored if the requester aborted that exchange meanwhile.
+    pub fn answer(&mut self, exchange: Exchange, object: Option<&[u8]>) {
+        if self.busy.take_if(|busy| *busy == exchange).is_none() {
             return;
         }
         let Some(object) = object else { return };
@@ -103,18 +119,13 @@ impl Mailbox {
             u32::from_le_bytes(dw)
         }));
     }
-
-    /// Whether an object waits for its answer.
-    pub fn is_busy(&self) -> bool {
-        self.busy
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn put(mailbox: &mut Mailbox, dws: &[u32]) -> Option<Vec<u8>> {
+    fn put(mailbox: &mut Mailbox, dws: &[u32]) -> Option<(Exchange, Vec<u8>)> {
         for dw in dws {
             assert_eq!(mailbox.write(WRITE, *dw), None);
         }
@@ -124,10 +135,10 @@ mod tests {
     #[test]
     fn an_object_goes_in_and_its_answer_comes_out() {
         let mut mailbox = Mailbox::default();
-        let object = put(&mut mailbox, &[0x0000_0001, 3, 0]);
-        assert_eq!(object.map(|bytes| bytes.len()), Some(12));
+        let (exchange, object) = put(&mut mailbox, &[0x0000_0001, 3, 0]).unwrap();
+        assert_eq!(object.len(), 12);
         assert_eq!(mailbox.read(STATUS), STATUS_BUSY);
-        mailbox.answer(Some(&[1, 0, 0, 0, 3, 0, 0, 0, 1, 0, 1]));
+        mailbox.answer(exchange, Some(&[1, 0, 0, 0, 3, 0, 0, 0, 1, 0, 1]));
         let mut read = Vec::new();
         while mailbox.read(STATUS) & STATUS_READY != 0 {
             read.push(mailbox.read(READ));
@@ -159,11 +170,16 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_after_an_abort_goes_nowhere() {
+    fn an_answer_to_an_aborted_exchange_goes_nowhere() {
         let mut mailbox = Mailbox::default();
-        assert!(put(&mut mailbox, &[1, 3, 0]).is_some());
+        let (aborted, _) = put(&mut mailbox, &[1, 3, 0]).unwrap();
         mailbox.write(CONTROL, CONTROL_ABORT);
-        mailbox.answer(Some(&[0; 12]));
+        mailbox.answer(aborted, Some(&[0; 12]));
         assert_eq!(mailbox.read(STATUS), 0);
+        let (next, _) = put(&mut mailbox, &[1, 3, 0]).unwrap();
+        mailbox.answer(aborted, Some(&[0; 12]));
+        assert_eq!(mailbox.read(STATUS), STATUS_BUSY);
+        mailbox.answer(next, Some(&[0; 12]));
+        assert_eq!(mailbox.read(STATUS), STATUS_READY);
     }
 }

@@ -208,7 +208,15 @@ impl<'a> Agent<'a> {
         let report = &mut self.report.devices[n];
         report.verdict = Verdict::Accepted;
         report.path = Path::Direct;
-        report.evidence = Some(summary(trusted.running.verified()));
+        let evidence = summary(trusted.running.verified());
+        report.reason = format!(
+            "the certificates lead to {}; {} measurements and {} memory ranges are as the policy wants, in lock {}",
+            evidence.root,
+            evidence.measurements.len(),
+            evidence.ranges,
+            evidence.generation
+        );
+        report.evidence = Some(evidence);
         self.trusted.insert(n, trusted);
     }
 

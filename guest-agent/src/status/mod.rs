@@ -46,7 +46,7 @@ pub struct DeviceReport {
     pub required: bool,
     /// What became of it.
     pub verdict: Verdict,
-    /// Why, in plain words: what was found, what is wanted, what to do. Empty while accepted or pending.
+    /// Why, in plain words; for a refusal what was found, what is wanted and what to do. Empty while pending.
     pub reason: String,
     /// How its transfers go.
     pub path: Path,

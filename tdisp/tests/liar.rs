@@ -8,6 +8,7 @@ mod harness;
 use harness::{
     Fault, Identity, Pair, measurements, requester, requester_config, responder, responder_config,
 };
+use proptest::prelude::{ProptestConfig, any, prop_assert, prop_assert_eq, proptest};
 use std::{
     sync::{
         Arc, Mutex,
@@ -662,4 +663,29 @@ fn an_answer_larger_than_announced_is_refused() {
         max: 0x1218,
     };
     assert_eq!(found, (Code::VERSION, wanted));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_bytes_in_place_of_an_answer_end_in_an_error(
+        step in 0usize..8,
+        rest in proptest::collection::vec(any::<u8>(), 0..300),
+        right_head in any::<bool>(),
+    ) {
+        let mut pair = Pair::new();
+        let mut seen = 0;
+        pair.bend = Some(Box::new(move |body| {
+            if seen == step {
+                let head = if right_head { &body[..4] } else { &[] };
+                *body = [head, &rest].concat();
+            }
+            seen += 1;
+        }));
+        pair.say_everything();
+        prop_assert_eq!(pair.requester.session(), None);
+        // The eighth answer, FINISH_RSP, comes in the session, where nobody can bend it.
+        prop_assert!(pair.failure().is_some() || step == 7);
+    }
 }

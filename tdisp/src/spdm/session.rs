@@ -225,3 +225,93 @@ impl core::fmt::Debug for Session {
         write!(f, "Session({:#010x})", self.records.id)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        crypto::Ring,
+        spdm::{
+            algorithms::{Chosen, Offer},
+            connection::Negotiated,
+            msg::{Version, capabilities::Flags},
+        },
+    };
+    use alloc::vec;
+    use core::time::Duration;
+
+    fn connection() -> Connection {
+        let offer = Offer::default();
+        let algorithms = Chosen {
+            sign: offer.sign[0],
+            hash: offer.hash[0],
+            dh: offer.dh[0],
+            aead: offer.aead[0],
+            requester_sign: None,
+            measurement_hash: None,
+            other_params: 2,
+        };
+        Connection {
+            provider: Arc::new(Ring),
+            negotiated: Negotiated {
+                version: Version::V1_2,
+                algorithms,
+                peer_flags: Flags(0),
+                peer_transfer_size: 0x1000,
+            },
+            context: algorithms.context(Version::V1_2, false),
+            vca: vec![1, 2, 3],
+            peer_crypto_time: Duration::ZERO,
+        }
+    }
+
+    fn both() -> (Session, Session) {
+        let connection = connection();
+        let end = |role| {
+            let th = connection.transcript_from_vca();
+            let shared = Secret::new(vec![9; 48]);
+            let handshake = Handshake::new(&connection, role, 5, &shared, th).unwrap();
+            handshake.finished().unwrap()
+        };
+        (end(Role::Requester), end(Role::Responder))
+    }
+
+    fn carry(from: &mut Session, to: &mut Session, message: &[u8]) -> Result<Vec<u8>, RecordError> {
+        let record = from.seal(message).unwrap();
+        to.open(&Record::decode(&record).unwrap())
+    }
+
+    #[test]
+    fn an_answer_under_the_new_key_makes_it_count_and_no_old_one_opens_after() {
+        let (mut requester, mut responder) = both();
+        requester.await_new_receiving().unwrap();
+        let mut old = Records {
+            id: 5,
+            sending: responder.updated(&responder.records.sending).unwrap(),
+            receiving: responder.updated(&responder.records.receiving).unwrap(),
+        };
+        core::mem::swap(&mut responder.records, &mut old);
+        assert_eq!(carry(&mut responder, &mut requester, b"ack").unwrap(), b"ack");
+        assert_eq!(carry(&mut responder, &mut requester, b"more").unwrap(), b"more");
+        core::mem::swap(&mut responder.records, &mut old);
+        assert!(carry(&mut responder, &mut requester, b"old").is_err());
+    }
+
+    #[test]
+    fn a_refusal_of_new_keys_comes_under_the_old_one_and_leaves_it() {
+        let (mut requester, mut responder) = both();
+        requester.await_new_receiving().unwrap();
+        assert_eq!(carry(&mut responder, &mut requester, b"no").unwrap(), b"no");
+        assert_eq!(carry(&mut responder, &mut requester, b"on").unwrap(), b"on");
+        assert_eq!(carry(&mut requester, &mut responder, b"so").unwrap(), b"so");
+    }
+
+    #[test]
+    fn each_end_reads_what_the_other_wrote_and_not_what_it_wrote_itself() {
+        let (mut requester, mut responder) = both();
+        assert_eq!(carry(&mut requester, &mut responder, b"to").unwrap(), b"to");
+        assert_eq!(carry(&mut responder, &mut requester, b"fro").unwrap(), b"fro");
+        let record = requester.seal(b"mirror").unwrap();
+        assert!(requester.open(&Record::decode(&record).unwrap()).is_err());
+    }
+}

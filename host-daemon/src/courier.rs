@@ -93,7 +93,8 @@ impl Courier {
         match self.operate(request).await {
             Ok(response) => response,
             Err((code, reason)) => {
-                tracing::info!(vm = self.vm.0, %code, reason, "refused");
+                // A guest can have this as often as it likes: it must not fill the log.
+                tracing::debug!(vm = self.vm.0, %code, reason, "refused");
                 refused(code, reason)
             }
         }

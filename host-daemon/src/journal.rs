@@ -62,7 +62,15 @@ pub struct Journal {
     file: File,
     path: PathBuf,
     next: u64,
+    /// Begun and not ended, by number.
+    open: Vec<(u64, Change)>,
+    standing: Vec<Change>,
+    /// Lines in the file.
+    lines: usize,
 }
+
+/// Lines after which the file is compacted: guests bind as often as they like, and the disk is the host's.
+const LINES_MAX: usize = 256;
 
 /// A change that was begun; hand it back to [`Journal::done`] or [`Journal::failed`].
 #[derive(Debug)]
@@ -114,34 +122,59 @@ impl Journal {
             Err(error) => return Err(failed(&path, "read")(error)),
         };
         let replay = replay(&path, &text)?;
-        compact(&path, &replay)?;
-        let file = OpenOptions::new()
-            .append(true)
-            .open(&path)
-            .map_err(failed(&path, "opened"))?;
-        let next = replay.in_flight.len() as u64;
-        Ok((Self { file, path, next }, replay))
+        let open: Vec<_> = (0..).zip(replay.in_flight.iter().cloned()).collect();
+        let file = compact(&path, &open, &replay.standing)?;
+        let journal = Self {
+            file,
+            path,
+            next: open.len() as u64,
+            lines: open.len() + replay.standing.len(),
+            open,
+            standing: replay.standing.clone(),
+        };
+        Ok((journal, replay))
+    }
+
+    /// What an earlier life left in flight was sorted out, and is in flight no more.
+    pub fn sorted_out(&mut self) -> Result<(), Error> {
+        self.open.clear();
+        self.compact()
     }
 
     /// Records that `change` begins. It may begin once this returned.
     pub fn begin(&mut self, change: Change) -> Result<Ticket, Error> {
         let id = self.next;
         self.next += 1;
-        self.append(&Entry::Begin { id, change })?;
+        self.append(&Entry::Begin {
+            id,
+            change: change.clone(),
+        })?;
+        self.open.push((id, change));
         Ok(Ticket(id))
     }
 
     /// Records that the change stands.
-    pub fn done(&mut self, ticket: Ticket) -> Result<(), Error> {
-        self.append(&Entry::Done { id: ticket.0 })
+    pub fn done(&mut self, ticket: &Ticket) -> Result<(), Error> {
+        self.append(&Entry::Done { id: ticket.0 })?;
+        if let Some(change) = self.close(ticket) {
+            change.settle(&mut self.standing);
+        }
+        self.compact_if_long()
     }
 
     /// Records that the change was taken back.
-    pub fn failed(&mut self, ticket: Ticket, why: &str) -> Result<(), Error> {
+    pub fn failed(&mut self, ticket: &Ticket, why: &str) -> Result<(), Error> {
         self.append(&Entry::Failed {
             id: ticket.0,
             why: why.into(),
-        })
+        })?;
+        self.close(ticket);
+        self.compact_if_long()
+    }
+
+    fn close(&mut self, ticket: &Ticket) -> Option<Change> {
+        let at = self.open.iter().position(|(id, _)| *id == ticket.0)?;
+        Some(self.open.remove(at).1)
     }
 
     fn append(&mut self, entry: &Entry) -> Result<(), Error> {
@@ -149,7 +182,22 @@ impl Journal {
             file.write_all(&line(entry)?)?;
             file.sync_data()
         };
+        self.lines += 1;
         write(&mut self.file).map_err(failed(&self.path, "written"))
+    }
+
+    fn compact_if_long(&mut self) -> Result<(), Error> {
+        if self.lines < LINES_MAX {
+            Ok(())
+        } else {
+            self.compact()
+        }
+    }
+
+    fn compact(&mut self) -> Result<(), Error> {
+        self.file = compact(&self.path, &self.open, &self.standing)?;
+        self.lines = self.open.len() + self.standing.len();
+        Ok(())
     }
 }
 
@@ -214,21 +262,24 @@ impl Change {
     }
 }
 
-/// Writes what stands and what is in flight to a new file, and puts it in the old one's place.
-fn compact(path: &Path, replay: &Replay) -> Result<(), Error> {
-    let standing = replay.standing.iter().map(|change| Entry::Stands {
+/// Writes what stands and what is in flight to a new file, and puts it in the old one's place; open for appending.
+fn compact(path: &Path, open: &[(u64, Change)], standing: &[Change]) -> Result<File, Error> {
+    let standing = standing.iter().map(|change| Entry::Stands {
         change: change.clone(),
     });
-    let open = replay.in_flight.iter().enumerate();
-    let open = open.map(|(id, change)| Entry::Begin {
-        id: id as u64,
+    let open = open.iter().map(|(id, change)| Entry::Begin {
+        id: *id,
         change: change.clone(),
     });
     let mut text = Vec::new();
     for entry in standing.chain(open) {
         text.extend(line(&entry).map_err(failed(path, "written"))?);
     }
-    write_atomically(path, &text).map_err(failed(path, "written"))
+    write_atomically(path, &text).map_err(failed(path, "written"))?;
+    OpenOptions::new()
+        .append(true)
+        .open(path)
+        .map_err(failed(path, "opened"))
 }
 
 fn line(entry: &Entry) -> io::Result<Vec<u8>> {
@@ -277,9 +328,9 @@ mod tests {
         let (mut journal, empty) = Journal::open(dir.path()).unwrap();
         assert_eq!(empty, Replay::default());
         let ticket = journal.begin(connect()).unwrap();
-        journal.done(ticket).unwrap();
+        journal.done(&ticket).unwrap();
         let ticket = journal.begin(bind(1)).unwrap();
-        journal.failed(ticket, "the device hung up").unwrap();
+        journal.failed(&ticket, "the device hung up").unwrap();
         let _in_flight = journal.begin(bind(2)).unwrap();
         drop(journal);
         let wanted = Replay {
@@ -296,6 +347,43 @@ mod tests {
     }
 
     #[test]
+    fn a_guest_that_binds_without_end_does_not_fill_the_disk() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut journal, _) = Journal::open(dir.path()).unwrap();
+        let ticket = journal.begin(connect()).unwrap();
+        journal.done(&ticket).unwrap();
+        let _in_flight = journal.begin(bind(2)).unwrap();
+        for _ in 0..=LINES_MAX / 2 {
+            let ticket = journal.begin(bind(1)).unwrap();
+            journal.failed(&ticket, "refused").unwrap();
+        }
+        let lines = fs::read_to_string(dir.path().join("journal"))
+            .unwrap()
+            .lines()
+            .count();
+        assert!(lines < LINES_MAX, "{lines}");
+        drop(journal);
+        let (mut journal, replay) = Journal::open(dir.path()).unwrap();
+        assert_eq!(
+            replay,
+            Replay {
+                in_flight: vec![bind(2)],
+                standing: vec![connect()]
+            }
+        );
+        journal.sorted_out().unwrap();
+        drop(journal);
+        let replay = Journal::open(dir.path()).unwrap().1;
+        assert_eq!(
+            replay,
+            Replay {
+                in_flight: vec![],
+                standing: vec![connect()]
+            }
+        );
+    }
+
+    #[test]
     fn an_undone_change_stands_no_more() {
         let dir = tempfile::tempdir().unwrap();
         let (mut journal, _) = Journal::open(dir.path()).unwrap();
@@ -306,7 +394,7 @@ mod tests {
         };
         for change in [connect(), bind(1), bind(2), unbind] {
             let ticket = journal.begin(change).unwrap();
-            journal.done(ticket).unwrap();
+            journal.done(&ticket).unwrap();
         }
         assert_eq!(
             Journal::open(dir.path()).unwrap().1.standing,
@@ -314,7 +402,7 @@ mod tests {
         );
         let (mut journal, _) = Journal::open(dir.path()).unwrap();
         let ticket = journal.begin(Change::Disconnect { device: device() }).unwrap();
-        journal.done(ticket).unwrap();
+        journal.done(&ticket).unwrap();
         assert_eq!(Journal::open(dir.path()).unwrap().1, Replay::default());
     }
 

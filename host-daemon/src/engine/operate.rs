@@ -1,12 +1,17 @@
 //! The operations: connect, disconnect, bind, unbind, a guest's message, the end.
 
 use tdisp::relay::{
-    TdiId, VmId,
+    ObjectKind, TdiId, VmId,
     host::{Bind, Owner},
 };
 
 use super::{CONNECTED, DISCONNECTED, Engine, Error, Slot};
-use crate::{api, journal::Change, steps::Step, tsm};
+use crate::{
+    api,
+    journal::{Change, Ticket},
+    steps::Step,
+    tsm,
+};
 
 impl Engine {
     /// Makes a session with a device.
@@ -22,18 +27,18 @@ impl Engine {
         let (tsm, mut errand) = self.errand();
         let result = tsm.connect(bdf, slot, &mut errand).await;
         let (steps, evidence) = (errand.steps.list().to_vec(), errand.evidence);
-        match self.keep(evidence).and(result.map_err(Error::from)) {
+        let connected = result
+            .map_err(Error::from)
+            .and_then(|()| self.stand(&ticket, evidence));
+        match connected {
             Ok(()) => {
-                self.journal.done(ticket)?;
                 self.show_device(device, |shown| {
                     (shown.state, shown.error, shown.steps) = (CONNECTED.into(), None, steps);
                 });
                 Ok(self.shown_device(device))
             }
             Err(error) => {
-                self.mailboxes.close(bdf).await;
-                self.journal.failed(ticket, &error.to_string())?;
-                self.failed_on(device, &error).await;
+                self.taken_back(&ticket, device, &error).await;
                 self.show_device(device, |shown| {
                     (shown.error, shown.steps) = (Some(error.to_string()), steps);
                 });
@@ -63,21 +68,16 @@ impl Engine {
         let (tsm, mut errand) = self.errand();
         let result = tsm.disconnect(bdf, &mut errand).await;
         self.mailboxes.close(bdf).await;
-        // The TSM drops the session in any case: what the device did not answer is told, and stands no more.
-        if result.as_ref().is_err_and(tsm::Error::is_lost) {
-            self.journal.failed(ticket, "the TSM is gone")?;
-        } else {
-            self.journal.done(ticket)?;
-            self.gone(device);
-        }
         match result {
             Ok(()) => {
+                self.gone(device);
                 self.show_device(device, |shown| shown.error = None);
-                Ok(())
+                Ok(self.journal.done(&ticket)?)
             }
+            // Whether there still is a session, the TSM says: most drop it even if the device does not answer.
             Err(error) => {
                 let error = Error::from(error);
-                self.failed_on(device, &error).await;
+                self.taken_back(&ticket, device, &error).await;
                 self.show_device(device, |shown| shown.error = Some(error.to_string()));
                 Err(error)
             }
@@ -119,26 +119,15 @@ impl Engine {
         let (tsm, mut errand) = self.errand();
         let result = tsm.bind(bind, &mut errand).await;
         let (steps, evidence) = (errand.steps.list().to_vec(), errand.evidence);
-        match (self.keep(evidence), result) {
-            (Ok(()), Ok(tdi)) => {
-                self.journal.done(ticket)?;
+        let bound = result.map_err(Error::from);
+        match bound.and_then(|tdi| self.stand(&ticket, evidence).map(|()| tdi)) {
+            Ok(tdi) => {
                 self.bound.insert(slot, tdi);
                 self.show_tdi(slot, |shown| (shown.error, shown.steps) = (None, steps));
                 Ok(tdi)
             }
-            (kept, result) => {
-                // Without its evidence a bound function is of no use to anybody.
-                if let Ok(tdi) = &result {
-                    let (tsm, mut errand) = self.errand();
-                    let _ = tsm.unbind(*tdi, &mut errand).await;
-                }
-                let error = result
-                    .err()
-                    .map(Error::from)
-                    .or(kept.err())
-                    .unwrap_or_else(unknown_failure);
-                self.journal.failed(ticket, &error.to_string())?;
-                self.failed_on(slot.0, &error).await;
+            Err(error) => {
+                self.taken_back(&ticket, slot.0, &error).await;
                 self.show_tdi(slot, |shown| {
                     (shown.error, shown.steps) = (Some(error.to_string()), steps);
                 });
@@ -162,24 +151,16 @@ impl Engine {
         })?;
         let (tsm, mut errand) = self.errand();
         match tsm.unbind(tdi, &mut errand).await {
-            Err(error) if error.is_lost() => {
-                self.journal.failed(ticket, "the TSM is gone")?;
-                let error = Error::from(error);
-                self.failed_on(slot.0, &error).await;
-                Err(error)
-            }
-            // The TSM forgets the TDI in any case.
-            result => {
-                self.journal.done(ticket)?;
+            Ok(()) => {
                 self.released(slot);
-                match result.map_err(Error::from) {
-                    Ok(()) => Ok(()),
-                    Err(error) => {
-                        self.failed_on(slot.0, &error).await;
-                        self.show_tdi(slot, |shown| shown.error = Some(error.to_string()));
-                        Err(error)
-                    }
-                }
+                Ok(self.journal.done(&ticket)?)
+            }
+            // Whether it is still bound, the TSM says: most let go of it even if the device does not answer.
+            Err(error) => {
+                let error = Error::from(error);
+                self.taken_back(&ticket, slot.0, &error).await;
+                self.show_tdi(slot, |shown| shown.error = Some(error.to_string()));
+                Err(error)
             }
         }
     }
@@ -315,11 +296,23 @@ impl Engine {
         self.show_tdi(slot, |shown| shown.steps = Vec::<Step>::new());
     }
 
-    /// An operation on a device failed: asks the TSM what stands.
-    async fn failed_on(&mut self, device: usize, error: &Error) {
+    /// What the TSM did is kept and in the journal: only now it stands.
+    fn stand(&mut self, ticket: &Ticket, evidence: Vec<(Owner, ObjectKind, Vec<u8>)>) -> Result<(), Error> {
+        self.keep(evidence)?;
+        Ok(self.journal.done(ticket)?)
+    }
+
+    /// A change failed: the journal gets to know, and whatever the TSM still holds of it goes.
+    async fn taken_back(&mut self, ticket: &Ticket, device: usize, error: &Error) {
+        if let Err(error) = self.journal.failed(ticket, &error.to_string()) {
+            tracing::error!(%error, "a failure is not in the journal; it stays in flight until the next start");
+        }
         self.note(error);
         if self.up {
             self.follow(device).await;
+        }
+        if !self.is_connected(device) {
+            self.mailboxes.close(self.config.devices[device].bdf).await;
         }
     }
 
@@ -330,8 +323,4 @@ impl Engine {
             self.lost(error);
         }
     }
-}
-
-fn unknown_failure() -> Error {
-    Error::State("the operation failed for no reason that was told".into())
 }

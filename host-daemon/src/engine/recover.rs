@@ -3,7 +3,7 @@
 //! The journal says what the daemon meant to stand; the TSM says what does. Both: adopted. Only the TSM: taken back.
 //! Only the journal: it is gone, and the operator is told.
 
-use tdisp::relay::{VmId, host::TdiStatus};
+use tdisp::relay::{TdiId, VmId, host::TdiStatus};
 
 use super::{CONNECTED, DISCONNECTED, Engine, Error, Slot};
 use crate::{
@@ -45,6 +45,7 @@ impl Engine {
             self.sort_out(device, &standing, &mut told).await?;
         }
         self.write_off(&standing, &mut told)?;
+        self.journal.sorted_out()?;
         told.iter().for_each(|line| tracing::info!("recovery: {line}"));
         let mut view = self.view.borrow_mut();
         view.tsm = api::Tsm {
@@ -175,7 +176,7 @@ impl Engine {
             };
             if !stands {
                 let ticket = self.journal.begin(undo)?;
-                self.journal.done(ticket)?;
+                self.journal.done(&ticket)?;
                 told.push(format!("{} stands no more", named(change)));
                 device
                     .filter(|_| matches!(change, Change::Connect { .. }))
@@ -188,7 +189,8 @@ impl Engine {
         Ok(())
     }
 
-    /// Asks the TSM what stands of a device after a failure, and shows it.
+    /// Asks the TSM what stands of a device after a failure: what it has let go of is shown so, and what it holds
+    /// without our knowing is taken back.
     pub(super) async fn follow(&mut self, device: usize) {
         let config = self.config.devices[device].clone();
         let status = match self.tsm.device(config.bdf).await {
@@ -196,20 +198,49 @@ impl Engine {
             Err(error) => return self.note(&error.into()),
         };
         let slots: Vec<_> = self.bound.iter().map(|(slot, tdi)| (*slot, *tdi)).collect();
-        for (slot, tdi) in slots.into_iter().filter(|(slot, _)| slot.0 == device) {
-            if !status.tdis.iter().any(|known| known.tdi == tdi) {
+        for (slot, tdi) in slots.iter().filter(|(slot, _)| slot.0 == device) {
+            if !status.tdis.iter().any(|known| known.tdi == *tdi) {
                 self.write(Change::Unbind {
                     device: config.name.clone(),
                     function: slot.1,
                 });
-                self.released(slot);
+                self.released(*slot);
             }
         }
         if self.is_connected(device) && !status.connected {
             self.write(Change::Disconnect { device: config.name });
             self.mailboxes.close(config.bdf).await;
-            self.gone(device);
+            return self.gone(device);
         }
+        let known = |tdi: &&TdiStatus| slots.iter().any(|(_, bound)| *bound == tdi.tdi);
+        let strays: Vec<_> = status
+            .tdis
+            .iter()
+            .filter(|tdi| !known(tdi))
+            .map(|tdi| tdi.tdi)
+            .collect();
+        if let Err(error) = self.let_go(device, &strays, status.connected).await {
+            tracing::warn!(%error, "what the TSM held without our knowing is not gone");
+            self.note(&error.into());
+        }
+    }
+
+    async fn let_go(
+        &mut self,
+        device: usize,
+        strays: &[TdiId],
+        session: bool,
+    ) -> Result<(), crate::tsm::Error> {
+        for tdi in strays {
+            let (tsm, mut errand) = self.errand();
+            tsm.unbind(*tdi, &mut errand).await?;
+        }
+        if session && !self.is_connected(device) {
+            let bdf = self.config.devices[device].bdf;
+            let (tsm, mut errand) = self.errand();
+            tsm.disconnect(bdf, &mut errand).await?;
+        }
+        Ok(())
     }
 
     /// The same for every device that a VM has a function of.
@@ -230,7 +261,7 @@ impl Engine {
         let noted = self
             .journal
             .begin(change)
-            .and_then(|ticket| self.journal.done(ticket));
+            .and_then(|ticket| self.journal.done(&ticket));
         if let Err(error) = noted {
             tracing::error!(%error, "what changed is not in the journal");
         }

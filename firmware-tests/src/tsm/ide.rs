@@ -15,6 +15,7 @@ use tdisp::{
         requester::{Answer, Progress},
     },
 };
+use zeroize::Zeroizing;
 
 /// One stream at the device's port 0.
 #[derive(Debug)]
@@ -28,7 +29,7 @@ pub(super) struct Ide {
 #[derive(Debug)]
 pub(super) enum Next {
     /// Send this object.
-    Send(Vec<u8>),
+    Send(Zeroizing<Vec<u8>>),
     /// The port has no IDE.
     Absent,
     /// Both directions have keys in use.
@@ -59,19 +60,18 @@ impl Ide {
     pub(super) fn handle(&mut self, object: &[u8], provider: &dyn Provider) -> Result<Next, String> {
         let fail = |error: ide_km::requester::Error| error.to_string();
         let answer = match self.machine.handle(object).map_err(fail)? {
-            // A copy of a key that is sealed at once, by the session.
-            Progress::More(object) => return Ok(Next::Send(object.to_vec())),
+            Progress::More(object) => return Ok(Next::Send(object)),
             Progress::Done(answer) => answer,
         };
         Ok(match answer {
             Answer::Registers { capability, .. } if capability & SUPPORTED == 0 => Next::Absent,
-            Answer::Registers { .. } => Next::Send(self.machine.program(provider).map_err(fail)?.to_vec()),
+            Answer::Registers { .. } => Next::Send(self.machine.program(provider).map_err(fail)?),
             Answer::Programmed(keys) => {
                 self.root_port = keys;
-                Next::Send(self.machine.go(Direction::Receive).map_err(fail)?)
+                Next::Send(self.machine.go(Direction::Receive).map_err(fail)?.into())
             }
             Answer::Going(Direction::Receive) => {
-                Next::Send(self.machine.go(Direction::Transmit).map_err(fail)?)
+                Next::Send(self.machine.go(Direction::Transmit).map_err(fail)?.into())
             }
             Answer::Going(Direction::Transmit) => Next::Programmed,
             Answer::Stopped => return Err("the device stopped a stream that was to go".into()),

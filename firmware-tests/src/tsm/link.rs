@@ -32,7 +32,7 @@ pub(super) struct Link {
     provider: Arc<dyn Provider>,
     happened: VecDeque<Happened>,
     /// What an answered step has to say next.
-    next: Option<Vec<u8>>,
+    next: Option<Zeroizing<Vec<u8>>>,
 }
 
 /// What a session tells.

@@ -1,17 +1,6 @@
 //! One interface's state on the device's side. A state holds exactly what it needs, so that nothing outlives it: the
 //! nonce is there in LOCKED alone, and the report and the session in LOCKED and RUN.
-//!
-//! ```text
-//!                 LOCK                    START, with the nonce
-//!   ┌──────────┐ ─────────► ┌──────────┐ ──────────────────────► ┌───────┐
-//!   │ Unlocked │            │  Locked  │                         │  Run  │
-//!   └──────────┘ ◄───────── └────┬─────┘                         └──┬──┬─┘
-//!     ▲  ▲        STOP           │ fault, end of session,           │  │
-//!     │  └───────────────────────┼───────────── STOP ───────────────┘  │
-//!     │             STOP    ┌────▼────┐    or of its IDE stream        │
-//!     └──────────────────── │  Error  │ ◄──────────────────────────────┘
-//!                           └─────────┘
-//! ```
+//! [`super::responder`] has the picture of how they follow each other.
 
 use super::msg::{NONCE_SIZE, State};
 use crate::crypto::same;

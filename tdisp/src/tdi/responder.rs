@@ -1,4 +1,16 @@
-//! The device's side of TDISP: a table of interfaces, and the rules by which their [states](super::interface) change.
+//! The device's side of TDISP: a table of interfaces, and the rules by which their states change.
+//!
+//! ```text
+//!                 LOCK                    START, with the nonce
+//!   ┌──────────┐ ─────────► ┌──────────┐ ──────────────────────► ┌───────┐
+//!   │ UNLOCKED │            │  LOCKED  │                         │  RUN  │
+//!   └──────────┘ ◄───────── └────┬─────┘                         └──┬──┬─┘
+//!     ▲  ▲        STOP           │ fault, end of session,           │  │
+//!     │  └───────────────────────┼───────────── STOP ───────────────┘  │
+//!     │             STOP    ┌────▼────┐    or of its IDE stream        │
+//!     └──────────────────── │  ERROR  │ ◄──────────────────────────────┘
+//!                           └─────────┘
+//! ```
 //!
 //! A request is checked in the order that the specification gives its errors (PCIe §11.3, reference order): header,
 //! version, code, interface, length, state, content. A request that fails a check changes nothing; in particular one

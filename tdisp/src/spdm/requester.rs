@@ -13,6 +13,12 @@
 //! Anything else ends the connection: the state, with the session and its secrets in it, is dropped, and
 //! [`Event::Failed`] says why. Busy and ResponseNotReady are waited out, a bounded number of times, by the caller's
 //! clock. An object that nobody asked for is ignored.
+//!
+//! Memory is bounded: an answer by [`RequesterConfig::transfer_size`], a chain by its 16-bit length, and of transcripts only
+//! VCA is kept, the rest hashed as it goes by.
+//!
+//! Not implemented: mutual authentication (a wish for it is refused), sessions on a pre-shared key, chunking, versions but
+//! those in [`VERSIONS`](super::VERSIONS).
 
 mod config;
 mod identify;

@@ -15,6 +15,9 @@
 //!
 //! Memory is bounded: transcripts are running hashes, sessions at most [`ResponderConfig::sessions_max`], and a handshake
 //! that is not finished in time is dropped.
+//!
+//! Not implemented, and answered as unsupported: mutual authentication, sessions on a pre-shared key, chunking, events, and
+//! changing certificates or keys. All slots share one signer.
 
 mod identity;
 mod negotiate;
@@ -288,14 +291,12 @@ impl Responder {
 
     /// What holds for every request but GET_VERSION: a size we take, the agreed version, a code we know.
     fn check(&self, header: Header, size: usize) -> Result<(), Refusal> {
-        if size > self.config.transfer_size as usize {
+        // A message in clear comes with its padding.
+        if size > (self.config.transfer_size as usize).next_multiple_of(4) {
             return Err(Refusal::new(ErrorCode::REQUEST_TOO_LARGE));
         }
-        if self
-            .phase
-            .version()
-            .is_some_and(|version| version != header.version)
-        {
+        let agreed = self.phase.version().unwrap_or(header.version);
+        if agreed != header.version {
             return Err(Refusal::new(ErrorCode::VERSION_MISMATCH));
         }
         if KNOWN.contains(&header.code) {

@@ -176,6 +176,36 @@ fn without_a_tsm_the_daemon_waits_and_says_so() {
     );
 }
 
+#[test]
+fn the_service_manager_is_told_when_the_daemon_is_ready_and_when_it_ends() {
+    let mut world = World::new();
+    let notified = std::os::unix::net::UnixDatagram::bind(world.path("notify.sock")).unwrap();
+    notified.set_read_timeout(Some(world::LIMIT)).unwrap();
+    let said = || {
+        let mut bytes = [0; 64];
+        let size = notified.recv(&mut bytes).unwrap();
+        String::from_utf8_lossy(&bytes[..size]).trim().to_owned()
+    };
+    let _tsm = world.tsm(plain);
+    let device = world.device(|_| Reply::Silence);
+    world.ready(&device);
+    assert_eq!(said(), "READY=1");
+    assert_eq!(world.end(), Some(0));
+    assert_eq!(said(), "STOPPING=1");
+}
+
+#[test]
+fn manual_pages_and_completions_are_made_from_the_command_itself() {
+    let world = World::new();
+    let directory = world.path("man");
+    std::fs::create_dir(&directory).unwrap();
+    let out = world.tidelock(&["man", directory.to_str().unwrap()]);
+    assert!(out.status.success(), "{}", text(&out));
+    assert!(directory.join("tidelock-identify.1").exists());
+    let out = world.tidelock(&["completions", "bash"]);
+    assert!(text(&out).contains("wait-ready"), "{}", text(&out));
+}
+
 /// A TSM that connects, and whose bind never ends; what stands it says as a real one would.
 fn binding(connected: &mut bool, bound: &mut bool, command: &Command) -> Play {
     match command {

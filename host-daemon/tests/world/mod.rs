@@ -115,6 +115,7 @@ impl World {
         let daemon = Process::new(env!("CARGO_BIN_EXE_tidelockd"))
             .arg("--config")
             .arg(config)
+            .env("NOTIFY_SOCKET", self.path("notify.sock"))
             .stdin(Stdio::null())
             .stderr(log)
             .spawn();
@@ -158,7 +159,7 @@ impl World {
 
     /// SIGTERM; the exit code.
     pub(crate) fn end(&mut self) -> Option<i32> {
-        let mut daemon = self.daemon.take().unwrap();
+        let daemon = self.daemon.as_mut().unwrap();
         let id = daemon.id().to_string();
         assert!(
             Process::new("kill")
@@ -174,7 +175,6 @@ impl World {
             }
             thread::sleep(Duration::from_millis(10));
         }
-        daemon.kill().unwrap();
         panic!("the daemon does not end:\n{}", self.log());
     }
 }

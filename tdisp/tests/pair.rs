@@ -132,10 +132,10 @@ fn an_object_replayed_in_place_of_the_next_leaves_no_session_half_open() {
 
 #[test]
 fn a_flipped_bit_anywhere_leaves_no_session_half_open() {
-    // Some bits of each object: all of the headers', then ever fewer, other ones in each object.
+    // Some bits of each object: half of the headers' bytes', then ever fewer, other ones in each object.
     survives(|at| {
-        let header = (0..12).map(|byte| byte * 8 + (byte + at) % 8);
-        let body = (0..10).map(|step: usize| 96 + at * 7 + step * step * 97);
+        let header = (at % 2..12).step_by(2).map(|byte| byte * 8 + (byte + at) % 8);
+        let body = (0..8).map(|step: usize| 96 + at * 7 + step * step * 97);
         header.chain(body).map(Fault::Flip).collect()
     });
 }

@@ -76,6 +76,21 @@ fn tests_are_counted_over_all_programs_and_skipped_ones_keep_their_reason() {
 }
 
 #[test]
+fn a_test_that_talks_before_its_outcome_is_named_all_the_same() {
+    let counted = count(
+        "     Running tests/b.rs (target/debug/deps/b)\n\
+         test a  ... \n\
+         thread 'main' panicked at b.rs:1:1:\n\
+         FAILED\n\
+         test b  ... booted after 2 s\n\
+         ignored (no root)\n\
+         test c  ... ok\n\
+         test result: FAILED. 1 passed; 1 failed; 1 ignored; 0 measured; 0 filtered out\n",
+    );
+    assert_eq!(counted, "  failed   a\n  skipped  b: no root\n1 1 1\n");
+}
+
+#[test]
 fn a_test_program_that_dies_before_its_result_counts_as_a_failure() {
     let counted = count("     Running tests/b.rs (target/debug/deps/b)\ntest a ... ok\n   Doc-tests tdisp\n");
     assert_eq!(counted.matches("ended without a result").count(), 2, "{counted}");

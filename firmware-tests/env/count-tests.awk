@@ -1,12 +1,29 @@
 # Reads what `cargo test` printed; prints the tests that were skipped or failed, then "PASSED FAILED SKIPPED".
 #
-# Both libtest ("ignored, reason") and libtest-mimic ("ignored (reason)") are understood. A test program that says no
-# result (it crashed) and a program that did not compile count as a failure.
+# Both libtest ("ignored, reason") and libtest-mimic ("ignored (reason)") are understood, also when a test's own output
+# comes between its name and its outcome. The numbers are those of the result lines; a test program without one (it
+# crashed) counts as one failure.
 
 function program_ends() {
     if (program != "" && !reported) {
         failed++
         lines = lines "  failed   " program ": ended without a result\n"
+    }
+    waiting = ""
+}
+
+function ended(name, outcome) {
+    waiting = ""
+    if (outcome ~ /^FAILED/) {
+        lines = lines "  failed   " name "\n"
+    } else if (outcome ~ /^ignored/) {
+        sub(/^ignored(, )?/, "", outcome)
+        sub(/^ *\(/, "", outcome)
+        sub(/\)$/, "", outcome)
+        if (outcome == "") outcome = "no reason given"
+        lines = lines "  skipped  " name ": " outcome "\n"
+    } else if (outcome !~ /^ok/) {
+        waiting = name
     }
 }
 
@@ -19,30 +36,22 @@ function program_ends() {
     reported = 0
 }
 
-/^test .+ \.\.\. ignored/ {
-    name = $0
-    sub(/^test +/, "", name)
-    sub(/ +\.\.\. ignored.*/, "", name)
-    reason = $0
-    sub(/.* \.\.\. ignored(, )?/, "", reason)
-    sub(/^ *\(/, "", reason)
-    sub(/\)$/, "", reason)
-    if (reason == "") reason = "no reason given"
-    lines = lines "  skipped  " name ": " reason "\n"
+/^test .+ \.\.\. / {
+    at = index($0, " ... ")
+    name = substr($0, 6, at - 6)
+    sub(/ +$/, "", name)
+    ended(name, substr($0, at + 5))
+    next
 }
 
-/^test .+ \.\.\. FAILED/ {
-    name = $0
-    sub(/^test +/, "", name)
-    sub(/ +\.\.\. FAILED.*/, "", name)
-    lines = lines "  failed   " name "\n"
-}
+waiting != "" && /^(ok$|FAILED$|ignored)/ { ended(waiting, $0) }
 
 /^test result: (ok|FAILED)\. [0-9]+ passed; [0-9]+ failed; [0-9]+ ignored/ {
     passed += $4
     failed += $6
     skipped += $8
     reported = 1
+    waiting = ""
 }
 
 END {

@@ -183,3 +183,21 @@ fn case_19_repeated_reordered_endless_or_contradictory_chunks_are_refused() {
         "the host says that the object has 4294967295 bytes, wanted 1 to 1048576"
     );
 }
+
+#[test]
+fn frames_have_the_bytes_that_the_module_says() {
+    let mut out = Vec::new();
+    let guest = "0000:01:00.1".parse().unwrap();
+    Request::Bind { guest, flags: 5 }.encode(7, &mut out);
+    // Length 11 ‖ kind 2 ‖ id 7 ‖ function 0000:01:00.1 ‖ flags 5.
+    assert_eq!(out, [11, 0, 0, 0, 2, 7, 0, 0, 0, 1, 1, 0, 0, 5, 0]);
+    out.clear();
+    Response::Chunk(chunk(5, 2, b"cd")).encode(8, &mut out);
+    // Length 16 ‖ kind 0x84 ‖ id 8 ‖ report ‖ total 5 ‖ offset 2 ‖ the bytes.
+    assert_eq!(
+        out,
+        [
+            16, 0, 0, 0, 0x84, 8, 0, 0, 0, 3, 5, 0, 0, 0, 2, 0, 0, 0, b'c', b'd'
+        ]
+    );
+}

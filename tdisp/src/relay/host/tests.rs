@@ -1,5 +1,6 @@
 use super::*;
 use crate::relay::guest::tests::negotiated;
+use alloc::vec;
 use proptest::prelude::*;
 
 fn bytes() -> impl Strategy<Value = Vec<u8>> {
@@ -127,4 +128,41 @@ proptest! {
             let _ = decode::<Answer>(bytes);
         }
     }
+}
+
+#[test]
+fn frames_have_the_bytes_that_the_module_says() {
+    let mut out = Vec::new();
+    let device = "0000:01:00.0".parse().unwrap();
+    Command::DevConnect { device, slot: 2 }.encode(&mut out);
+    // Length 6 ‖ code 4 ‖ function 0000:01:00.0 ‖ slot 2.
+    assert_eq!(out, [6, 0, 0, 0, 4, 0, 1, 0, 0, 2]);
+    out.clear();
+    Answer::Carry {
+        device,
+        object: vec![0xaa, 0xbb],
+    }
+    .encode(&mut out);
+    // Length 7 ‖ code 0x80 ‖ function ‖ the object.
+    assert_eq!(out, [7, 0, 0, 0, 0x80, 0, 1, 0, 0, 0xaa, 0xbb]);
+}
+
+#[test]
+fn a_frame_holds_the_largest_doe_object() {
+    let mut out = Vec::new();
+    let object = vec![0; 1 << 20];
+    Answer::Carry {
+        device: Rid(0),
+        object: object.clone(),
+    }
+    .encode(&mut out);
+    let mut decoder = Decoder::<Answer>::default();
+    decoder.push(&out);
+    assert_eq!(
+        decoder.next(),
+        Ok(Some(Answer::Carry {
+            device: Rid(0),
+            object
+        }))
+    );
 }

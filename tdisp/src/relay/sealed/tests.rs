@@ -268,16 +268,60 @@ fn ask_nothing(tsm: &mut Tsm) {
 
 #[test]
 fn case_07_a_random_source_that_fails_opens_no_channel() {
-    let error = Guest::begin(&key(7), Arc::new(NoEntropy)).unwrap_err();
+    let error = Guest::begin(&key(7), Arc::new(Draws(None))).unwrap_err();
     assert_eq!(
         alloc::format!("{error}"),
         "the channel to the TSM failed: the random source failed"
     );
 }
 
-struct NoEntropy;
+/// The bytes were computed from the module's documentation by another implementation, in Python: HMAC and HKDF from
+/// `hmac` and `hashlib`, AES-GCM from `cryptography`.
+#[test]
+fn the_channels_bytes_are_those_that_another_implementation_computes() {
+    let key = || Secret::new((0..32).collect());
+    let (opening, open) = Guest::begin(&key(), Arc::new(Draws(Some(0x11)))).unwrap();
+    assert_eq!(hex(&open), OPEN);
+    let mut tsm = Tsm::new(key(), Arc::new(Draws(Some(0x22)))).unwrap();
+    let Incoming::Opened(opened) = tsm.receive(&open).unwrap() else {
+        panic!("an Open opens")
+    };
+    assert_eq!(hex(&opened), OPENED);
+    let mut guest = opening.opened(&opened).unwrap();
+    let stop = Request::Stop {
+        tdi: TdiId(0x0102_0304_0506_0708),
+    };
+    for [request, response] in EXCHANGES {
+        let sealed = guest.seal(&stop).unwrap();
+        assert_eq!(hex(&sealed), request);
+        tsm.receive(&sealed).unwrap();
+        let sealed = tsm.seal(&Response::Done).unwrap();
+        assert_eq!(hex(&sealed), response);
+        guest.open(&sealed).unwrap();
+    }
+}
 
-impl Provider for NoEntropy {
+fn hex(bytes: &[u8]) -> alloc::string::String {
+    bytes.iter().map(|byte| alloc::format!("{byte:02x}")).collect()
+}
+
+const OPEN: &str = "010100000000000000000000111111111111111111111111111111111111111111111111111111111111111124419eb513804f40c884cf6962caa048552fb7eb1086ebf48205e3b4d0d3d8cd6ed888d253ce8ac1fa25a18c2cc5c9af";
+const OPENED: &str = "0102000000000000000000002222222222222222222222222222222222222222222222222222222222222222dac8b13cbbeb5e0db5b6385ecf9451b8113be26230dedee94bc0f9bb4428ed3ad66f1d9d42cfa99ba7cbabf66030d006";
+const EXCHANGES: [[&str; 2]; 2] = [
+    [
+        "010300000000000000000000acf2df4864c525c576f9822e9086ac722a6660c02fadcb7d11",
+        "0104000000000000000000004090b2dece00a44313b4f1f3daabc6d757",
+    ],
+    [
+        "0103000001000000000000008a329577e38ce46654018f581a6871e438c4c374e9cccd6f8c",
+        "010400000100000000000000cd4f023a8fb0bfec969f138859dae734d3",
+    ],
+];
+
+/// Draws this byte again and again, or nothing.
+struct Draws(Option<u8>);
+
+impl Provider for Draws {
     fn hash(&self, alg: HashAlg) -> Box<dyn crate::crypto::Hash> {
         Ring.hash(alg)
     }
@@ -302,8 +346,8 @@ impl Provider for NoEntropy {
     fn aead(&self, alg: AeadAlg, key: &[u8]) -> Result<Box<dyn Aead>, CryptoError> {
         Ring.aead(alg, key)
     }
-    fn random(&self, _: &mut [u8]) -> Result<(), CryptoError> {
-        Err(CryptoError::NoEntropy)
+    fn random(&self, out: &mut [u8]) -> Result<(), CryptoError> {
+        self.0.map(|byte| out.fill(byte)).ok_or(CryptoError::NoEntropy)
     }
 }
 

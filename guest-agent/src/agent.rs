@@ -20,6 +20,7 @@ use crate::{clock, monitor, preconditions, untrusted};
 use std::collections::BTreeMap;
 use tdisp::crypto::Provider;
 use tdisp::evidence::Verified;
+use tdisp::relay::guest::{Binding, TdiState};
 
 /// The agent, for one run.
 pub struct Agent<'a> {
@@ -87,19 +88,20 @@ impl<'a> Agent<'a> {
     /// Gives every device its verdict. `decided` is called with the report after each one.
     pub fn decide(&mut self, provider: &dyn Provider, decided: &mut dyn FnMut(&Report)) {
         let config = self.config;
-        let now = clock::now(&config.time, self.platform);
-        let (now, clock) = (*now.as_ref().unwrap_or(&tdisp::clock::UnixTime(0)), now.map(drop));
-        let mut collector = Collector {
+        let clock = clock::now(&config.time, self.platform);
+        let mut collector = clock.map(|now| Collector {
             provider,
             now,
             nonces: Vec::new(),
             taken: Vec::new(),
-        };
+        });
         for (n, device) in config.devices.iter().enumerate() {
             let mut steps = Steps::default();
-            // A wrong clock decides for all: validity is never skipped.
-            let earned = clock.clone().map_err(Outcome::from);
-            let earned = earned.and_then(|()| self.earn(device, &mut collector, &mut steps));
+            let earned = match &mut collector {
+                Ok(collector) => self.earn(device, collector, &mut steps),
+                // A wrong clock decides for all: validity is never skipped.
+                Err(refusal) => Err(refusal.clone().into()),
+            };
             match earned {
                 Ok(trusted) => self.trust(n, trusted),
                 Err(outcome) => self.refuse(n, outcome),
@@ -114,7 +116,8 @@ impl<'a> Agent<'a> {
         let (mut void, config) = (Vec::new(), self.config);
         for (n, trusted) in &self.trusted {
             if let Ok(link) = &mut self.link {
-                let holds = monitor::check(&trusted.running, &config.devices[*n], link, self.platform);
+                let holds = monitor::check(&trusted.running, &config.devices[*n], link, self.platform)
+                    .and_then(|()| monitor::check_packets(&trusted.packets));
                 void.extend(holds.err().map(|refusal| (*n, refusal)));
             }
         }
@@ -225,17 +228,18 @@ impl<'a> Agent<'a> {
             return;
         };
         let evidence = Some(Box::new(summary(trusted.running.verified())));
-        drop(trusted.packets);
         if let Ok(link) = &mut self.link {
             accept::revoke(trusted.running, link, self.platform);
         }
+        // Last: until the driver is gone, no packet shall come in unseen.
+        drop(trusted.packets);
         self.refuse(n, Outcome { refusal, evidence });
     }
 
     /// Puts a device into what the policy wants of a refused one, and says why.
     fn refuse(&mut self, n: usize, outcome: Outcome) {
         let device = &self.config.devices[n];
-        let (path, trouble) = self.put_away(device);
+        let (path, trouble) = self.put_away(device, &outcome.refusal);
         let report = &mut self.report.devices[n];
         report.verdict = Verdict::Refused;
         report.reason = match trouble {
@@ -247,46 +251,50 @@ impl<'a> Agent<'a> {
         report.xdp = None;
     }
 
-    fn put_away(&mut self, device: &Device) -> (Path, Option<String>) {
-        if !self
+    /// Answers how its transfers go from now on, and what stood in the way.
+    fn put_away(&mut self, device: &Device, refusal: &Refusal) -> (Path, Option<String>) {
+        let there = self
             .platform
             .functions()
-            .is_ok_and(|functions| functions.contains(&device.bdf))
-        {
-            return (Path::None, self.power_off_if(device));
+            .is_ok_and(|functions| functions.contains(&device.bdf));
+        if !there {
+            return (Path::None, self.power_off_if(device.required, device, refusal));
         }
         // First the driver, which is in the guest's own hands.
-        let mut trouble = self
+        let done = self
             .platform
             .unbind(device.bdf)
-            .err()
-            .map(|error| error.to_string());
-        if let Ok(link) = &mut self.link
-            && let Err(error) = unlock(device, link)
-        {
-            trouble = Some(error.to_string());
+            .map_err(|error| error.to_string())
+            .and_then(|()| match &mut self.link {
+                Ok(link) => unlock(device, link),
+                Err(_) => Ok(()),
+            });
+        if let Err(trouble) = done {
+            // What may still be locked, or still run, gets no driver: bouncing would only look like being untrusted.
+            let after = self.power_off_if(true, device, refusal);
+            return (Path::None, Some(after.unwrap_or(trouble)));
         }
-        let tainted = self.past.isolated.as_ref().is_none_or(|record| {
-            record
-                .tainted
-                .iter()
-                .any(|tainted| tainted.bdf == device.bdf.to_string())
-        });
+        // A boot that is not as it must be is no place to bounce in either, nor is one whose buffers nobody shared.
+        let bounce = refusal.step != Step::Preconditions && self.link.is_ok();
         match device.on_refusal {
-            Refused::Bounce if !tainted && self.link.is_ok() => {
-                match untrusted::bounce(device, self.platform) {
-                    Ok(()) => (Path::Bounce, trouble),
-                    Err(error) => (Path::None, Some(error.to_string())),
-                }
-            }
-            _ => (Path::None, self.power_off_if(device).or(trouble)),
+            Refused::Bounce if bounce => match untrusted::bounce(device, self.platform) {
+                Ok(()) => (Path::Bounce, None),
+                Err(error) => (Path::None, Some(error.to_string())),
+            },
+            _ => (Path::None, self.power_off_if(true, device, refusal)),
         }
     }
 
-    fn power_off_if(&mut self, device: &Device) -> Option<String> {
-        (device.on_refusal == Refused::PowerOff)
-            .then(|| self.platform.power_off().err().map(|error| error.to_string()))
-            .flatten()
+    fn power_off_if(&mut self, applies: bool, device: &Device, refusal: &Refusal) -> Option<String> {
+        if !applies || device.on_refusal != Refused::PowerOff {
+            return None;
+        }
+        // Now, because nobody reads the report afterwards.
+        eprintln!(
+            "tidelock-agent: {} ({}) refused, so the guest powers off: {refusal}",
+            device.name, device.bdf
+        );
+        self.platform.power_off().err().map(|error| error.to_string())
     }
 }
 
@@ -302,39 +310,54 @@ fn seen(device: &Device, platform: &dyn Platform) -> Result<Seen, Refusal> {
     gather().map_err(|error| Refusal::platform(Step::Appraise, &error))
 }
 
-/// The trusted device's network and packet program, as the policy wants them.
+/// The trusted device's packet program and network, as the policy wants them: no packet comes in before its program.
 fn finish(
     device: &Device,
     platform: &mut dyn Platform,
     steps: &mut Steps,
 ) -> Result<Vec<Box<dyn Packets>>, Refusal> {
-    let interfaces = steps.time(Step::Network, || platform.network_up(device.bdf));
+    let interfaces = platform.interfaces(device.bdf);
     let interfaces = interfaces.map_err(|error| Refusal::platform(Step::Network, &error))?;
-    let Some(xdp) = &device.xdp else {
-        return Ok(Vec::new());
-    };
-    if interfaces.is_empty() {
-        return Err(Refusal::new(
-            Step::Packets,
-            Fault::Guest,
-            "the device has no network interface; wanted one for its packet program; remove [device.xdp], or correct the address",
-        ));
+    let mut packets = Vec::new();
+    if let Some(xdp) = &device.xdp {
+        if interfaces.is_empty() {
+            return Err(Refusal::new(
+                Step::Packets,
+                Fault::Guest,
+                "the device has no network interface; wanted one for its packet program; remove [device.xdp], or correct the address",
+            ));
+        }
+        packets = steps.time(Step::Packets, || {
+            let attached = interfaces.iter().map(|interface| platform.attach(interface, xdp));
+            attached
+                .collect::<Result<_, _>>()
+                .map_err(|error| Refusal::platform(Step::Packets, &error))
+        })?;
     }
-    steps.time(Step::Packets, || {
-        let attached = interfaces.iter().map(|interface| platform.attach(interface, xdp));
-        attached
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(|error| Refusal::platform(Step::Packets, &error))
-    })
+    steps.time(Step::Network, || {
+        let up = interfaces.iter().try_for_each(|interface| platform.up(interface));
+        up.map_err(|error| Refusal::platform(Step::Network, &error))
+    })?;
+    Ok(packets)
 }
 
-/// Leaves no lock behind at a device that is not trusted.
-fn unlock(device: &Device, link: &mut Link) -> Result<(), channel::Error> {
+/// Leaves no lock behind at a device that is not trusted; the TSM's word for it, not its success, is what counts.
+fn unlock(device: &Device, link: &mut Link) -> Result<(), String> {
     let attempt = |link: &mut Link| {
         let info = link.info(device.bdf)?;
-        collect::release(info.tdi, device, link)
+        collect::release(info.tdi, device, link)?;
+        link.info(device.bdf)
     };
-    attempt(link).or_else(|_| link.reopen().and_then(|()| attempt(link)))
+    let info = attempt(link).or_else(|_| link.reopen().and_then(|()| attempt(link)));
+    let info = info.map_err(|error| error.to_string())?;
+    match info.status != Binding::BOUND || !info.dma_enabled && info.state != TdiState::RUN {
+        true => Ok(()),
+        false => Err(format!(
+            "the interface does not stop: it is in state {}, its DMA is {}; it stays without driver",
+            info.state,
+            if info.dma_enabled { "on" } else { "off" }
+        )),
+    }
 }
 
 fn summary(verified: &Verified) -> Evidence {

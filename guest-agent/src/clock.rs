@@ -9,7 +9,7 @@ use tdisp::clock::UnixTime;
 
 /// The time by the clock that the policy names, if it can be right.
 pub(crate) fn now(rules: &Time, platform: &dyn Platform) -> Result<UnixTime, Refusal> {
-    let step = Step::Preconditions;
+    let step = Step::Clock;
     let now = platform
         .unix_time(rules.source)
         .map_err(|error| Refusal::platform(step, &error))?;
@@ -32,7 +32,7 @@ fn keep_latest(path: &Path, now: i64) -> Result<(), Refusal> {
         let cure =
             "see that its file system is mounted and writable, or remove time.latest_seen from the policy";
         Refusal::new(
-            Step::Preconditions,
+            Step::Clock,
             Fault::Guest,
             format!("{}: {what}; wanted the latest time seen; {cure}", path.display()),
         )
@@ -57,7 +57,7 @@ fn keep_latest(path: &Path, now: i64) -> Result<(), Refusal> {
 
 fn wrong(what: String) -> Refusal {
     Refusal::new(
-        Step::Preconditions,
+        Step::Clock,
         Fault::Host,
         format!("{what}; set the virtual machine's clock right"),
     )

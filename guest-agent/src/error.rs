@@ -6,6 +6,8 @@
 pub enum Step {
     /// Nothing on the kernel's command line or in the past of this boot takes the decision away.
     Preconditions,
+    /// The clock can be right.
+    Clock,
     /// The driver is taken away, memory and bus mastering are enabled.
     Detach,
     /// The host binds and locks the interface.
@@ -32,10 +34,10 @@ pub enum Step {
     Direct,
     /// The driver is bound.
     Driver,
-    /// The network interface comes up.
-    Network,
     /// The packet program is attached.
     Packets,
+    /// The network interface comes up.
+    Network,
     /// The verdict is watched.
     Monitor,
 }
@@ -45,6 +47,7 @@ impl Step {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Preconditions => "preconditions",
+            Self::Clock => "clock",
             Self::Detach => "detach",
             Self::Lock => "lock",
             Self::Inform => "inform",

@@ -4,7 +4,7 @@ use crate::accept::Running;
 use crate::channel::Link;
 use crate::config::high::Device;
 use crate::error::{Fault, Refusal, Step};
-use crate::platform::{Path, Platform};
+use crate::platform::{Packets, Path, Platform};
 
 /// Whether the device may stay trusted.
 pub fn check(
@@ -13,16 +13,6 @@ pub fn check(
     link: &mut Link,
     platform: &dyn Platform,
 ) -> Result<(), Refusal> {
-    let step = Step::Monitor;
-    let void = |fault, what: String| {
-        Refusal::new(
-            step,
-            fault,
-            format!(
-                "{what}; the verdict is void: the device must be verified anew (restart the agent) before it is trusted again"
-            ),
-        )
-    };
     // Once more on a channel made anew: a lost message is no reason to take a device away, a second one is.
     let info = match link.info(device.bdf) {
         Ok(info) => Ok(info),
@@ -49,4 +39,17 @@ pub fn check(
             ))
         }
     }
+}
+
+/// Whether the packet programs are still at work, as they were attached.
+pub fn check_packets(packets: &[Box<dyn Packets>]) -> Result<(), Refusal> {
+    packets
+        .iter()
+        .try_for_each(|program| program.check())
+        .map_err(|error| void(Fault::Guest, error.to_string()))
+}
+
+fn void(fault: Fault, what: String) -> Refusal {
+    let cure = "the verdict is void: the device must be verified anew (restart the agent) before it is trusted again";
+    Refusal::new(Step::Monitor, fault, format!("{what}; {cure}"))
 }

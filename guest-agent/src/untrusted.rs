@@ -66,6 +66,9 @@ pub fn begin(
 }
 
 /// Lets a device work through bounce buffers. On an error it has no driver.
+///
+/// What keeps the device from the guest's private memory is the platform's memory protection: the IOMMU group's type
+/// `identity` makes the kernel bounce every transfer, and translates nothing.
 pub fn bounce(device: &Device, platform: &mut dyn Platform) -> Result<(), platform::Error> {
     platform.unbind(device.bdf)?;
     let done = bounce_unbound(device, platform);
@@ -86,7 +89,8 @@ fn bounce_unbound(device: &Device, platform: &mut dyn Platform) -> Result<(), pl
         ));
     }
     platform.bind(device.bdf, &device.driver)?;
-    platform.network_up(device.bdf).map(drop)
+    let interfaces = platform.interfaces(device.bdf)?;
+    interfaces.iter().try_for_each(|interface| platform.up(interface))
 }
 
 fn needs_bounce(config: &Config) -> bool {

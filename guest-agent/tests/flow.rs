@@ -54,8 +54,8 @@ fn an_honest_device_earns_its_way_in() {
             "enable-dma",
             "direct",
             "driver",
-            "network",
-            "packets"
+            "packets",
+            "network"
         ]
     );
 }
@@ -86,7 +86,8 @@ fn everything_is_asked_in_order_and_nothing_is_enabled_before_the_verdict() {
     );
     assert_eq!(
         world.kernel.done,
-        ["unbind", "enable", "direct", "bind", "network"].map(|what| format!("{what} {NET0}"))
+        ["unbind", "enable", "direct", "bind", "interfaces", "attach", "up"]
+            .map(|what| format!("{what} {NET0}"))
     );
 }
 

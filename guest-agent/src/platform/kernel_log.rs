@@ -18,14 +18,16 @@ pub(super) fn is_bounce_forced(command_line: &str) -> bool {
         .any(|value| value.split(',').any(|part| part == "force"))
 }
 
-/// The bounce buffers' range in the records of `/dev/kmsg`.
+/// The bounce buffers' range in the records of `/dev/kmsg`: `PRIORITY,SEQUENCE,TIME,FLAGS;TEXT`. Only the kernel's own
+/// records count (facility 0: priority below 8), since any program of the guest can add one to the log.
 pub(super) fn pool(records: &str) -> Option<Range<u64>> {
     records.lines().find_map(|record| {
-        let (_, after) = record.split_once(MARK)?;
-        let (range, _) = after.split_once(']')?;
+        let (head, text) = record.split_once(';')?;
+        let priority: u32 = head.split(',').next()?.parse().ok()?;
+        let (range, _) = text.strip_prefix(MARK)?.split_once(']')?;
         let (start, end) = range.split_once('-')?;
         let range = hex(start)?..hex(end)?;
-        (!range.is_empty()).then_some(range)
+        (priority < 8 && !range.is_empty()).then_some(range)
     })
 }
 
@@ -83,13 +85,22 @@ mod tests {
         for log in [
             "",
             "6,1,0,-;software IO TLB: area num 2.",
-            "software IO TLB: mapped [mem 0x2000-0x2000] (0MB)",
-            "software IO TLB: mapped [mem 0x3000-0x2000] (0MB)",
-            "software IO TLB: mapped [mem 0x+100-0x2000] (0MB)",
-            "software IO TLB: mapped [mem 0x1000",
+            "6,1,0,-;software IO TLB: mapped [mem 0x2000-0x2000] (0MB)",
+            "6,1,0,-;software IO TLB: mapped [mem 0x3000-0x2000] (0MB)",
+            "6,1,0,-;software IO TLB: mapped [mem 0x+100-0x2000] (0MB)",
+            "6,1,0,-;software IO TLB: mapped [mem 0x1000",
+            "software IO TLB: mapped [mem 0x1000-0x2000] (0MB)",
         ] {
             assert_eq!(pool(log), None, "{log}");
         }
+    }
+
+    #[test]
+    fn a_line_that_a_program_wrote_into_the_log_does_not_count() {
+        let forged = "12,1,0,-;software IO TLB: mapped [mem 0x1000-0x9000] (0MB)\n";
+        assert_eq!(pool(forged), None);
+        let genuine = "6,113,0,-;software IO TLB: mapped [mem 0x10000-0x20000] (0MB)\n";
+        assert_eq!(pool(&[forged, genuine].concat()), Some(0x1_0000..0x2_0000));
     }
 
     #[test]

@@ -51,6 +51,24 @@ impl Linux {
         })
     }
 
+    /// The function's group, if it is alone in it: the type is the whole group's, and what is accepted must not carry
+    /// its neighbours along.
+    fn own_group(&self, bdf: Bdf) -> Result<Group, Error> {
+        let group = self.group(bdf)?;
+        match group
+            .members()?
+            .iter()
+            .find(|member| member.bdf != bdf && !member.bridge)
+        {
+            None => Ok(group),
+            Some(other) => Err(Error::new(
+                format!("{} is in the same IOMMU group as {bdf}", other.bdf),
+                "a group of the device's own",
+                "give the machine's devices access control services (ACS), or attach one device to each port",
+            )),
+        }
+    }
+
     fn read(&self, path: &str) -> Result<String, Error> {
         let path = self.proc.join(path);
         std::fs::read_to_string(&path).map_err(|error| {
@@ -59,7 +77,7 @@ impl Linux {
         })
     }
 
-    fn interfaces(&self, bdf: Bdf) -> Result<Vec<Interface>, Error> {
+    fn interfaces_now(&self, bdf: Bdf) -> Result<Vec<Interface>, Error> {
         let names = self.function(bdf)?.net_interfaces()?;
         names.into_iter().map(|name| self.interface(name)).collect()
     }
@@ -190,7 +208,7 @@ impl Platform for Linux {
     }
 
     fn direct(&mut self, bdf: Bdf, _: &Grant<'_>) -> Result<(), Error> {
-        Ok(self.group(bdf)?.set_type(GroupType::Dma)?)
+        Ok(self.own_group(bdf)?.set_type(GroupType::Dma)?)
     }
 
     fn enable_memory_and_bus_master(&mut self, bdf: Bdf) -> Result<(), Error> {
@@ -226,36 +244,36 @@ impl Platform for Linux {
         })
     }
 
-    fn network_up(&mut self, bdf: Bdf) -> Result<Vec<Interface>, Error> {
+    fn interfaces(&mut self, bdf: Bdf) -> Result<Vec<Interface>, Error> {
         if self.function(bdf)?.class() >> 16 != CLASS_NETWORK {
             return Ok(Vec::new());
         }
         let deadline = Instant::now() + INTERFACE_DEADLINE;
-        let interfaces = loop {
-            let found = self.interfaces(bdf)?;
-            if !found.is_empty() || Instant::now() > deadline {
-                break found;
+        loop {
+            let found = self.interfaces_now(bdf)?;
+            if !found.is_empty() {
+                return Ok(found);
+            }
+            if Instant::now() > deadline {
+                return Err(Error::new(
+                    format!("{bdf} has no network interface"),
+                    "one from its driver",
+                    "load the module of its kind (virtio_net for virtio-pci); dmesg says why the driver made none",
+                ));
             }
             std::thread::sleep(Duration::from_millis(5));
-        };
-        if interfaces.is_empty() {
-            return Err(Error::new(
-                format!("{bdf} has no network interface"),
-                "one from its driver",
-                "load the module of its kind (virtio_net for virtio-pci); dmesg says why the driver made none",
-            ));
         }
-        for interface in &interfaces {
-            netlink::up(interface.index).map_err(|errno| {
-                let found = format!("{} does not come up ({errno})", interface.name);
-                Error::new(
-                    found,
-                    "the interface up",
-                    "run the agent with CAP_NET_ADMIN; see dmesg",
-                )
-            })?;
-        }
-        Ok(interfaces)
+    }
+
+    fn up(&mut self, interface: &Interface) -> Result<(), Error> {
+        netlink::up(interface.index).map_err(|errno| {
+            let found = format!("{} does not come up ({errno})", interface.name);
+            Error::new(
+                found,
+                "the interface up",
+                "run the agent with CAP_NET_ADMIN; see dmesg",
+            )
+        })
     }
 
     fn attach(&mut self, interface: &Interface, xdp: &Xdp) -> Result<Box<dyn Packets>, Error> {
@@ -290,3 +308,37 @@ const ID_PRI: u16 = 0x13;
 const ID_PASID: u16 = 0x1b;
 /// A driver makes its interface in milliseconds; under full emulation in some tens of them.
 const INTERFACE_DEADLINE: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn a_device_that_shares_its_group_is_not_made_direct() {
+        let folder = tempfile::tempdir().unwrap();
+        let sys = folder.path();
+        let members = sys.join("kernel/iommu_groups/7/devices");
+        std::fs::create_dir_all(&members).unwrap();
+        let add = |address: &str, class: &str| {
+            let function = sys.join("bus/pci/devices").join(address);
+            std::fs::create_dir_all(&function).unwrap();
+            for (name, text) in [("vendor", "0x1af4"), ("device", "0x1041"), ("class", class)] {
+                std::fs::write(function.join(name), text).unwrap();
+            }
+            symlink("../../../../kernel/iommu_groups/7", function.join("iommu_group")).unwrap();
+            symlink(&function, members.join(address)).unwrap();
+        };
+        let linux = Linux::at(Root::new(sys), "/proc".into(), "/dev/kmsg".into());
+        let bdf = "0000:01:00.1".parse().unwrap();
+        add("0000:01:00.1", "0x020000");
+        add("0000:00:02.0", "0x060400");
+        assert!(linux.own_group(bdf).is_ok(), "a bridge is no neighbour");
+        add("0000:01:00.2", "0x020000");
+        let error = linux.own_group(bdf).unwrap_err().to_string();
+        assert!(
+            error.contains("0000:01:00.2 is in the same IOMMU group as 0000:01:00.1"),
+            "{error}"
+        );
+    }
+}

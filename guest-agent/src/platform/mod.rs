@@ -53,8 +53,10 @@ pub trait Platform {
     fn bars(&self, bdf: Bdf) -> Result<Vec<Bar>, Error>;
     /// What it may do with addresses, as its configuration says.
     fn translation(&self, bdf: Bdf) -> Result<Translation, Error>;
-    /// Brings its network interfaces up; waits a moment until the driver has made them.
-    fn network_up(&mut self, bdf: Bdf) -> Result<Vec<Interface>, Error>;
+    /// Its network interfaces, none for a function of another kind; waits a moment until the driver has made them.
+    fn interfaces(&mut self, bdf: Bdf) -> Result<Vec<Interface>, Error>;
+    /// Brings a network interface up.
+    fn up(&mut self, interface: &Interface) -> Result<(), Error>;
     /// Attaches a packet program in the mode that is asked for, or fails.
     fn attach(&mut self, interface: &Interface, xdp: &Xdp) -> Result<Box<dyn Packets>, Error>;
     /// Ends the guest.
@@ -65,6 +67,8 @@ pub trait Platform {
 pub trait Packets {
     /// How it is attached, as the kernel says: `"native"` or `"generic"`.
     fn mode(&self) -> &'static str;
+    /// Whether it is still there, in its mode.
+    fn check(&self) -> Result<(), Error>;
     /// What it has counted so far.
     fn counted(&self) -> Result<Counted, Error>;
 }

@@ -27,6 +27,12 @@ impl Packets for Program {
         }
     }
 
+    fn check(&self) -> Result<(), Error> {
+        self.attached
+            .check_mode()
+            .map_err(|error| lift(&self.interface, &error))
+    }
+
     fn counted(&self) -> Result<Counted, Error> {
         let stats = self
             .attached

@@ -34,13 +34,21 @@ pub struct Tainted {
 }
 
 impl Directory {
-    /// The directory at `path`, made if it is not there.
+    /// The directory at `path`, made if it is not there. One that others can write into is refused: what stands in it
+    /// is believed.
     pub fn open(path: &Path) -> std::io::Result<Self> {
         std::fs::DirBuilder::new()
             .recursive(true)
             .mode(0o700)
             .create(path)?;
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o700))?;
+        let mode = std::fs::metadata(path)?.permissions().mode();
+        if mode & 0o022 != 0 {
+            let message = format!(
+                "others may write into it (mode {:o}); wanted 0700: chmod it, or name another with --state-dir",
+                mode & 0o7777
+            );
+            return Err(std::io::Error::new(ErrorKind::PermissionDenied, message));
+        }
         Ok(Self(path.to_owned()))
     }
 

@@ -35,7 +35,7 @@ fn case_29_a_clock_outside_the_validity_is_refused_and_never_skipped() {
     world.refused(&["verify", "expired"]);
     let mut world = World::honest();
     world.kernel.now = 0;
-    world.refused(&["preconditions", "the clock says 0", "before this image was made"]);
+    world.refused(&["clock", "the clock says 0", "before this image was made"]);
 }
 
 #[test]

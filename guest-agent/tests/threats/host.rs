@@ -1,12 +1,13 @@
 //! A host that withholds, delays, repeats, cuts or garbles its answers: at every request of the flow.
 
 use crate::world::host::Shared;
-use crate::world::{NET0, World, assert_refused};
+use crate::world::{NET0, RID0, World, assert_refused};
 use guest_agent::channel;
 use guest_agent::platform::Path;
 use guest_agent::status::Verdict;
 use std::cell::Cell;
 use std::rc::Rc;
+use tdisp::relay::guest::TdiState;
 
 type Mischief = fn(&mut Vec<u8>);
 
@@ -88,9 +89,13 @@ fn a_host_that_spoils_everything_from_some_request_on_never_leaves_a_driver_with
             spoil(&world.host, at, true, mischief);
             let device = world.report().devices.remove(0);
             assert_eq!(device.verdict, Verdict::Refused, "{name} at {at}");
+            let enabled = world
+                .host
+                .tdi(RID0)
+                .is_some_and(|tdi| tdi.dma || tdi.state == TdiState::RUN);
             let function = world.kernel.function(NET0);
             assert!(
-                function.driver.is_none() || function.path == Path::Bounce,
+                function.driver.is_none() || function.path == Path::Bounce && !enabled,
                 "{name} at {at}: {function:?}"
             );
             assert_eq!(*world.kernel.attached.borrow(), 0);

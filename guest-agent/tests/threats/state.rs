@@ -218,7 +218,7 @@ fn case_76_a_record_of_another_boot_is_none() {
 
 #[test]
 fn after_the_start_every_error_stops_the_interface() {
-    for fails in ["direct", "bind", "network", "attach"] {
+    for fails in ["direct", "bind", "interfaces", "attach", "up"] {
         let mut world = World::honest();
         world.replace("on_refusal = \"bounce\"", "on_refusal = \"unbound\"");
         world.kernel.fails = Some(fails);
@@ -230,4 +230,47 @@ fn after_the_start_every_error_stops_the_interface() {
         );
         assert_eq!(world.kernel.function(NET0).driver, None, "{fails}");
     }
+}
+
+#[test]
+fn an_interface_that_does_not_stop_gets_no_driver() {
+    let mut world = World::lying(|lies| {
+        lies.instead = Some(Box::new(|request| match request {
+            Request::DisableDma { .. } | Request::Stop { .. } => Some(Response::Done),
+            _ => None,
+        }));
+        // The host keeps it bound, too.
+        lies.answer = Some(Box::new(|_, _| {}));
+    });
+    world.kernel.fails = Some("attach");
+    let host = world.host.clone();
+    host.0.borrow_mut().keeps_bound = true;
+    let device = world.report().devices.remove(0);
+    assert_refused(
+        &device,
+        &[
+            "packets",
+            "and then: the interface does not stop: it is in state RUN, its DMA is on",
+        ],
+    );
+    assert_eq!(
+        (device.path, world.kernel.function(NET0).driver.as_deref()),
+        (status::Path::None, None)
+    );
+}
+
+#[test]
+fn a_packet_program_that_somebody_took_off_voids_the_verdict() {
+    let mut world = World::honest();
+    let stripped = std::rc::Rc::clone(&world.kernel.stripped);
+    world.decide(|agent| {
+        assert!(!agent.watch());
+        *stripped.borrow_mut() = true;
+        assert!(agent.watch());
+        assert_refused(
+            &agent.report().devices[0],
+            &["monitor", "another program runs", "the verdict is void"],
+        );
+    });
+    world.assert_nothing_enabled();
 }

@@ -37,6 +37,8 @@ pub(crate) struct Host {
     pub(crate) shared: Vec<(u64, u64)>,
     pub(crate) validated: Vec<(u16, u64, u64)>,
     pub(crate) locks: u64,
+    /// Says that it released an interface, and does not.
+    pub(crate) keeps_bound: bool,
     lies: Lies,
     tsm: sealed::Tsm,
     decoder: Decoder<Request>,
@@ -76,6 +78,7 @@ impl Shared {
             shared: Vec::new(),
             validated: Vec::new(),
             locks: 6,
+            keeps_bound: false,
             lies: Lies::default(),
             tsm: sealed::Tsm::new(Secret::new(KEY.to_vec()), Arc::new(Ring)).unwrap(),
             decoder: Decoder::default(),
@@ -182,6 +185,7 @@ impl Host {
         match request {
             Request::Hello { .. } => Response::Hello { version: VERSION },
             Request::Bind { guest, flags } => self.bind(*guest, *flags),
+            Request::Unbind { .. } if self.keeps_bound => Response::Unbound,
             Request::Unbind { guest } => match self.tdis.remove(guest) {
                 Some(_) => Response::Unbound,
                 None => refused(Code::UNKNOWN, "not bound"),

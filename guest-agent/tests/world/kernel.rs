@@ -40,6 +40,8 @@ pub(crate) struct Kernel {
     /// What groups become when they shall be direct.
     pub(crate) direct_becomes: Path,
     pub(crate) attached: Rc<RefCell<u32>>,
+    /// Somebody has taken the packet programs off.
+    pub(crate) stripped: Rc<RefCell<bool>>,
 }
 
 impl Kernel {
@@ -80,6 +82,7 @@ impl Kernel {
             fails: None,
             direct_becomes: Path::Direct,
             attached: Rc::default(),
+            stripped: Rc::default(),
         }
     }
 
@@ -185,14 +188,18 @@ impl Platform for Kernel {
     fn translation(&self, bdf: Bdf) -> Result<Translation, Error> {
         Ok(self.look(bdf)?.translation)
     }
-    fn network_up(&mut self, bdf: Bdf) -> Result<Vec<Interface>, Error> {
-        self.act("network", bdf)?.interfaces_up = true;
+    fn interfaces(&mut self, bdf: Bdf) -> Result<Vec<Interface>, Error> {
+        self.act("interfaces", bdf)?;
         Ok(vec![Interface {
-            name: "eth0".into(),
+            name: bdf.to_string(),
             index: 2,
         }])
     }
-    fn attach(&mut self, _: &Interface, _: &Xdp) -> Result<Box<dyn Packets>, Error> {
+    fn up(&mut self, interface: &Interface) -> Result<(), Error> {
+        self.act("up", interface.name.parse().unwrap())?.interfaces_up = true;
+        Ok(())
+    }
+    fn attach(&mut self, interface: &Interface, _: &Xdp) -> Result<Box<dyn Packets>, Error> {
         if self.fails == Some("attach") {
             return Err(Error::new(
                 "the driver takes no native program",
@@ -200,8 +207,12 @@ impl Platform for Kernel {
                 "ask for generic mode, or see the kernel log",
             ));
         }
+        self.done.push(format!("attach {}", interface.name));
         *self.attached.borrow_mut() += 1;
-        Ok(Box::new(Program(Rc::clone(&self.attached))))
+        Ok(Box::new(Program {
+            attached: Rc::clone(&self.attached),
+            stripped: Rc::clone(&self.stripped),
+        }))
     }
     fn power_off(&mut self) -> Result<(), Error> {
         self.powered_off = true;
@@ -209,11 +220,24 @@ impl Platform for Kernel {
     }
 }
 
-struct Program(Rc<RefCell<u32>>);
+struct Program {
+    attached: Rc<RefCell<u32>>,
+    stripped: Rc<RefCell<bool>>,
+}
 
 impl Packets for Program {
     fn mode(&self) -> &'static str {
         "native"
+    }
+    fn check(&self) -> Result<(), Error> {
+        match *self.stripped.borrow() {
+            false => Ok(()),
+            true => Err(Error::new(
+                "another program runs",
+                "the policy's",
+                "see what took it off",
+            )),
+        }
     }
     fn counted(&self) -> Result<Counted, Error> {
         Ok(Counted {
@@ -225,6 +249,6 @@ impl Packets for Program {
 
 impl Drop for Program {
     fn drop(&mut self) {
-        *self.0.borrow_mut() -= 1;
+        *self.attached.borrow_mut() -= 1;
     }
 }

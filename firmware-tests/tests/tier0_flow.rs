@@ -249,6 +249,17 @@ fn what_the_platform_refuses_is_not_so() {
 }
 
 #[test]
+fn a_tdi_whose_gate_could_not_be_closed_is_stopped_all_the_same() {
+    let (mut world, info) = World::running();
+    world.platform_fails_once = true;
+    let stopped = world.command(Command::TdiUnbind { tdi: info.tdi });
+    assert_eq!(stopped.unwrap_err().0, Code::PLATFORM);
+    assert!(world.gates.is_empty());
+    assert_eq!(world.device.state(FUNCTION), State::UNLOCKED);
+    assert!(world.status().tdis.is_empty());
+}
+
+#[test]
 fn two_things_cannot_have_one_name() {
     let mut world = World::connected();
     world.bind().unwrap();
@@ -264,6 +275,20 @@ fn two_things_cannot_have_one_name() {
             .unwrap_err()
             .0,
         Code::UNKNOWN
+    );
+    let foreign = tdisp::relay::host::Bind {
+        device: DEVICE,
+        function_id: 0x0201,
+        vm: VM,
+        guest: tdisp::relay::Rid(0x0102),
+        flags: 0,
+        mmio_offset: 0,
+    };
+    let refused = world.command(Command::TdiBind(foreign));
+    assert_eq!(
+        refused.unwrap_err().0,
+        Code::BAD_REQUEST,
+        "another device's function"
     );
     let stray = world.command(Command::Carried { object: vec![0; 12] });
     assert_eq!(stray.unwrap_err().0, Code::BAD_REQUEST);

@@ -93,8 +93,8 @@ impl Core {
         });
         let rest: Vec<_> = unshare.chain([Step::DeleteKey { vm }]).collect();
         // A device that does not stop must not keep the key alive.
-        let mut steps = vec![Step::OnFailure(forced(&tdis).chain(rest.clone()).collect())];
-        steps.extend(tdis.into_iter().flat_map(stop_steps));
+        let mut steps = vec![Step::OnFailure(stop_all(&tdis).chain(rest.clone()).collect())];
+        steps.extend(stop_all(&tdis));
         steps.extend(rest);
         Ok(steps)
     }
@@ -146,8 +146,8 @@ impl Core {
         known.ok_or_else(|| unknown(format!("there is no session with {device}")))?;
         let tdis = self.state.tdis_where(|tdi| tdi.device == device);
         let last = Step::DropSession { device };
-        let mut steps = vec![Step::OnFailure(forced(&tdis).chain([last.clone()]).collect())];
-        steps.extend(tdis.into_iter().flat_map(stop_steps));
+        let mut steps = vec![Step::OnFailure(stop_all(&tdis).chain([last.clone()]).collect())];
+        steps.extend(stop_all(&tdis));
         steps.extend([Step::EndSession { device }, last]);
         Ok(steps)
     }
@@ -161,6 +161,14 @@ impl Core {
                 "there is no session with {}; connect it first",
                 bind.device
             )));
+        }
+        // The device's functions: its bus and device number, and any function number.
+        if (bind.function_id ^ u32::from(bind.device.requester_id())) & 0xfff8 != 0 {
+            let reason = format!(
+                "interface {:#x} is no function of {}",
+                bind.function_id, bind.device
+            );
+            return Err(Failure::host(Code::BAD_REQUEST, reason));
         }
         let same = |tdi: &Tdi| tdi.device == bind.device && tdi.function_id == bind.function_id;
         let taken = |tdi: &Tdi| same(tdi) || (tdi.vm == bind.vm && tdi.guest == bind.guest);
@@ -207,10 +215,10 @@ impl Core {
     }
 }
 
-/// Gate closed, then STOP, then nobody's; and the same when the device does not answer.
+/// Gate closed, then STOP, then nobody's. What fails of it is tried once more, and then left to the next session.
 pub(super) fn stop(tdi: TdiId) -> Vec<Step> {
-    let forced = Step::OnFailure(forced(&[tdi]).collect());
-    [forced].into_iter().chain(stop_steps(tdi)).collect()
+    let again = Step::OnFailure(stop_steps(tdi).to_vec());
+    [again].into_iter().chain(stop_steps(tdi)).collect()
 }
 
 fn stop_steps(tdi: TdiId) -> [Step; 3] {
@@ -221,9 +229,8 @@ fn stop_steps(tdi: TdiId) -> [Step; 3] {
     ]
 }
 
-fn forced(tdis: &[TdiId]) -> impl Iterator<Item = Step> {
-    let closed = |tdi| [Step::Gate { tdi, open: false }, Step::Forget { tdi }];
-    tdis.iter().copied().flat_map(closed)
+fn stop_all(tdis: &[TdiId]) -> impl Iterator<Item = Step> {
+    tdis.iter().copied().flat_map(stop_steps)
 }
 
 fn fresh(bind: &Bind) -> Tdi {

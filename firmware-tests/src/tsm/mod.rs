@@ -12,7 +12,8 @@
 //!
 //! What is emulated: the platform itself. On real hardware the TSM is firmware, its keys never are in a file, and the
 //! DMA gate is the memory controller's. There is no IDE on the emulated link: the TSM programs the device's side and
-//! keeps the root port's keys in a table that nothing encrypts with.
+//! keeps the root port's keys in a table that nothing encrypts with. The platform has one device: gates are told apart by
+//! function number alone.
 
 mod command;
 mod core;

@@ -110,7 +110,9 @@ impl Core {
                 self.evidence(Owner::Device(device), ObjectKind::CERTIFICATES, bytes);
             }
             Happened::Measurements(bytes) => self.measured(device, bytes),
-            Happened::Challenged | Happened::Ready | Happened::Ended => drop(self.take_current()),
+            Happened::Challenged => self.over(device, |step| matches!(step, Step::Connect { .. })),
+            Happened::Ready => self.over(device, |step| matches!(step, Step::OpenSession { .. })),
+            Happened::Ended => self.over(device, |step| matches!(step, Step::EndSession { .. })),
             Happened::Ide(keys) => {
                 let line = match keys {
                     Some(keys) => format!(
@@ -119,18 +121,29 @@ impl Core {
                     None => format!("{device} has no port with IDE"),
                 };
                 self.log(line);
-                self.take_current();
+                self.over(device, |step| matches!(step, Step::ProgramIde { .. }));
             }
-            Happened::Tdisp(object) => {
-                if let Some(heard) = self.machine().and_then(|machine| machine.handle(&object)) {
-                    self.heard(device, heard);
-                }
-            }
+            Happened::Tdisp(object) => match self.machine().map(|machine| machine.handle(&object)) {
+                Some(Some(heard)) => self.heard(device, heard),
+                Some(None) => {}
+                None => self.over(device, |_| false),
+            },
             Happened::Failed(reason) => {
                 let during = self.current();
                 let during = during.map_or("nothing".into(), Step::name);
                 self.session_lost(device, Failure::device(format!("{during}: {reason}")));
             }
+        }
+    }
+
+    /// The current step is done, if what happened is what it waited for.
+    fn over(&mut self, device: Rid, expected: impl FnOnce(&Step) -> bool) {
+        if self.current().is_some_and(expected) {
+            self.take_current();
+        } else {
+            let during = self.current().map_or("nothing".into(), Step::name);
+            let reason = format!("{during}: something else happened than was asked for");
+            self.session_lost(device, Failure::device(reason));
         }
     }
 

@@ -69,6 +69,8 @@ pub(crate) struct World {
     pub(crate) shares: BTreeSet<(u64, u64)>,
     /// What the platform refuses from now on.
     pub(crate) platform_fails: bool,
+    /// The same for the next effect alone.
+    pub(crate) platform_fails_once: bool,
     pub(crate) keys: BTreeMap<VmId, Secret>,
     pub(crate) evidence: Vec<(Owner, ObjectKind, Vec<u8>)>,
     /// The carriage (counted from 0 in each command) at which something goes wrong.
@@ -90,6 +92,7 @@ impl World {
             gates: BTreeSet::new(),
             shares: BTreeSet::new(),
             platform_fails: false,
+            platform_fails_once: false,
             keys: BTreeMap::new(),
             evidence: Vec::new(),
             fault: None,
@@ -229,7 +232,7 @@ impl World {
     }
 
     fn perform(&mut self, effect: Effect) -> Result<Effected, String> {
-        if self.platform_fails {
+        if self.platform_fails || std::mem::take(&mut self.platform_fails_once) {
             return Err("the platform refused".into());
         }
         match effect {

@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeSet, fmt::Display, ops::Range, path::PathBuf, time::Duration};
 
-use tdisp::relay::{Rid, VmId};
+use tdisp::{
+    relay::{Rid, VmId},
+    tdi::msg::InterfaceId,
+};
 use toml::Spanned;
 
 use super::low;
@@ -91,7 +94,7 @@ pub struct Lease {
     pub device: usize,
     /// Function number, 0 to 7.
     pub function: u8,
-    /// Requester id of the function on the host (bus 15:8, device 7:3, function 2:0): TDISP's FUNCTION_ID.
+    /// TDISP's FUNCTION_ID on the host: requester id (bus 15:8, device 7:3, function 2:0), segment 23:16, segment valid 24.
     pub interface: u32,
     /// Where the guest sees it.
     pub guest: Rid,
@@ -191,6 +194,13 @@ fn resolve_device(low: low::Device, once: &mut Once) -> Result<Device, Wrong> {
     let function = bdf.requester_id() & 7;
     if function != 0 {
         let what = format!("bdf {bdf} is function {function}, wanted function 0, where the DSM is");
+        return Err(wrong(low.bdf.span(), what));
+    }
+    if bdf.segment() > 0xff {
+        let what = format!(
+            "bdf {bdf} is in segment {:#x}, wanted 0 to 0xff: TDISP has eight bits for it",
+            bdf.segment()
+        );
         return Err(wrong(low.bdf.span(), what));
     }
     if low.name.get_ref().is_empty() {
@@ -293,10 +303,19 @@ fn lease(vm: u32, low: low::Tdi, devices: &[Device], once: &mut Once) -> Result<
     Ok(Lease {
         device,
         function,
-        interface: u32::from(devices[device].bdf.requester_id()) | u32::from(function),
+        interface: interface(devices[device].bdf, function),
         guest,
         lock,
     })
+}
+
+/// FUNCTION_ID of a function of the device; TDISP's segments have eight bits, which [`resolve_device`] made sure of.
+fn interface(device: Rid, function: u8) -> u32 {
+    let requester = device.requester_id() | u16::from(function);
+    match u8::try_from(device.segment()) {
+        Ok(0) | Err(_) => InterfaceId::new(requester).function,
+        Ok(segment) => InterfaceId::in_segment(segment, requester).function,
+    }
 }
 
 fn lock_flag(name: &Spanned<String>) -> Result<u16, Wrong> {

@@ -166,6 +166,19 @@ lock = ["no-fw-update", "lock-msix"]
     }
 
     #[test]
+    fn a_segment_is_part_of_the_interface() {
+        let config = parsed(&GOOD.replacen("0000:01:00.0", "0002:01:00.0", 1)).unwrap();
+        assert_eq!(config.vms[0].leases[0].interface, 0x0102_0101);
+        let message = parsed(&GOOD.replacen("0000:01:00.0", "0100:01:00.0", 1))
+            .unwrap_err()
+            .to_string();
+        assert!(
+            message.starts_with("t.toml:8: bdf 0100:01:00.0 is in segment 0x100"),
+            "{message}"
+        );
+    }
+
+    #[test]
     fn the_same_thing_configured_twice_is_refused() {
         let twice = [
             "[[device]]\nname = \"nic0\"\nbdf = \"0000:02:00.0\"\n[device.transport]\nkind = \"sysfs\"\n",

@@ -197,6 +197,29 @@ fn a_stream_whose_keys_are_all_stopped_has_no_owner() {
 }
 
 #[test]
+fn stopping_erases_both_sets_also_when_new_keys_were_half_programmed() {
+    let (mut device, mut tsm) = (device(), Requester::new(0, 3));
+    program(&mut device, &mut tsm);
+    go(&mut device, &mut tsm);
+    let first = tsm.program(&Ring).unwrap();
+    device.handle(SESSION, &first).unwrap();
+    tsm.abandon();
+    assert!(device.is_secure(3, SESSION));
+    let stop = tsm.stop().unwrap();
+    assert!(matches!(run(&mut device, &mut tsm, &stop), Ok(Answer::Stopped)));
+    assert!(!device.is_secure(3, SESSION));
+    assert_eq!(
+        events(&mut device),
+        [Event::Secure { stream: 3 }, Event::Insecure { stream: 3 }]
+    );
+    let again = tsm.stop().unwrap();
+    assert!(
+        matches!(run(&mut device, &mut tsm, &again), Ok(Answer::Stopped)),
+        "stopping twice is no error"
+    );
+}
+
+#[test]
 fn a_key_that_cannot_be_programmed_is_acknowledged_with_why() {
     let (mut device, mut tsm) = (device(), Requester::new(0, 3));
     let mut status = |session, message: &Message<'_>| {

@@ -252,6 +252,24 @@ fn the_checks_come_in_the_order_of_the_specification() {
 }
 
 #[test]
+fn case_56_an_mmio_offset_off_the_page_grid_is_refused() {
+    for offset in [1, 0x800, 0xffff_ffff_ffff_ffff] {
+        let (mut dsm, _) = Dsm::in_state(State::UNLOCKED);
+        let lock = Lock {
+            mmio_reporting_offset: offset,
+            ..LOCK
+        };
+        let refused = dsm.ask(&Request::Lock(lock));
+        assert_eq!(
+            refused,
+            error(ErrorCode::INVALID_REQUEST, 0),
+            "{offset:#x}: ranges are whole pages"
+        );
+        assert_eq!(dsm.responder.state(TDI), Some(State::UNLOCKED));
+    }
+}
+
+#[test]
 fn an_object_without_a_whole_header_is_not_answered() {
     let mut dsm = Dsm::new();
     for size in 0..16 {

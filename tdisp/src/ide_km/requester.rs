@@ -5,7 +5,7 @@
 //!   program()          KEY_PROG ×6, fresh random keys ──► Programmed(keys): give them to the root port
 //!   go(Receive)        K_SET_GO                       ──► Going: at both ends, before
 //!   go(Transmit)       K_SET_GO                       ──► Going
-//!   stop()             K_SET_STOP ×2                  ──► Stopped
+//!   stop()             K_SET_STOP, each set and way   ──► Stopped
 //! ```
 //! * Each key is drawn for one sub-stream and direction, and used once. The keys of a set that failed are never used.
 //! * An acknowledgement must name the very slot that was asked about. After any failure the set is to be stopped.
@@ -50,7 +50,7 @@ pub enum Answer {
     Programmed(Vec<(KeySub, Key)>),
     /// The device uses the set in this direction.
     Going(Direction),
-    /// The device has erased the set.
+    /// The device has erased all keys.
     Stopped,
 }
 
@@ -101,6 +101,8 @@ pub struct Requester {
     /// The set that is programmed, or is to be programmed next.
     key_set: bool,
     programmed: bool,
+    /// Sets that the device may hold keys of.
+    held: [bool; 2],
     asked: Asked,
 }
 
@@ -115,7 +117,7 @@ enum Asked {
     Go(Slot),
     Stop {
         asked: Slot,
-        left: Option<Slot>,
+        left: Vec<Slot>,
     },
 }
 
@@ -127,6 +129,7 @@ impl Requester {
             stream,
             key_set: false,
             programmed: false,
+            held: [false; 2],
             asked: Asked::Nothing,
         }
     }
@@ -143,6 +146,7 @@ impl Requester {
         self.idle()?;
         self.key_set ^= self.programmed;
         self.programmed = false;
+        self.held[usize::from(self.key_set)] = true;
         let mut keys = Vec::with_capacity(2 * SUB_STREAMS);
         for direction in [Direction::Transmit, Direction::Receive] {
             for sub_stream in [SubStream::CPL, SubStream::NPR, SubStream::PR] {
@@ -168,14 +172,24 @@ impl Requester {
         Ok(encode(&Message::KSetGo(slot)))
     }
 
-    /// K_SET_STOP of the set, in both directions: the first one; [`Self::handle`] gives the other.
+    /// K_SET_STOP of every set that was programmed, in both directions: the first one; [`Self::handle`] gives the rest.
+    /// A stream that was never programmed is stopped too: a device acknowledges that.
     pub fn stop(&mut self) -> Result<Vec<u8>, Error> {
         self.idle()?;
         self.programmed = false;
-        let slot = |direction| self.slot(KeySub::new(self.key_set, direction, SubStream::PR));
-        let (asked, left) = (slot(Direction::Transmit), Some(slot(Direction::Receive)));
-        self.asked = Asked::Stop { asked, left };
-        Ok(encode(&Message::KSetStop(asked)))
+        let sets = [!self.key_set, self.key_set].into_iter();
+        let sets = sets.filter(|set| self.held[usize::from(*set)] || *set == self.key_set);
+        let left = sets
+            .flat_map(|set| {
+                [Direction::Receive, Direction::Transmit].map(|way| KeySub::new(set, way, SubStream::PR))
+            })
+            .map(|sub| self.slot(sub))
+            .collect();
+        match self.stop_next(left) {
+            Progress::More(object) => Ok(object.to_vec()),
+            // The set in turn is always among them.
+            Progress::Done(_) => Err(Error::NothingAsked),
+        }
     }
 
     /// Takes the answer to what was asked. Unless it is [`Progress::More`], the request is over.
@@ -194,7 +208,7 @@ impl Requester {
                 Ok(Progress::Done(Answer::Going(slot.key_sub.direction())))
             }
             (Asked::Stop { asked, left }, Message::KGostopAck(found)) if found == asked => {
-                Ok(self.stopped(left))
+                Ok(self.stop_next(left))
             }
             (asked, answer) => Err(Error::Unexpected {
                 found: answer.id(),
@@ -243,11 +257,13 @@ impl Requester {
         Ok(Progress::More(object))
     }
 
-    fn stopped(&mut self, left: Option<Slot>) -> Progress {
-        let Some(asked) = left else {
+    /// Stops the last of what is left.
+    fn stop_next(&mut self, mut left: Vec<Slot>) -> Progress {
+        let Some(asked) = left.pop() else {
+            self.held = [false; 2];
             return Progress::Done(Answer::Stopped);
         };
-        self.asked = Asked::Stop { asked, left: None };
+        self.asked = Asked::Stop { asked, left };
         Progress::More(encode(&Message::KSetStop(asked)).into())
     }
 

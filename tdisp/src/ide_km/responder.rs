@@ -177,8 +177,19 @@ impl Responder {
         Some(Message::KGostopAck(slot))
     }
 
+    /// A stream that nobody has keys for is stopped already.
     fn stop(&mut self, slot: Slot, session: u32) -> Option<Message<'static>> {
-        if self.owned(slot, session)?.stop(slot.key_sub) == Stopped::Secure {
+        let at = StreamAt {
+            port: slot.port,
+            stream: slot.stream,
+        };
+        let Some(stream) = self.streams.get_mut(&at) else {
+            return (usize::from(slot.port) < self.ports.len()).then_some(Message::KGostopAck(slot));
+        };
+        if stream.session != session {
+            return None;
+        }
+        if stream.stop(slot.key_sub) == Stopped::Secure {
             self.events.push_back(Event::Insecure { stream: slot.stream });
         }
         Some(Message::KGostopAck(slot))

@@ -9,7 +9,7 @@ mod tier0;
 
 use firmware_tests::device::gate::TdiState;
 use firmware_tests::device::peer::{self, guest_mac, peer_mac};
-use firmware_tests::device::virtio::registers::{RX, TX};
+use firmware_tests::device::virtio::registers::{OFFERED, RX, TX};
 use firmware_tests::lie::Lie;
 use firmware_tests::platform::{FunctionCounters, Role};
 use smoltcp::socket::{tcp, udp};
@@ -405,7 +405,7 @@ fn hostile_rings_stop_at_the_card() {
 #[test]
 fn hostile_registers_stop_at_the_card() {
     check_hostile("queues at the end of the address space", |driver| {
-        driver.write_bar(0x14, &[0]);
+        driver.negotiate(OFFERED);
         driver.write_bar(0x16, &[1, 0]);
         for register in [0x20, 0x28, 0x30] {
             driver.write_bar(register, &(u64::MAX - 1).to_le_bytes());
@@ -414,7 +414,7 @@ fn hostile_registers_stop_at_the_card() {
         driver.write_bar(0x14, &[15]);
     });
     check_hostile("queues at odd addresses", |driver| {
-        driver.write_bar(0x14, &[0]);
+        driver.negotiate(OFFERED);
         for q in [RX, TX] {
             driver.write_bar(0x16, &[q as u8, 0]);
             for register in [0x20, 0x28, 0x30] {

@@ -9,8 +9,9 @@ use firmware_tests::lie::Lie;
 use firmware_tests::{identity, platform};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
+use std::fs::Permissions;
 use std::net::{SocketAddr, TcpListener};
-use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -142,6 +143,9 @@ impl Serve {
     fn run(self) -> Result<(), Failure> {
         let identity = identity::load(&self.identity)?;
         std::fs::create_dir_all(&self.vfio_user)?;
+        for lie in &self.lie {
+            tracing::warn!(%lie, "this card lies");
+        }
         let dsm = |configs| Dsm::new(&identity, configs, self.lie.clone());
         let dsm = |configs| dsm(configs).map(|dsm| Box::new(dsm) as Box<dyn SecurityManager>);
         let card = Arc::new(Card::new(dsm, self.lie.clone())?);
@@ -210,5 +214,9 @@ fn listen(path: &Path) -> Result<UnixListener, String> {
         // A failure shows right below, as an address in use.
         let _ = std::fs::remove_file(path);
     }
-    UnixListener::bind(path).map_err(|error| format!("{}: {error}", path.display()))
+    let listener = UnixListener::bind(path).and_then(|listener| {
+        // Who may connect may say that he is the TSM.
+        std::fs::set_permissions(path, Permissions::from_mode(0o600)).map(|()| listener)
+    });
+    listener.map_err(|error| format!("{}: {error}", path.display()))
 }

@@ -85,11 +85,7 @@ impl Nic {
         }
         let outcome = self.take_sent().and_then(|sent| {
             self.peer.poll(self.started.elapsed());
-            let delivered = self.deliver()?;
-            self.bus
-                .enforcer()
-                .count_packets(self.bus.function(), sent, delivered);
-            Ok(sent + delivered > 0)
+            Ok(sent + self.deliver()? > 0)
         });
         outcome.unwrap_or_else(|broken| self.give_up(broken))
     }
@@ -125,6 +121,7 @@ impl Nic {
                 break;
             }
         }
+        self.bus.enforcer().count_packets(self.bus.function(), usable, 0);
         self.publish(TX)?;
         Ok(usable)
     }
@@ -139,6 +136,9 @@ impl Nic {
             }
             self.peer.pop();
         }
+        self.bus
+            .enforcer()
+            .count_packets(self.bus.function(), 0, delivered);
         self.publish(RX)?;
         Ok(delivered)
     }

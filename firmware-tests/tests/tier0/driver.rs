@@ -100,8 +100,8 @@ impl Driver {
         self.fill();
     }
 
-    /// Resets the device and starts it, with empty rings and no buffer to receive into.
-    pub(crate) fn start_with(&mut self, features: u64) {
+    /// Resets the device and agrees on features; the queues are to be set up.
+    pub(crate) fn negotiate(&mut self, features: u64) {
         self.write_bar(0x14, &[0]);
         self.write_bar(0x14, &[3]);
         for select in 0..2u32 {
@@ -110,6 +110,11 @@ impl Driver {
         }
         self.write_bar(0x14, &[3 | 8]);
         assert_eq!(self.read_bar::<1>(0x14), [11], "the device takes the features");
+    }
+
+    /// Resets the device and starts it, with empty rings and no buffer to receive into.
+    pub(crate) fn start_with(&mut self, features: u64) {
+        self.negotiate(features);
         for q in [RX, TX] {
             self.poke(ring(q), &[0; 0x1000]);
             self.write_bar(0x16, &(q as u16).to_le_bytes());

@@ -93,9 +93,10 @@ impl Registers {
         self.driver_features & feature != 0
     }
 
-    /// Whether the driver runs and the device has not given up on it.
+    /// Whether the driver runs, with features that both sides know, and the device has not given up on it.
     pub fn is_live(&self) -> bool {
-        self.status & (STATUS_DRIVER_OK | STATUS_NEEDS_RESET) == STATUS_DRIVER_OK
+        let live = STATUS_FEATURES_OK | STATUS_DRIVER_OK;
+        self.status & (live | STATUS_NEEDS_RESET) == live
     }
 
     /// The MSI-X vector of a queue, if the driver gave it one.
@@ -306,6 +307,19 @@ mod tests {
             accept(&mut registers(), OFFERED & !F_ACCESS_PLATFORM) & STATUS_FEATURES_OK,
             0
         );
+    }
+
+    #[test]
+    fn a_driver_without_the_features_gets_no_service() {
+        let mut registers = registers();
+        accept(&mut registers, 0);
+        registers.write(0x14, &[15]);
+        assert!(!registers.is_live());
+        accept(&mut registers, OFFERED);
+        registers.write(0x14, &[15]);
+        assert!(registers.is_live());
+        registers.set_needs_reset();
+        assert!(!registers.is_live());
     }
 
     #[test]

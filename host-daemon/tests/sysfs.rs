@@ -120,6 +120,39 @@ fn the_kernels_tsm_is_asked_to_connect_and_its_silence_is_told() {
 }
 
 #[test]
+fn a_session_that_the_kernel_has_already_is_adopted_and_not_ended() {
+    let mut world = World::new();
+    fs::create_dir_all(world.path("sys/class/tsm/tsm0")).unwrap();
+    for (file, text) in [("connect", "tsm0\n"), ("disconnect", "")] {
+        world.put(&format!("{FUNCTION}/tsm/{file}"), text.as_bytes());
+    }
+    world.start("\"sysfs-link\"\nroot = \"ROOT\"");
+    world.expect(
+        &["wait-ready", "--timeout", "10"],
+        0,
+        "nic0 is still connected: adopted",
+    );
+    let disconnect = world.path(&format!("{FUNCTION}/tsm/disconnect"));
+    assert_eq!(
+        fs::read_to_string(disconnect).unwrap(),
+        "",
+        "nobody asked for an end"
+    );
+}
+
+#[test]
+fn a_device_that_the_kernels_tsm_does_not_know_is_shown_and_keeps_nobody_waiting() {
+    let mut world = World::new();
+    fs::create_dir_all(world.path("sys/class/tsm/tsm0")).unwrap();
+    world.start("\"sysfs-link\"\nroot = \"ROOT\"");
+    world.expect(
+        &["wait-ready", "--timeout", "10"],
+        0,
+        "the kernel offers no tsm/ for 0000:01:00.0",
+    );
+}
+
+#[test]
 fn without_a_tsm_in_the_kernel_nothing_is_ready() {
     let mut world = World::new();
     world.start("\"sysfs-link\"\nroot = \"ROOT\"");

@@ -213,14 +213,14 @@ impl Engine {
         Ok(result?)
     }
 
-    /// Unbinds and disconnects everything, at the end.
+    /// Unbinds and disconnects everything, at the end. Sessions that others may have made are left alone.
     pub async fn shutdown(&mut self) -> Result<(), Error> {
         let mut first = Ok(());
         for slot in self.bound.keys().copied().collect::<Vec<_>>() {
             first = first.and(self.unbind(slot).await);
         }
         for device in 0..self.config.devices.len() {
-            if self.is_connected(device) {
+            if self.is_connected(device) && !self.tsm.has_sessions_of_others() {
                 first = first.and(self.disconnect_anyway(device).await);
             }
         }

@@ -9,6 +9,7 @@ use super::{CONNECTED, DISCONNECTED, Engine, Error, Slot};
 use crate::{
     api,
     journal::{Change, Replay},
+    tsm,
 };
 
 impl Engine {
@@ -83,57 +84,64 @@ impl Engine {
     ) -> Result<(), Error> {
         let config = self.config.devices[device].clone();
         let status = match self.tsm.device(config.bdf).await {
-            Err(crate::tsm::Error::Unsupported { .. }) => return Ok(()),
-            other => other?,
+            Ok(status) => status,
+            Err(error) if error.is_lost() => return Err(error.into()),
+            Err(tsm::Error::Unsupported { .. }) => return Ok(()),
+            // One device of which nothing can be said does not keep the others waiting.
+            Err(error) => {
+                self.show_device(device, |shown| shown.error = Some(error.to_string()));
+                return Ok(());
+            }
         };
         let connect = Change::Connect {
             device: config.name.clone(),
         };
-        let adopted = status.connected && standing.contains(&connect);
+        let ours = standing.contains(&connect) || self.tsm.has_sessions_of_others();
+        let adopted = status.connected && ours;
+        let standing = if adopted { standing } else { &[] };
         for tdi in &status.tdis {
-            match self
-                .lease_for(device, tdi)
-                .filter(|slot| adopted && standing.contains(&self.bind_of(*slot)))
-            {
-                Some(slot) => {
-                    self.bound.insert(slot, tdi.tdi);
-                    told.push(format!(
-                        "function {} of {} is still bound: adopted",
-                        slot.1, config.name
-                    ));
-                }
-                None => {
-                    let (tsm, mut errand) = self.errand();
-                    let done = tsm.unbind(tdi.tdi, &mut errand).await;
-                    let done = outcome(done)?;
-                    told.push(format!(
-                        "interface {:#x} of {}: unbound{done}",
-                        tdi.function_id, config.name
-                    ));
-                }
-            }
+            told.push(self.adopt_or_unbind(device, tdi, standing).await?);
         }
         if adopted {
             told.push(format!("{} is still connected: adopted", config.name));
-        } else if status.connected {
-            let (tsm, mut errand) = self.errand();
-            let done = tsm.disconnect(config.bdf, &mut errand).await;
-            let done = outcome(done)?;
-            told.push(format!("{} had a session: disconnected{done}", config.name));
-        }
-        if !adopted {
+        } else {
+            if status.connected {
+                let (tsm, mut errand) = self.errand();
+                let done = outcome(tsm.disconnect(config.bdf, &mut errand).await)?;
+                told.push(format!("{} had a session: disconnected{done}", config.name));
+            }
             self.mailboxes.close(config.bdf).await;
         }
-        let state = if adopted { CONNECTED } else { DISCONNECTED };
-        self.show_device(device, |shown| shown.state = state.into());
-        let config = self.config.clone();
-        let leases = config
-            .vms
-            .iter()
-            .flat_map(|vm| &vm.leases)
-            .filter(|lease| lease.device == device);
-        leases.for_each(|lease| self.show_tdi((device, lease.function), |_| ()));
+        self.show_sorted_out(device, adopted);
         Ok(())
+    }
+
+    async fn adopt_or_unbind(
+        &mut self,
+        device: usize,
+        tdi: &TdiStatus,
+        standing: &[Change],
+    ) -> Result<String, Error> {
+        let name = self.config.devices[device].name.clone();
+        let slot = self.lease_for(device, tdi);
+        if let Some(slot) = slot.filter(|slot| standing.contains(&self.bind_of(*slot))) {
+            self.bound.insert(slot, tdi.tdi);
+            return Ok(format!("function {} of {name} is still bound: adopted", slot.1));
+        }
+        let (tsm, mut errand) = self.errand();
+        let done = outcome(tsm.unbind(tdi.tdi, &mut errand).await)?;
+        Ok(format!(
+            "interface {:#x} of {name}: unbound{done}",
+            tdi.function_id
+        ))
+    }
+
+    fn show_sorted_out(&self, device: usize, connected: bool) {
+        let state = if connected { CONNECTED } else { DISCONNECTED };
+        self.show_device(device, |shown| (shown.state, shown.error) = (state.into(), None));
+        let leases = self.config.vms.iter().flat_map(|vm| &vm.leases);
+        let here = leases.filter(|lease| lease.device == device);
+        here.for_each(|lease| self.show_tdi((device, lease.function), |_| ()));
     }
 
     /// The lease that a TDI of the TSM's is for.
@@ -212,6 +220,9 @@ impl Engine {
             self.mailboxes.close(config.bdf).await;
             return self.gone(device);
         }
+        if status.connected && self.tsm.has_sessions_of_others() {
+            return self.show_device(device, |shown| shown.state = CONNECTED.into());
+        }
         let known = |tdi: &&TdiStatus| slots.iter().any(|(_, bound)| *bound == tdi.tdi);
         let strays: Vec<_> = status
             .tdis
@@ -225,12 +236,7 @@ impl Engine {
         }
     }
 
-    async fn let_go(
-        &mut self,
-        device: usize,
-        strays: &[TdiId],
-        session: bool,
-    ) -> Result<(), crate::tsm::Error> {
+    async fn let_go(&mut self, device: usize, strays: &[TdiId], session: bool) -> Result<(), tsm::Error> {
         for tdi in strays {
             let (tsm, mut errand) = self.errand();
             tsm.unbind(*tdi, &mut errand).await?;
@@ -269,7 +275,7 @@ impl Engine {
 }
 
 /// A device that does not answer does not stop a recovery: the TSM has let go of it. A TSM that is gone does.
-fn outcome(result: Result<(), crate::tsm::Error>) -> Result<String, Error> {
+fn outcome(result: Result<(), tsm::Error>) -> Result<String, Error> {
     match result {
         Err(error) if error.is_lost() => Err(error.into()),
         Err(error) => Ok(format!(" ({error})")),

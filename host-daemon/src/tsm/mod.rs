@@ -35,6 +35,10 @@ pub trait Tsm {
     fn note(&self) -> &'static str;
     /// Whether it is there, as far as can be said without asking it.
     fn is_alive(&self) -> bool;
+    /// Whether others than this daemon make sessions in it too: those are not ours to end because we did not make them.
+    fn has_sessions_of_others(&self) -> bool {
+        false
+    }
     /// Finds the TSM, anew if it was lost.
     fn open(&mut self) -> Later<'_, ()>;
     /// Makes a key for a VM; fine if it has one.

@@ -86,6 +86,10 @@ impl Tsm for SysfsLink {
         true
     }
 
+    fn has_sessions_of_others(&self) -> bool {
+        true
+    }
+
     fn open(&mut self) -> Later<'_, ()> {
         Box::pin(async { self.tsm().map(drop) })
     }

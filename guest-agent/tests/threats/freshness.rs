@@ -222,6 +222,26 @@ fn case_10_a_tsm_that_states_no_digest_is_refused() {
 }
 
 #[test]
+fn case_12_a_certificate_chain_with_one_bit_altered_is_refused() {
+    let mut chain = World::honest().host.0.borrow().devices[&RID0].chain.clone();
+    let last = chain.len() - 1;
+    chain[last] ^= 1;
+    brings(ObjectKind::CERTIFICATES, chain).refused(&["verify", "the digest of the certificate chain"]);
+}
+
+#[test]
+fn case_16_an_empty_object_is_refused() {
+    brings(ObjectKind::REPORT, Vec::new()).refused(&["fetch", "the object has 0 bytes"]);
+}
+
+#[test]
+fn case_43_a_truncated_report_is_refused() {
+    let mut report = Device::honest().report_bytes();
+    report.truncate(report.len() - 1);
+    brings(ObjectKind::REPORT, report).refused(&["verify", "the digest of the interface report"]);
+}
+
+#[test]
 fn case_13_measurements_swapped_between_two_identical_devices_are_refused() {
     let twin = Device::honest();
     brings(ObjectKind::MEASUREMENTS, twin.transcript([9; 32]))

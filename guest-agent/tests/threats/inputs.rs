@@ -2,8 +2,10 @@
 
 use crate::world::device::Device;
 use crate::world::{NET0, NET1, RID1, World, assert_refused};
-use guest_agent::isolate;
 use guest_agent::status::{Path, Verdict};
+use guest_agent::{channel, config, isolate};
+use proptest::prelude::*;
+use std::time::{Duration, Instant};
 
 #[test]
 fn case_91_a_clock_that_goes_back_is_refused() {
@@ -98,4 +100,45 @@ fn case_98_a_command_line_that_trusts_devices_by_itself_is_refused() {
         "boot the measured command line",
     ]);
     assert_eq!((world.host.asked("refresh"), world.host.asked("start")), (0, 0));
+}
+
+/// A host that sends these bytes, whatever it is asked, and then nothing.
+struct Babbling(Vec<u8>);
+
+impl channel::Stream for Babbling {
+    fn send(&mut self, _: &[u8], _: Instant) -> Result<(), channel::StreamError> {
+        Ok(())
+    }
+    fn receive(&mut self, buffer: &mut [u8], _: Instant) -> Result<usize, channel::StreamError> {
+        let size = buffer.len().min(self.0.len()).min(100);
+        buffer[..size].copy_from_slice(&self.0[..size]);
+        self.0.drain(..size);
+        if size == 0 {
+            Err(channel::StreamError::Deadline)
+        } else {
+            Ok(size)
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(200) })]
+
+    #[test]
+    fn case_92_no_bytes_of_a_host_make_the_agent_panic_or_open_a_channel(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
+        let key = tdisp::crypto::Secret::new(vec![7; 32]);
+        let provider = std::sync::Arc::new(tdisp::crypto::Ring);
+        prop_assert!(channel::Link::open(Box::new(Babbling(bytes)), key, provider, Duration::from_millis(10)).is_err());
+    }
+
+    #[test]
+    fn case_92_no_policy_makes_the_agent_panic(at in 0usize..2500, cut in 0usize..40, put in "[ -~\n]{0,12}") {
+        let example = include_str!("../../agent.example.toml");
+        let start = at.min(example.len());
+        let end = (start + cut).min(example.len());
+        let text = format!("{}{put}{}", &example[..start], &example[end..]);
+        if let Err(error) = config::parse(std::path::Path::new("agent.toml"), &text) {
+            prop_assert!(error.to_string().starts_with("agent.toml"), "{}", error);
+        }
+    }
 }

@@ -34,7 +34,7 @@ pub const DEVICE_NAME: &str = "Tidelock:Emulated TEE-IO NIC:0001";
 #[derive(Debug, thiserror::Error)]
 pub enum IdentityError {
     /// A file could not be read or written.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {source}{}", path.display(), cure(source.kind()))]
     File {
         /// Which one.
         path: PathBuf,
@@ -52,6 +52,17 @@ pub enum IdentityError {
         /// Why.
         source: CryptoError,
     },
+}
+
+/// What to do about a file that could not be read or written.
+fn cure(kind: io::ErrorKind) -> &'static str {
+    match kind {
+        io::ErrorKind::NotFound => "; `tidelock-device provision DIR` makes an identity in DIR",
+        io::ErrorKind::AlreadyExists => {
+            "; an identity is kept as it is: give another directory, or remove this one"
+        }
+        _ => "",
+    }
 }
 
 /// Certificates from the root to the leaf, each DER.

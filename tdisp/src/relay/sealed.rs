@@ -270,13 +270,13 @@ impl Tsm {
         })
     }
 
-    /// Takes a message. After an error there is no channel until the guest opens a new one; only an Open
-    /// that is no guest's leaves the channel as it was.
+    /// Takes a message. After an error there is no channel until the guest opens a new one.
     pub fn receive(&mut self, message: &[u8]) -> Result<Incoming, Error> {
+        let channel = self.channel.take();
         if peek(message) == Ok(Kind::OPEN) {
             return self.opened(message).map(Incoming::Opened);
         }
-        let mut channel = self.channel.take().ok_or(Error::Closed)?;
+        let mut channel = channel.ok_or(Error::Closed)?;
         let plain = channel.open(Kind::REQUEST, message)?;
         if self.asked {
             // Authentic, but the guest never sends a second request before the first is answered.
@@ -410,7 +410,7 @@ impl Keys {
     }
 }
 
-/// Proves that an Open comes from a holder of the VM's key, so that nobody else can end a channel at will.
+/// Proves that an Open comes from a holder of the VM's key, so that the TSM answers nobody else.
 fn open_tag(provider: &dyn Provider, key: &Secret, random: &[u8; RANDOM_SIZE]) -> Secret {
     let prk = provider.hmac(HASH, b"", &[key.expose()]);
     let open = hkdf_expand(provider, HASH, &prk, &[LABEL, b"open"], HASH.size());

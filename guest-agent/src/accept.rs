@@ -16,7 +16,7 @@ use crate::error::{Fault, Refusal, Step};
 use crate::platform::{Path, Platform};
 use crate::policy::{Accepted, Placement};
 use crate::steps::Steps;
-use tdisp::evidence::Verified;
+use tdisp::evidence::{Lock, Verified};
 use tdisp::relay::TdiId;
 use tdisp::relay::guest::{Binding, TdiInfo, TdiState, ValidateMmio};
 
@@ -225,6 +225,12 @@ fn unmoved(verified: &Verified, info: &TdiInfo) -> Result<(), String> {
         return Err(format!(
             "the report was read anew: count {}; wanted {}",
             info.report_count, lock.report_count
+        ));
+    }
+    if Lock::of(info) != *lock {
+        return Err(format!(
+            "the lock has other flags ({:#x}) or another interface ({:#x}); wanted {:#x} and {:#x}",
+            info.lock_flags, info.function_id, lock.flags, lock.function_id
         ));
     }
     Ok(())

@@ -116,6 +116,18 @@ fn case_06_a_report_read_anew_between_verdict_and_start_is_refused() {
     assert_eq!(world.host.asked("start"), 0);
 }
 
+#[test]
+fn a_lock_whose_flags_or_interface_change_between_verdict_and_start_is_refused() {
+    for change in [
+        |info: &mut TdiInfo| info.lock_flags |= 8,
+        |info: &mut TdiInfo| info.function_id += 1,
+    ] {
+        let mut world = info(4, change);
+        world.refused(&["recheck", "the lock has other flags"]);
+        assert_eq!(world.host.asked("start"), 0);
+    }
+}
+
 /// Ring, but with random bytes that a test gives.
 struct Dice(Mutex<VecDeque<Option<u8>>>);
 

@@ -56,9 +56,13 @@ impl Ranges {
         Ok(())
     }
 
-    /// Removes a range, splitting what it cuts.
+    /// Removes a range, splitting what it cuts. On an error nothing is removed.
     pub fn remove(&mut self, start: u64, len: u64) -> Result<(), RangeError> {
         let (start, end) = bounds(start, len)?;
+        let splits = |(other, other_end)| other < start && end < other_end;
+        if self.0.len() >= RANGES_MAX && self.last_before(start).is_some_and(splits) {
+            return Err(RangeError::Full);
+        }
         while let Some((other, other_end)) = self.last_before(end - 1) {
             if other_end <= start {
                 break;
@@ -271,6 +275,16 @@ mod tests {
         let mut ranges = Ranges::default();
         assert!(ranges.insert(5, 0).is_err() && ranges.insert(u64::MAX, 2).is_err());
         assert!(ranges.remove(5, 0).is_err() && !ranges.covers(5, 0) && !ranges.covers(u64::MAX, 2));
+    }
+
+    #[test]
+    fn neither_insertions_nor_removals_make_more_ranges_than_the_most() {
+        let mut ranges = Ranges::default();
+        ranges.insert(0, 1 << 40).unwrap();
+        let holes = (1..).map(|index| ranges.remove(index * 2, 1));
+        assert_eq!(holes.take_while(Result::is_ok).count(), RANGES_MAX - 1);
+        assert_eq!(ranges.insert(1 << 50, 1), Err(RangeError::Full));
+        assert_eq!(ranges.insert(2, 1), Ok(()), "what closes a hole is taken");
     }
 
     proptest! {

@@ -130,55 +130,66 @@ fn row(out: &mut String, name: &str, value: &str) -> fmt::Result {
 }
 
 fn path_pictures(out: &mut String, devices: &[Device]) -> fmt::Result {
+    type Figure = fn(&Device) -> (f64, f64);
+    let speeds: [(&str, Figure); 3] = [
+        ("Throughput of the same traffic, both directions", |device| {
+            (device.mib_s_before, device.mib_s_after)
+        }),
+        ("What the guest received", |device| {
+            (
+                device.directions.received_before,
+                device.directions.received_after,
+            )
+        }),
+        ("What the guest sent", |device| {
+            (device.directions.sent_before, device.directions.sent_after)
+        }),
+    ];
     writeln!(out, "<section><h2>Bounce or direct</h2><div class=\"charts\">")?;
-    let speed: Vec<Pair> = devices
-        .iter()
-        .map(|device| Pair {
-            label: format!("function {}", device.function),
-            before: (
-                device.mib_s_before,
-                format!("{:.1} MiB/s bounced", device.mib_s_before),
-            ),
-            after: (device.mib_s_after, after_words(device)),
-            direct: device.path == Path::Direct,
-        })
-        .collect();
-    chart(out, "Throughput of the same traffic", &speed)?;
-    let events: Vec<Pair> = devices
-        .iter()
-        .map(|device| Pair {
-            label: format!("function {}", device.function),
-            before: (
-                device.bounce_events_before as f64,
-                format!("{} events", device.bounce_events_before),
-            ),
-            after: (
-                device.bounce_events_after as f64,
-                format!("{} events", device.bounce_events_after),
-            ),
-            direct: device.path == Path::Direct,
-        })
-        .collect();
-    chart(out, "Bounce events while it ran", &events)?;
+    let events = |device: &Device| {
+        (
+            device.bounce_events_before as f64,
+            device.bounce_events_after as f64,
+        )
+    };
+    chart(
+        out,
+        "Bounce events while it ran",
+        &pairs(devices, events, |value, _| format!("{value:.0} events")),
+    )?;
+    for (title, figure) in speeds {
+        chart(
+            out,
+            title,
+            &pairs(devices, figure, |value, path| format!("{value:.1} MiB/s {path}")),
+        )?;
+    }
     writeln!(
         out,
         "</div><p class=\"note\">Upper bar: before the verdict. Lower bar: after it. Bounce events are counted by the "
     )?;
     writeln!(
         out,
-        "guest kernel's tracepoint for that device alone. Both figures come from software emulation of the guest's "
-    )?;
-    writeln!(
-        out,
-        "processor and the device: their ratio says which path was taken, not how fast hardware is.</p></section>"
+        "guest kernel's tracepoint for that device alone. {}</p></section>",
+        Text(super::ABOUT_FIGURES)
     )
 }
 
-fn after_words(device: &Device) -> String {
-    match device.speedup() {
-        Some(ratio) => format!("{:.1} MiB/s direct ({ratio:.2}×)", device.mib_s_after),
-        None => format!("{:.1} MiB/s {}", device.mib_s_after, path_words(device.path)),
-    }
+fn pairs(
+    devices: &[Device],
+    figure: impl Fn(&Device) -> (f64, f64),
+    words: impl Fn(f64, &str) -> String,
+) -> Vec<Pair> {
+    let pair = |device: &Device| {
+        let ((before, after), direct) = (figure(device), device.path == Path::Direct);
+        Pair {
+            label: format!("function {}", device.function),
+            before: (before, words(before, "bounced")),
+            after: (after, words(after, if direct { "direct" } else { "bounced" })),
+            direct,
+        }
+    };
+    devices.iter().map(pair).collect()
 }
 
 struct Pair {
@@ -386,7 +397,8 @@ mod tests {
         for shown in [
             "accepted",
             "refused",
-            "60.0 MiB/s direct (1.50×)",
+            "60.0 MiB/s direct",
+            "70.0 MiB/s direct",
             "1300 events",
             "2.50 s",
             "the TSM",

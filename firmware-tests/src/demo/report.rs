@@ -99,16 +99,31 @@ pub struct Device {
     pub bounce_events_before: u64,
     /// The same after the verdict.
     pub bounce_events_after: u64,
-    /// Traffic before the verdict, in MiB/s.
+    /// Traffic before the verdict, both directions together, in MiB/s.
     pub mib_s_before: f64,
     /// The same traffic after the verdict, in MiB/s.
     pub mib_s_after: f64,
+    /// The two directions of it apart.
+    pub directions: Directions,
     /// The XDP program on it, if one is attached.
     pub xdp: Option<Xdp>,
     /// Accesses of this function that the platform's DMA gate refused over the whole run.
     pub dma_refused: u64,
     /// What the agent read in the evidence: name → value, as the agent says it.
     pub evidence: BTreeMap<String, String>,
+}
+
+/// Traffic of each direction, before and after the verdict, in MiB/s.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Directions {
+    /// What the guest sent, before.
+    pub sent_before: f64,
+    /// What the guest sent, after.
+    pub sent_after: f64,
+    /// What the guest received, before.
+    pub received_before: f64,
+    /// What the guest received, after.
+    pub received_after: f64,
 }
 
 /// What the kernel says of an attached XDP program, and what the program counted.
@@ -223,6 +238,12 @@ pub(super) mod tests {
             bounce_events_after: 0,
             mib_s_before: 40.0,
             mib_s_after: 60.0,
+            directions: Directions {
+                sent_before: 50.0,
+                sent_after: 20.0,
+                received_before: 30.0,
+                received_after: 70.0,
+            },
             xdp: Some(Xdp {
                 mode: "native".into(),
                 passed: 900,

@@ -2,7 +2,9 @@
 //!
 //! One screen of order ([`run`]); the parts it calls are in [`crate::flow`].
 
-use super::report::{self, Actor, Device, Expectation, Path as DataPath, Report, Step, Verdict, Xdp};
+use super::report::{
+    self, Actor, Device, Directions, Expectation, Path as DataPath, Report, Step, Verdict, Xdp,
+};
 use crate::artifact::{ArtifactError, Environment};
 use crate::flow::guest::{Guest, GuestError, GuestImage, traffic_stage};
 use crate::flow::platform::{Platform, PlatformError};
@@ -197,15 +199,15 @@ fn follow(
 /// A stage's name as a person reads it.
 fn words(stage: &str) -> String {
     match stage {
-        "isolate" => "isolate every function the policy does not name as the platform's",
+        "isolate" => "isolate all functions but the platform's",
         "modules" => "load drivers",
-        "untrusted" => "open the sealed channel; put both TDIs behind bounce buffers",
+        "untrusted" => "open the sealed channel; bounce both TDIs",
         "run" => "lock, verify, appraise; accept or refuse",
         "before-1" => "traffic on function 1, untrusted",
         "before-2" => "traffic on function 2, untrusted",
         "after-1" => "traffic on function 1, after its verdict",
         "after-2" => "traffic on function 2, after its verdict",
-        "xdp-1" => "packets for the XDP program to pass and to drop",
+        "xdp-1" => "packets for the XDP program to pass and drop",
         "status" => "ask the agent for its verdicts and counters",
         "revoke" => "give the accepted device back: DMA off, STOP",
         other => return other.to_owned(),
@@ -224,6 +226,8 @@ fn stage_failure(stage: &Stage) -> Option<String> {
 struct Traffic {
     bounce_events: u64,
     mib_s: f64,
+    tx_mib_s: f64,
+    rx_mib_s: f64,
 }
 
 #[derive(Deserialize)]
@@ -271,6 +275,12 @@ fn one_device(
         bounce_events_after: after.bounce_events,
         mib_s_before: before.mib_s,
         mib_s_after: after.mib_s,
+        directions: Directions {
+            sent_before: before.tx_mib_s,
+            sent_after: after.tx_mib_s,
+            received_before: before.rx_mib_s,
+            received_after: after.rx_mib_s,
+        },
         xdp: said.xdp.clone(),
         dma_refused: counters
             .iter()
@@ -284,9 +294,28 @@ fn one_device(
     }))
 }
 
+/// One line of the report for each thing that the agent says of the evidence: measurements apart, lists in one line.
+fn facts(name: &str, value: &serde_json::Value) -> Vec<(String, String)> {
+    #[derive(Deserialize)]
+    struct Measurement {
+        index: u8,
+        value: String,
+    }
+    if let Ok(measurements) = Vec::<Measurement>::deserialize(value)
+        && !measurements.is_empty()
+    {
+        return measurements
+            .into_iter()
+            .map(|one| (format!("measurement {:3}", one.index), one.value))
+            .collect();
+    }
+    vec![(name.replace('_', " "), plain(value))]
+}
+
 fn plain(value: &serde_json::Value) -> String {
     match value {
         serde_json::Value::String(text) => text.clone(),
+        serde_json::Value::Array(list) => list.iter().map(plain).collect::<Vec<_>>().join(", "),
         other => other.to_string(),
     }
 }
@@ -384,3 +413,45 @@ const EMULATED: [&str; 6] = [
     "the VM's launch secret: a key file passed through fw_cfg, which a real platform never shows to the VMM",
     "IDE: keys are programmed by IDE_KM, but there is no link and no packet on it is encrypted",
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn evidence_becomes_lines_that_a_person_can_read() {
+        assert_eq!(
+            facts("lock_flags", &json!(["a", "b"])),
+            [("lock flags".into(), "a, b".into())]
+        );
+        assert_eq!(
+            facts("lock_flags", &json!([])),
+            [("lock flags".into(), String::new())]
+        );
+        assert_eq!(facts("spdm", &json!("1.2")), [("spdm".into(), "1.2".into())]);
+        assert_eq!(facts("ranges", &json!(2)), [("ranges".into(), "2".into())]);
+        let measured = json!([{"index": 17, "value": "ab"}, {"index": 4, "value": "cd"}]);
+        let lines = [
+            ("measurement  17".into(), "ab".into()),
+            ("measurement   4".into(), "cd".into()),
+        ];
+        assert_eq!(facts("measurements", &measured), lines);
+    }
+
+    #[test]
+    fn a_refused_device_is_what_the_policy_expects_and_any_other_exit_code_is_a_failure() {
+        let now = Instant::now();
+        let stage = |name: &str, exit| Stage {
+            name: name.into(),
+            start: now,
+            end: now,
+            exit,
+            data: json!(null),
+        };
+        assert_eq!(stage_failure(&stage("run", 1)), None);
+        assert_eq!(stage_failure(&stage("before-1", 0)), None);
+        assert!(stage_failure(&stage("run", 4)).unwrap().contains("exit code 4"));
+        assert!(stage_failure(&stage("before-1", 1)).is_some());
+    }
+}

@@ -25,6 +25,7 @@ pub fn write(out: &mut dyn Write, report: &Report) -> io::Result<()> {
     for device in &report.devices {
         device_lines(out, device)?;
     }
+    writeln!(out, "\n{}", super::ABOUT_FIGURES)?;
     writeln!(out, "\n{BOLD}Emulated{PLAIN}")?;
     report
         .emulated

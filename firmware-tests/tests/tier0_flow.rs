@@ -182,6 +182,16 @@ fn mmio_is_validated_only_where_the_report_and_the_host_agree_with_the_guest() {
     );
     let cases = [
         (ValidateMmio { range_id: 5, ..good }, Status::NOT_REPORTED),
+        // The guest and the host agree, the device says something else: a report of another function.
+        (
+            ValidateMmio {
+                range_id: 0,
+                gpa: 0xc010_0000,
+                pages: 1,
+                ..good
+            },
+            Status::NOT_REPORTED,
+        ),
         (ValidateMmio { pages: 3, ..good }, Status::OUT_OF_RANGE),
         (ValidateMmio { pages: 0, ..good }, Status::OUT_OF_RANGE),
         (

@@ -30,6 +30,10 @@ fn main() {
             "function 0 answers through the DOE mailbox that the guest's kernel shows",
             identified_through_sysfs,
         ),
+        flow(
+            "a device that replays a signature is not even connected",
+            a_replayed_signature_ends_the_connect,
+        ),
         flow("an interrupted demo says so and leaves no process behind", || {
             interrupted(libc::SIGINT, Some(2))
         }),
@@ -74,7 +78,7 @@ struct LieOf {
     reason: &'static str,
 }
 
-const LIES: [&[LieOf]; 4] = [
+const LIES: [&[LieOf]; 3] = [
     &[
         LieOf {
             lie: "measurement-swapped:1",
@@ -96,18 +100,13 @@ const LIES: [&[LieOf]; 4] = [
         LieOf {
             lie: "report-of-other-function:2",
             function: 2,
-            reason: "report",
+            reason: "another function",
         },
     ],
     &[LieOf {
         lie: "other-root",
         function: 1,
         reason: "not pinned",
-    }],
-    &[LieOf {
-        lie: "nonce-replay",
-        function: 1,
-        reason: "signature",
     }],
 ];
 
@@ -170,6 +169,27 @@ fn refused_for(lies: &[LieOf]) -> Result<(), Failed> {
             device.reason
         );
     }
+    Ok(())
+}
+
+fn a_replayed_signature_ends_the_connect() -> Result<(), Failed> {
+    let folder = tempfile::tempdir()?;
+    let mut platform = Platform::start(folder.path(), &["nonce-replay"])?;
+    platform.start_daemon()?;
+    let error = platform
+        .tidelock(&["connect", "nic0"])
+        .expect_err("its signature is stale")
+        .to_string();
+    assert!(
+        error.contains("MEASUREMENTS") && error.contains("signature"),
+        "{error}"
+    );
+    let status = platform.tidelock(&["status"])?;
+    assert_eq!(
+        status["status"]["devices"][0]["state"], "disconnected",
+        "{status}"
+    );
+    assert!(platform.counters()?.iter().all(|function| !function.dma_enabled));
     Ok(())
 }
 

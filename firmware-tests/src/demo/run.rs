@@ -289,7 +289,7 @@ fn one_device(
         evidence: said
             .evidence
             .iter()
-            .map(|(name, value)| (name.clone(), plain(value)))
+            .flat_map(|(name, value)| facts(name, value))
             .collect(),
     }))
 }

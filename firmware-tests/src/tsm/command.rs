@@ -248,6 +248,7 @@ fn fresh(bind: &Bind) -> Tdi {
         report: Vec::new(),
         report_digest: [0; 48],
         lock_flags: 0,
+        mmio_offset: bind.mmio_offset,
         dma_enabled: false,
         measurements: None,
         validated: Default::default(),

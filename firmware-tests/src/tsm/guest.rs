@@ -186,20 +186,9 @@ impl Core {
     }
 
     /// Checks a range against the interface report, before the platform is asked what is mapped there.
-    fn check_range(&self, vm: VmId, asked: &ValidateMmio) -> Result<u64, Failure> {
+    fn check_range(&self, vm: VmId, asked: &ValidateMmio) -> Result<(), Failure> {
         let tdi = self.in_lock(vm, asked.tdi, asked.generation)?;
-        let report = Report::decode(&tdi.report).map_err(|error| {
-            Failure::guest(
-                Status::NOT_REPORTED,
-                format!("the device's interface report is malformed: {error}"),
-            )
-        })?;
-        let ranges = report.ranges.iter().filter(|range| range.id == asked.range_id);
-        let pages: u64 = ranges.map(|range| u64::from(range.pages)).sum();
-        if pages == 0 {
-            let reason = format!("the interface report has no range {}", asked.range_id);
-            return Err(Failure::guest(Status::NOT_REPORTED, reason));
-        }
+        let reported = reported(tdi, asked.range_id)?;
         if !asked.gpa.is_multiple_of(PAGE_SIZE) {
             let reason = format!(
                 "{:#x} is not the address of a page of {PAGE_SIZE} bytes",
@@ -207,11 +196,12 @@ impl Core {
             );
             return Err(Failure::guest(Status::NOT_4K, reason));
         }
-        if asked.pages == 0 || asked.pages > pages.min(PAGES_MAX) {
-            let reason = format!("{} pages are asked for, the range has {pages}", asked.pages);
+        if asked.pages == 0 || asked.pages > reported.pages.min(PAGES_MAX) {
+            let (asked, has) = (asked.pages, reported.pages);
+            let reason = format!("{asked} pages are asked for, the range has {has}");
             return Err(Failure::guest(Status::OUT_OF_RANGE, reason));
         }
-        Ok(pages)
+        Ok(())
     }
 
     /// Compares what the host mapped with what the guest says; whether any page is new.
@@ -229,9 +219,43 @@ impl Core {
         let Some(tdi) = self.state.tdis.get_mut(&asked.tdi) else {
             return Err(Failure::guest(Status::UNBOUND, "the TDI is not bound any more"));
         };
+        // What the device says its range is must be what the platform mapped: another function's report names other addresses.
+        let reported = reported(tdi, asked.range_id)?.address;
+        if reported != base {
+            let reason = format!(
+                "the interface report puts range {} at {reported:#x}, the platform has it at {base:#x}: the report is of \
+                 another function, or of another configuration",
+                asked.range_id
+            );
+            return Err(Failure::guest(Status::NOT_REPORTED, reason));
+        }
         let pages = (0..asked.pages).map(|page| (asked.range_id, asked.gpa + page * PAGE_SIZE));
         let before = tdi.validated.len();
         tdi.validated.extend(pages);
         Ok(tdi.validated.len() > before)
     }
+}
+
+/// A range as the interface report has it, the reporting offset taken off.
+struct Reported {
+    address: u64,
+    pages: u64,
+}
+
+/// The parts of a range in a TDI's report, which must follow each other without a gap.
+fn reported(tdi: &Tdi, range_id: u16) -> Result<Reported, Failure> {
+    let refused = |reason| Failure::guest(Status::NOT_REPORTED, reason);
+    let report = Report::decode(&tdi.report)
+        .map_err(|error| refused(format!("the device's interface report is malformed: {error}")))?;
+    let mut parts = report.ranges.iter().filter(|range| range.id == range_id);
+    let first = parts.next();
+    let first = first.ok_or_else(|| refused(format!("the interface report has no range {range_id}")))?;
+    let end = parts.try_fold(first.end_page(), |end, part| {
+        let gap = || refused(format!("the interface report leaves a gap in range {range_id}"));
+        (part.first_page == end).then(|| part.end_page()).ok_or_else(gap)
+    })?;
+    Ok(Reported {
+        address: first.address().wrapping_sub(tdi.mmio_offset),
+        pages: end - first.first_page,
+    })
 }

@@ -68,6 +68,8 @@ pub(super) struct Tdi {
     pub(super) report_digest: Digest,
     /// Flags it was locked with.
     pub(super) lock_flags: u16,
+    /// MMIO_REPORTING_OFFSET it was locked with: added to every address of its report, modulo 2^64.
+    pub(super) mmio_offset: u64,
     /// Whether the gate is open for it.
     pub(super) dma_enabled: bool,
     /// Of measurements with its guest's nonce, in this lock.

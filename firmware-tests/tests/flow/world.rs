@@ -125,7 +125,8 @@ impl World {
             vm: VM,
             guest: AT,
             flags: 1,
-            mmio_offset: 0,
+            // The device reports range 2 at 0xfe01_0000; the platform has it at 0xc000_0000.
+            mmio_offset: 0x3e01_0000,
         };
         match self.command(Command::TdiBind(bind))? {
             Done::Bound { tdi } => Ok(tdi),
@@ -250,6 +251,13 @@ impl World {
                 return Ok(Effected::Mmio {
                     base: 0xc000_0000,
                     len: 0x2000,
+                });
+            }
+            // Not where the device reports it: that would be 0xbfff_0000.
+            Effect::Mmio { range_id: 0, .. } => {
+                return Ok(Effected::Mmio {
+                    base: 0xc010_0000,
+                    len: 0x1000,
                 });
             }
             Effect::Mmio { .. } => return Err("there is no such range".into()),

@@ -99,7 +99,7 @@ fn report() -> Report {
     };
     Report {
         info: Info::NO_FW_UPDATE,
-        ranges: vec![range(0, 0xfe000, 1), range(2, 0xfe010, 2)],
+        ranges: vec![range(0, 0xbfff0, 1), range(2, 0xc0000, 2)],
         ..Report::default()
     }
 }

@@ -125,7 +125,7 @@ impl World {
             vm: VM,
             guest: AT,
             flags: 1,
-            // The device reports range 2 at 0xfe01_0000; the platform has it at 0xc000_0000.
+            // An offset that the TSM has to take off again.
             mmio_offset: 0x3e01_0000,
         };
         match self.command(Command::TdiBind(bind))? {
@@ -253,7 +253,7 @@ impl World {
                     len: 0x2000,
                 });
             }
-            // Not where the device reports it: that would be 0xbfff_0000.
+            // Not where the device has it: that would be 0xbfff_0000.
             Effect::Mmio { range_id: 0, .. } => {
                 return Ok(Effected::Mmio {
                     base: 0xc010_0000,

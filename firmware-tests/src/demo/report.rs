@@ -99,31 +99,20 @@ pub struct Device {
     pub bounce_events_before: u64,
     /// The same after the verdict.
     pub bounce_events_after: u64,
-    /// Traffic before the verdict, both directions together, in MiB/s.
+    /// What the guest received before the verdict, in MiB/s.
     pub mib_s_before: f64,
-    /// The same traffic after the verdict, in MiB/s.
+    /// What it received after the verdict, the same traffic, in MiB/s.
     pub mib_s_after: f64,
-    /// The two directions of it apart.
-    pub directions: Directions,
+    /// What the guest sent before the verdict, in MiB/s.
+    pub sent_mib_s_before: f64,
+    /// What it sent after the verdict, the same traffic, in MiB/s.
+    pub sent_mib_s_after: f64,
     /// The XDP program on it, if one is attached.
     pub xdp: Option<Xdp>,
     /// Accesses of this function that the platform's DMA gate refused over the whole run.
     pub dma_refused: u64,
     /// What the agent read in the evidence: name → value, as the agent says it.
     pub evidence: BTreeMap<String, String>,
-}
-
-/// Traffic of each direction, before and after the verdict, in MiB/s.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
-pub struct Directions {
-    /// What the guest sent, before.
-    pub sent_before: f64,
-    /// What the guest sent, after.
-    pub sent_after: f64,
-    /// What the guest received, before.
-    pub received_before: f64,
-    /// What the guest received, after.
-    pub received_after: f64,
 }
 
 /// What the kernel says of an attached XDP program, and what the program counted.
@@ -138,8 +127,8 @@ pub struct Xdp {
 }
 
 impl Device {
-    /// Direct over bounced throughput of this device, measured in this run.
-    pub fn speedup(&self) -> Option<f64> {
+    /// Direct over bounced throughput of what was received, measured in this run.
+    pub fn ratio(&self) -> Option<f64> {
         (self.path == Path::Direct && self.mib_s_before > 0.0).then(|| self.mib_s_after / self.mib_s_before)
     }
 }
@@ -238,12 +227,8 @@ pub(super) mod tests {
             bounce_events_after: 0,
             mib_s_before: 40.0,
             mib_s_after: 60.0,
-            directions: Directions {
-                sent_before: 50.0,
-                sent_after: 20.0,
-                received_before: 30.0,
-                received_after: 70.0,
-            },
+            sent_mib_s_before: 50.0,
+            sent_mib_s_after: 20.0,
             xdp: Some(Xdp {
                 mode: "native".into(),
                 passed: 900,
@@ -282,8 +267,8 @@ pub(super) mod tests {
     #[test]
     fn a_run_that_went_as_it_should_has_no_failures() {
         assert_eq!(judge(&[accepted(), refused()], &EXPECTED), Vec::<String>::new());
-        assert_eq!(accepted().speedup(), Some(1.5));
-        assert_eq!(refused().speedup(), None);
+        assert_eq!(accepted().ratio(), Some(1.5));
+        assert_eq!(refused().ratio(), None);
     }
 
     #[test]

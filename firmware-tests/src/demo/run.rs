@@ -2,19 +2,17 @@
 //!
 //! One screen of order ([`run`]); the parts it calls are in [`crate::flow`].
 
-use super::report::{
-    self, Actor, Device, Directions, Expectation, Path as DataPath, Report, Step, Verdict, Xdp,
-};
+use super::report::{self, Actor, Device, Expectation, Path as DataPath, Report, Step, Verdict, Xdp};
 use crate::artifact::{ArtifactError, Environment};
 use crate::flow::guest::{Guest, GuestError, GuestImage, traffic_stage};
 use crate::flow::platform::{Platform, PlatformError};
 use crate::flow::policy::{self, Reference};
 use crate::flow::stages::{Stage, Stages};
 use crate::flow::{TDIS, addresses, guest_bdf};
-use crate::platform::FunctionCounters;
+use crate::platform::{Client, FunctionCounters, Role};
 use serde::Deserialize;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -39,6 +37,8 @@ const EXPECTED: [Expectation; 2] = [
     },
 ];
 
+/// A page of the guest's memory that no driver shares, below its kernel.
+const PRIVATE_PAGE: u64 = 16 << 20;
 /// MiB of each measurement, each way.
 const TRAFFIC_MIB: u32 = 24;
 /// Datagrams that the peer sends to each of the two ports.
@@ -96,13 +96,14 @@ pub fn run(options: &Options, on_step: &mut dyn FnMut(&Step)) -> Result<Report, 
 
     let before_boot = Instant::now();
     let mut guest = Guest::boot(&environment, &image, &platform, GUEST_LIMIT)?;
-    follow(&mut guest, &mut platform, options, &mut clock, before_boot)?;
+    let gate_failure = follow(&mut guest, &mut platform, options, &mut clock, before_boot)?;
     let stages = clock.step(Actor::Operator, "power the guest off", || guest.wait_off())?;
     let counters = platform.counters()?;
     let unclean = clock.step(Actor::Operator, "end all processes", || platform.end());
 
     let devices = devices(&stages, &counters)?;
     let mut failures = report::judge(&devices, &EXPECTED);
+    failures.extend(gate_failure);
     failures.extend(stages.ended().iter().filter_map(stage_failure));
     failures.extend(
         unclean
@@ -174,15 +175,28 @@ fn connect(platform: &Platform, clock: &mut Timeline<'_>) -> Result<(), DemoErro
     Ok(())
 }
 
-/// Follows the guest through its stages, and keeps an eye on everything else meanwhile.
+/// Follows the guest through its stages, and keeps an eye on everything else meanwhile. What was wrong with the DMA gate, if anything.
 fn follow(
     guest: &mut Guest,
     platform: &mut Platform,
     options: &Options,
     clock: &mut Timeline<'_>,
     before_boot: Instant,
-) -> Result<(), DemoError> {
+) -> Result<Option<String>, DemoError> {
+    let socket = platform.platform_socket();
+    let mut reached = None;
     let on_stage = |stage: &Stage| match stage.name.as_str() {
+        "untrusted" => {
+            clock.record(Actor::Guest, &words("untrusted"), stage.start, stage.end);
+            let start = Instant::now();
+            reached = private_page_reached(&socket);
+            clock.record(
+                Actor::Operator,
+                "have function 1 try a private page: it must not get there",
+                start,
+                Instant::now(),
+            );
+        }
         "boot" => clock.record(Actor::Guest, "boot the guest", before_boot, stage.end),
         "end" => (),
         name => clock.record(Actor::Guest, &words(name), stage.start, stage.end),
@@ -193,7 +207,23 @@ fn follow(
         }
         platform.check().map_err(|error| error.to_string())
     };
-    Ok(guest.follow(on_stage, look)?)
+    guest.follow(on_stage, look)?;
+    Ok(reached)
+}
+
+/// Has function 1 try a page of the guest's kernel, which nothing shares. What is wrong, if it is not refused.
+fn private_page_reached(socket: &Path) -> Option<String> {
+    let tried = Client::connect(socket, Role::Observer)
+        .and_then(|mut client| client.dma_probe(1, PRIVATE_PAGE, 64, false));
+    match tried {
+        Ok(Err(_refused)) => None,
+        Ok(Ok(())) => Some(format!(
+            "function 1, untrusted, reached the private page at {PRIVATE_PAGE:#x}"
+        )),
+        Err(error) => Some(format!(
+            "the platform did not say whether function 1 reaches a private page: {error}"
+        )),
+    }
 }
 
 /// A stage's name as a person reads it.
@@ -225,7 +255,6 @@ fn stage_failure(stage: &Stage) -> Option<String> {
 #[derive(Deserialize)]
 struct Traffic {
     bounce_events: u64,
-    mib_s: f64,
     tx_mib_s: f64,
     rx_mib_s: f64,
 }
@@ -273,14 +302,10 @@ fn one_device(
         path: said.path,
         bounce_events_before: before.bounce_events,
         bounce_events_after: after.bounce_events,
-        mib_s_before: before.mib_s,
-        mib_s_after: after.mib_s,
-        directions: Directions {
-            sent_before: before.tx_mib_s,
-            sent_after: after.tx_mib_s,
-            received_before: before.rx_mib_s,
-            received_after: after.rx_mib_s,
-        },
+        mib_s_before: before.rx_mib_s,
+        mib_s_after: after.rx_mib_s,
+        sent_mib_s_before: before.tx_mib_s,
+        sent_mib_s_after: after.tx_mib_s,
         xdp: said.xdp.clone(),
         dma_refused: counters
             .iter()

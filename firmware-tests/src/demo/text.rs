@@ -64,13 +64,18 @@ fn device_lines(out: &mut dyn Write, device: &Device) -> io::Result<()> {
     };
     write!(
         out,
-        "  traffic  {:.1} MiB/s bounced → {:.1} MiB/s {after}",
+        "  received {:.1} MiB/s bounced → {:.1} MiB/s {after}",
         device.mib_s_before, device.mib_s_after
     )?;
-    match device.speedup() {
+    match device.ratio() {
         Some(ratio) => writeln!(out, " ({ratio:.2}×)")?,
         None => writeln!(out)?,
     }
+    let (before, now) = (device.sent_mib_s_before, device.sent_mib_s_after);
+    writeln!(
+        out,
+        "  sent     {before:.1} MiB/s bounced → {now:.1} MiB/s {after}"
+    )?;
     writeln!(
         out,
         "  bounces  {} → {} events",

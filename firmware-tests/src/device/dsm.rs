@@ -31,8 +31,10 @@ pub type Configs = [Arc<Mutex<ConfigSpace>>; FUNCTIONS];
 const LOCK_FLAGS: LockFlags = LockFlags(LockFlags::NO_FW_UPDATE.0 | LockFlags::LOCK_MSIX.0);
 /// Bits of the addresses that the card can send.
 const ADDRESS_WIDTH: u8 = 52;
-/// Bytes of a report that one answer carries.
-const PORTION_MAX: u16 = 1024;
+/// Bytes of a report that one answer carries: so few that a report takes several, as on a small device.
+const PORTION_MAX: u16 = 32;
+/// Bytes of an SPDM message that the card takes and gives: a certificate chain takes several answers.
+const TRANSFER_SIZE: u32 = 1024;
 
 /// The security manager.
 pub struct Dsm(dsm::Dsm);
@@ -51,10 +53,13 @@ impl Dsm {
             false => Arc::new(key),
         };
         let config = dsm::Config {
-            spdm: ResponderConfig::new(chain.object(), signer, Vec::new()),
+            spdm: ResponderConfig {
+                transfer_size: TRANSFER_SIZE,
+                ..ResponderConfig::new(chain.object(), signer, Vec::new())
+            },
             tdi: tdi::Config {
                 interfaces: [1, 2].map(interface).to_vec(),
-                ide: Ide::Absent,
+                ide: Ide::Required,
                 lock_flags: LOCK_FLAGS,
                 address_width: ADDRESS_WIDTH,
                 portion_max: PORTION_MAX,

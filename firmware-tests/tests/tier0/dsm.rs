@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 use tdisp::clock::Instant;
 use tdisp::crypto::Ring;
+use tdisp::ide_km::{self, msg::Direction};
 use tdisp::spdm::msg::vendor::{PciSig, Protocol};
 use tdisp::spdm::requester::{Event, Requester, RequesterConfig, Trust};
 use tdisp::tdi;
@@ -64,9 +65,17 @@ impl Tsm {
         }
     }
 
-    /// A TSM with a session.
+    /// A TSM with a session, and IDE keys in the card over it.
     #[track_caller]
     fn connected(rig: &Rig) -> Self {
+        let mut tsm = Self::in_session(rig);
+        tsm.program_ide_keys();
+        tsm
+    }
+
+    /// A TSM with a session.
+    #[track_caller]
+    fn in_session(rig: &Rig) -> Self {
         let mut tsm = Self::new(rig, Trust::Pinned(vec![identity().vendor.root_digest()]));
         tsm.spdm.connect(Instant::START);
         let events = tsm.run();
@@ -105,21 +114,44 @@ impl Tsm {
     ) -> Result<Answer, tdi::requester::Error> {
         let mut object = request(self.tdis.get_mut(&function).unwrap()).unwrap();
         loop {
-            let mut payload = Vec::new();
-            PciSig {
-                protocol: Protocol::TDISP,
-                object: &object,
-            }
-            .encode(&mut payload);
-            self.spdm.vendor(Instant::START, &payload).unwrap();
-            let Some(Event::Vendor(answer)) = self.run().pop() else {
-                panic!("no answer to a TDISP request");
-            };
-            let answer = PciSig::decode(&answer).unwrap();
-            match self.tdis.get_mut(&function).unwrap().handle(answer.object)? {
+            let answer = self.vendor(Protocol::TDISP, &object);
+            match self.tdis.get_mut(&function).unwrap().handle(&answer)? {
                 Progress::More(next) => object = next,
                 Progress::Done(done) => return Ok(done),
             }
+        }
+    }
+
+    /// One vendor-defined exchange in the session.
+    #[track_caller]
+    fn vendor(&mut self, protocol: Protocol, object: &[u8]) -> Vec<u8> {
+        let mut payload = Vec::new();
+        PciSig { protocol, object }.encode(&mut payload);
+        self.spdm.vendor(Instant::START, &payload).unwrap();
+        let Some(Event::Vendor(answer)) = self.run().pop() else {
+            panic!("no answer to a vendor-defined request");
+        };
+        PciSig::decode(&answer).unwrap().object.to_vec()
+    }
+
+    /// KEY_PROG for all sub-streams, then K_SET_GO for both directions.
+    #[track_caller]
+    fn program_ide_keys(&mut self) {
+        let mut ide = ide_km::Requester::new(0, LOCK.default_stream);
+        let first = ide.program(&Ring).unwrap().to_vec();
+        self.ide(&mut ide, first);
+        for direction in [Direction::Receive, Direction::Transmit] {
+            let go = ide.go(direction).unwrap();
+            self.ide(&mut ide, go);
+        }
+    }
+
+    #[track_caller]
+    fn ide(&mut self, ide: &mut ide_km::Requester, mut object: Vec<u8>) {
+        while let ide_km::requester::Progress::More(next) =
+            ide.handle(&self.vendor(Protocol::IDE_KM, &object)).unwrap()
+        {
+            object = next.to_vec();
         }
     }
 
@@ -163,6 +195,21 @@ fn an_honest_card_shows_the_published_measurements() {
     let rig = rig(&[]);
     let mut tsm = Tsm::connected(&rig);
     assert_eq!(published_in(tsm.measurements()), [1, 2, 3, 4, 17, 18]);
+}
+
+#[test]
+fn a_lock_without_ide_keys_of_its_session_is_refused() {
+    let rig = rig(&[]);
+    let _driver = rig.driver(1);
+    let mut tsm = Tsm::in_session(&rig);
+    let refused = tsm.ask(1, |tdi| tdi.lock(LOCK)).unwrap_err().to_string();
+    assert!(refused.contains("INVALID_DEVICE_CONFIGURATION"), "{refused}");
+    tsm.program_ide_keys();
+    tsm.lock(1);
+    // Another session's keys are no keys: the first one's went with it.
+    let mut other = Tsm::in_session(&rig);
+    assert!(other.ask(1, |tdi| tdi.stop()).is_ok());
+    assert!(other.ask(1, |tdi| tdi.lock(LOCK)).is_err());
 }
 
 #[test]

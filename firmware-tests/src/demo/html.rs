@@ -93,7 +93,7 @@ fn card(out: &mut String, device: &Device) -> fmt::Result {
     writeln!(
         out,
         "<span class=\"tag\">{verdict}</span></h3><p class=\"reason\">{}</p><dl>",
-        Text(&device.reason)
+        Text(&short(&device.reason))
     )?;
     row(out, "path", path_words(device.path))?;
     match &device.xdp {
@@ -112,9 +112,34 @@ fn card(out: &mut String, device: &Device) -> fmt::Result {
     row(
         out,
         "refused by the DMA gate",
-        &format!("{} accesses", device.dma_refused),
+        &counted(device.dma_refused, "access", "accesses"),
     )?;
     writeln!(out, "</dl></article>")
+}
+
+/// A count with its noun.
+pub(super) fn counted(count: u64, one: &str, many: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { many })
+}
+
+/// The text with each long number in hex cut to its beginning; the evidence below has them whole.
+fn short(text: &str) -> String {
+    const SHOWN: usize = 12;
+    let mut out = String::new();
+    let mut run = String::new();
+    for char in text.chars().map(Some).chain([None]) {
+        match char {
+            Some(digit) if digit.is_ascii_hexdigit() => run.push(digit),
+            other => {
+                let cut = run.len() >= 32;
+                out.push_str(if cut { &run[..SHOWN] } else { &run });
+                out.push_str(if cut { "…" } else { "" });
+                run.clear();
+                out.extend(other);
+            }
+        }
+    }
+    out
 }
 
 fn path_words(path: Path) -> &'static str {
@@ -400,6 +425,16 @@ mod tests {
         ] {
             assert!(page.contains(shown), "{shown}");
         }
+    }
+
+    #[test]
+    fn a_digest_in_a_reason_is_cut_and_a_word_is_not() {
+        let digest = "ab".repeat(48);
+        assert_eq!(
+            short(&format!("index 17 is {digest}; added")),
+            "index 17 is abababababab…; added"
+        );
+        assert_eq!(short("deadbeef facade"), "deadbeef facade");
     }
 
     #[test]

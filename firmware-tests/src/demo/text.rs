@@ -1,6 +1,6 @@
 //! The report for the terminal. Colours are ANSI; the stream strips them where it is no terminal.
 
-use super::html::Span;
+use super::html::{Span, counted};
 use super::report::{Device, Path, Report, Verdict};
 use std::io::{self, Write};
 
@@ -91,7 +91,11 @@ fn device_lines(out: &mut dyn Write, device: &Device) -> io::Result<()> {
         }
         None => writeln!(out, "  XDP      not attached")?,
     }
-    writeln!(out, "  gate     {} accesses refused", device.dma_refused)
+    writeln!(
+        out,
+        "  gate     {} refused",
+        counted(device.dma_refused, "access", "accesses")
+    )
 }
 
 #[cfg(test)]

@@ -201,9 +201,13 @@ fn the_demo_shows_what_it_is_to_show() -> Result<(), Failed> {
     };
     let report = run::run(&options, &mut |_| ())?;
     assert_eq!(report.failures, Vec::<String>::new());
-    assert!(
-        report.devices[0].dma_refused == 0,
-        "the accepted function never strayed"
+    assert_eq!(
+        report.devices[0].dma_refused, 1,
+        "nothing but the private page that it was made to try"
+    );
+    assert_eq!(
+        report.devices[1].dma_refused, 0,
+        "a bounced function never strays"
     );
     Ok(())
 }

@@ -67,6 +67,8 @@ pub struct Journal {
     standing: Vec<Change>,
     /// Lines in the file.
     lines: usize,
+    /// The last write failed, and may have left a piece of its line.
+    torn: bool,
 }
 
 /// Lines after which the file is compacted: guests bind as often as they like, and the disk is the host's.
@@ -129,6 +131,7 @@ impl Journal {
             path,
             next: open.len() as u64,
             lines: open.len() + replay.standing.len(),
+            torn: false,
             open,
             standing: replay.standing.clone(),
         };
@@ -177,13 +180,20 @@ impl Journal {
         Some(self.open.remove(at).1)
     }
 
+    /// A disk that was full may have taken half a line. Nothing is written behind that: the next start could not read
+    /// it. The file is made anew first, from what is known.
     fn append(&mut self, entry: &Entry) -> Result<(), Error> {
+        if self.torn {
+            self.compact()?;
+        }
         let write = |file: &mut File| {
             file.write_all(&line(entry)?)?;
             file.sync_data()
         };
         self.lines += 1;
-        write(&mut self.file).map_err(failed(&self.path, "written"))
+        let written = write(&mut self.file);
+        self.torn = written.is_err();
+        written.map_err(failed(&self.path, "written"))
     }
 
     fn compact_if_long(&mut self) -> Result<(), Error> {
@@ -197,6 +207,7 @@ impl Journal {
     fn compact(&mut self) -> Result<(), Error> {
         self.file = compact(&self.path, &self.open, &self.standing)?;
         self.lines = self.open.len() + self.standing.len();
+        self.torn = false;
         Ok(())
     }
 }
@@ -381,6 +392,28 @@ mod tests {
                 standing: vec![connect()]
             }
         );
+    }
+
+    #[test]
+    fn half_a_line_that_a_full_disk_took_is_gone_before_the_next_is_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("journal");
+        let (mut journal, _) = Journal::open(dir.path()).unwrap();
+        let ticket = journal.begin(connect()).unwrap();
+        fs::OpenOptions::new()
+            .append(true)
+            .open(&path)
+            .unwrap()
+            .write_all(b"{\"phase\":\"do")
+            .unwrap();
+        journal.file = File::open(&path).unwrap(); // not for writing, so that writing fails
+        journal.done(&ticket).unwrap_err();
+        journal.failed(&ticket, "the journal cannot be written").unwrap();
+        let ticket = journal.begin(bind(1)).unwrap();
+        journal.done(&ticket).unwrap();
+        drop(journal);
+        let replay = Journal::open(dir.path()).unwrap().1;
+        assert_eq!((replay.in_flight, replay.standing), (vec![], vec![bind(1)]));
     }
 
     #[test]

@@ -48,7 +48,7 @@ pub enum Change {
 }
 
 /// What a journal says about the past.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Replay {
     /// Begun and neither done nor taken back.
     pub in_flight: Vec<Change>,

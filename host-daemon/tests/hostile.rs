@@ -5,6 +5,11 @@
 
 mod world;
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
 use tdisp::relay::{
     Rid, TdiId, VmId,
     guest::TdiState,
@@ -324,6 +329,30 @@ fn after_kill_9_in_the_middle_of_a_connect_a_restart_disconnects() {
             .contains("connect of nic0 was in flight"),
         "{status}"
     );
+}
+
+#[test]
+fn a_tsm_that_hangs_up_in_the_middle_of_a_recovery_costs_no_session() {
+    let mut world = World::new();
+    let (mut connected, mut bound) = (false, false);
+    let hang_up = Arc::new(AtomicBool::new(false));
+    let hangs_up = Arc::clone(&hang_up);
+    let _tsm = world.tsm(move |command| match command {
+        Command::DevStatus { .. } if hangs_up.swap(false, Ordering::Relaxed) => Play::HangUp,
+        other => binding(&mut connected, &mut bound, other),
+    });
+    let device = world.device(|_| Reply::Silence);
+    world.ready(&device);
+    assert!(world.tidelock(&["connect", "nic0"]).status.success());
+    world.kill();
+    hang_up.store(true, Ordering::Relaxed);
+    world.ready(&device);
+    assert!(!hang_up.load(Ordering::Relaxed), "the TSM hung up once");
+    let status = world.status();
+    assert_eq!(status["devices"][0]["state"], "connected", "{status}");
+    let told = status["recovered"].to_string();
+    assert!(told.contains("nic0 is still connected: adopted"), "{told}");
+    assert_eq!(world.end(), Some(0), "{}", world.log());
 }
 
 #[test]

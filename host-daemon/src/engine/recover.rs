@@ -28,25 +28,23 @@ impl Engine {
         for vm in self.config.vms.iter().map(|vm| vm.id).collect::<Vec<_>>() {
             self.tsm.create_vm(vm).await?;
         }
-        self.up = true;
-        let mut told = Vec::new();
-        let standing = match self.past.take() {
-            Some(Replay { in_flight, standing }) => {
-                told.extend(
-                    in_flight
-                        .iter()
-                        .map(|change| format!("{} was in flight", named(change))),
-                );
-                standing
-            }
-            None => self.standing(),
+        // Kept until everything is sorted out: if the TSM goes away in the middle, the next try finds the same past.
+        let standing = || Replay {
+            in_flight: Vec::new(),
+            standing: self.standing(),
         };
+        let past = self.past.clone().unwrap_or_else(standing);
+        self.past = Some(past.clone());
+        let Replay { in_flight, standing } = past;
+        let told = |change| format!("{} was in flight", named(change));
+        let mut told: Vec<_> = in_flight.iter().map(told).collect();
         self.bound.clear();
         for device in 0..self.config.devices.len() {
             self.sort_out(device, &standing, &mut told).await?;
         }
         self.write_off(&standing, &mut told)?;
         self.journal.sorted_out()?;
+        (self.past, self.up) = (None, true);
         told.iter().for_each(|line| tracing::info!("recovery: {line}"));
         let mut view = self.view.borrow_mut();
         view.tsm = api::Tsm {

@@ -356,6 +356,36 @@ fn a_tsm_that_hangs_up_in_the_middle_of_a_recovery_costs_no_session() {
 }
 
 #[test]
+fn a_second_daemon_on_the_same_state_is_refused_though_its_sockets_are_others() {
+    let mut world = World::new();
+    let _tsm = world.tsm(plain);
+    let device = world.device(|_| Reply::Silence);
+    world.ready(&device);
+    let text_of = std::fs::read_to_string(world.config(&device)).unwrap();
+    let other = world.path("other.toml");
+    std::fs::write(
+        &other,
+        text_of
+            .replace("api.sock", "other.sock")
+            .replace("vm1.sock", "other1.sock"),
+    )
+    .unwrap();
+    let out = std::process::Command::new(env!("CARGO_BIN_EXE_tidelockd"))
+        .arg("--config")
+        .arg(other)
+        .output()
+        .unwrap();
+    assert_eq!(out.status.code(), Some(1), "{}", text(&out));
+    assert!(
+        text(&out).contains("state is held by another tidelockd"),
+        "{}",
+        text(&out)
+    );
+    assert!(!world.path("other.sock").exists(), "it leaves nothing behind");
+    assert_eq!(world.status()["ready"], true, "the first goes on");
+}
+
+#[test]
 fn wrong_names_and_wrong_states_are_refused_with_the_cure() {
     let mut world = World::new();
     let _tsm = world.tsm(plain);

@@ -9,7 +9,13 @@
 mod operate;
 mod recover;
 
-use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
+use std::{
+    cell::RefCell,
+    collections::BTreeMap,
+    fs::{self, File, TryLockError},
+    path::{Path, PathBuf},
+    rc::Rc,
+};
 
 use tdisp::relay::{
     ObjectKind, TdiId, VmId,
@@ -43,6 +49,8 @@ pub struct Engine {
     bound: BTreeMap<Slot, TdiId>,
     past: Option<Replay>,
     up: bool,
+    /// Held as long as the state directory is ours; the kernel lets go of it however the daemon ends.
+    _lock: File,
 }
 
 /// Why an operation was not done.
@@ -60,6 +68,9 @@ pub enum Error {
     /// The journal failed: nothing is begun that could not be taken back.
     #[error(transparent)]
     Journal(#[from] journal::Error),
+    /// Another daemon has the state directory.
+    #[error("{} is held by another tidelockd; stop that one, or name another state_dir", .0.display())]
+    Held(PathBuf),
     /// The evidence cache failed.
     #[error("the evidence cannot be kept: {0}; see that state_dir is writable and has room")]
     Evidence(#[from] std::io::Error),
@@ -72,7 +83,7 @@ impl Error {
             Self::Unknown(_) => "unknown",
             Self::State(_) => "state",
             Self::Tsm(error) => error.kind(),
-            Self::Journal(_) | Self::Evidence(_) => "platform",
+            Self::Journal(_) | Self::Evidence(_) | Self::Held(_) => "platform",
         }
     }
 
@@ -96,10 +107,11 @@ impl Error {
 impl Engine {
     /// Opens the state directory. The TSM is looked for later, by [`Engine::start`].
     pub fn new(config: Rc<Config>, view: View) -> Result<Self, Error> {
+        let lock = lock(&config.state_dir)?;
         let (journal, past) = Journal::open(&config.state_dir)?;
         let evidence = Evidence::open(&config.state_dir)?;
         let locks = config.state_dir.join("locks");
-        std::fs::create_dir_all(&locks)?;
+        fs::create_dir_all(&locks)?;
         let tsm = tsm::backend(&config);
         *view.borrow_mut() = blank(&config, &*tsm);
         let mailboxes = Mailboxes::new(&config.devices, locks);
@@ -114,6 +126,7 @@ impl Engine {
             bound,
             past: Some(past),
             up: false,
+            _lock: lock,
         })
     }
 
@@ -200,6 +213,18 @@ impl Engine {
 
     fn errand(&mut self) -> (&mut dyn Tsm, Errand<'_>) {
         (&mut *self.tsm, Errand::new(&mut self.mailboxes))
+    }
+}
+
+/// One daemon to a state directory, whatever its sockets are called: two would take each other's sessions for strays.
+fn lock(state_dir: &Path) -> Result<File, Error> {
+    fs::create_dir_all(state_dir)?;
+    let path = state_dir.join("lock");
+    let file = File::options().create(true).append(true).open(path)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(Error::Held(state_dir.into())),
+        Err(TryLockError::Error(error)) => Err(error.into()),
     }
 }
 

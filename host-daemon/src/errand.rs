@@ -94,11 +94,18 @@ impl<'a> Errand<'a> {
         answer.map_err(|error| (name, error))
     }
 
-    /// Keeps evidence.
-    pub fn keep(&mut self, owner: Owner, kind: ObjectKind, bytes: Vec<u8>) {
+    /// Keeps evidence in the place of what came before of the same kind. False if it is of more owners and kinds than
+    /// any operation has: a TSM that never ends must not fill memory and disk.
+    pub fn keep(&mut self, owner: Owner, kind: ObjectKind, bytes: Vec<u8>) -> bool {
+        self.evidence
+            .retain(|(held, of_kind, _)| (*held, *of_kind) != (owner, kind));
         self.evidence.push((owner, kind, bytes));
+        self.evidence.len() <= OBJECTS_MAX
     }
 }
+
+/// Three kinds of a device, and three of a TDI.
+pub const OBJECTS_MAX: usize = 6;
 
 fn unknown(device: Rid) -> Error {
     Error::Malformed {

@@ -4,7 +4,7 @@
 //! is also on disk, so that a daemon that was killed can go on serving what stands.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs, io,
     path::{Path, PathBuf},
 };
@@ -56,13 +56,23 @@ impl Evidence {
         self.held.get(&name(owner, kind)).map_or(0, Vec::len)
     }
 
+    /// Forgets everything that is of none of `owners`, and what a daemon that was killed left half written.
+    pub fn retain(&mut self, owners: &[Owner]) -> io::Result<()> {
+        let names = |owner: &Owner| KINDS.map(|kind| name(*owner, kind));
+        let kept: BTreeSet<_> = owners.iter().flat_map(names).collect();
+        self.held.retain(|name, _| kept.contains(name));
+        for entry in fs::read_dir(&self.directory)? {
+            let entry = entry?;
+            if !entry.file_name().to_str().is_some_and(|name| kept.contains(name)) {
+                fs::remove_file(entry.path())?;
+            }
+        }
+        Ok(())
+    }
+
     /// Forgets everything of one owner.
     pub fn forget(&mut self, owner: Owner) {
-        for kind in [
-            ObjectKind::CERTIFICATES,
-            ObjectKind::MEASUREMENTS,
-            ObjectKind::REPORT,
-        ] {
+        for kind in KINDS {
             let name = name(owner, kind);
             if self.held.remove(&name).is_some() {
                 // A file that cannot be removed is overwritten, or compared with a digest that it does not have.
@@ -71,6 +81,12 @@ impl Evidence {
         }
     }
 }
+
+const KINDS: [ObjectKind; 3] = [
+    ObjectKind::CERTIFICATES,
+    ObjectKind::MEASUREMENTS,
+    ObjectKind::REPORT,
+];
 
 fn name(owner: Owner, kind: ObjectKind) -> String {
     let kind = kind.to_string().to_lowercase();
@@ -83,6 +99,23 @@ fn name(owner: Owner, kind: ObjectKind) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_belongs_to_nothing_that_stands_is_forgotten_on_the_disk_too() {
+        let dir = tempfile::tempdir().unwrap();
+        let (device, kind) = (Rid(0x100), ObjectKind::REPORT);
+        let mut evidence = Evidence::open(dir.path()).unwrap();
+        for tdi in [TdiId(1), TdiId(2)] {
+            evidence.keep(Owner::Tdi(tdi), kind, b"report".to_vec()).unwrap();
+        }
+        fs::write(dir.path().join("evidence/half.new"), "ha").unwrap();
+        evidence.retain(&[Owner::Tdi(TdiId(2))]).unwrap();
+        assert_eq!(evidence.of_tdi(TdiId(1), device, kind), None);
+        assert_eq!(evidence.of_tdi(TdiId(2), device, kind), Some(&b"report"[..]));
+        let left = fs::read_dir(dir.path().join("evidence")).unwrap();
+        let left: Vec<_> = left.map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(left, ["tdi-2-report"]);
+    }
 
     #[test]
     fn a_tdis_own_measurements_come_before_its_devices_and_survive_a_restart() {

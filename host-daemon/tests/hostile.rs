@@ -11,9 +11,9 @@ use std::sync::{
 };
 
 use tdisp::relay::{
-    Rid, TdiId, VmId,
+    ObjectKind, Rid, TdiId, VmId,
     guest::TdiState,
-    host::{Answer, Command, DevStatus, Done, Status, TdiStatus},
+    host::{Answer, Command, DevStatus, Done, Owner, Status, TdiStatus},
 };
 use world::{GET_VERSION, Play, Reply, World, no_device, plain, text};
 
@@ -89,6 +89,8 @@ fn a_device_that_misbehaves_fails_the_connect_at_a_named_step_and_leaves_it_disc
             shown["error"].as_str().unwrap().contains(wanted),
             "{name}: {shown}"
         );
+        let kept = std::fs::read_dir(world.path("state/evidence")).unwrap().count();
+        assert_eq!(kept, 0, "{name}: evidence of nothing that stands");
         assert_eq!(world.end(), Some(0), "{name}: {}", world.log());
     }
 }
@@ -96,7 +98,7 @@ fn a_device_that_misbehaves_fails_the_connect_at_a_named_step_and_leaves_it_disc
 #[test]
 fn a_tsm_that_misbehaves_fails_the_connect_and_is_found_again() {
     type Plays = fn() -> Play;
-    let cases: [(&str, Plays, &str); 4] = [
+    let cases: [(&str, Plays, &str); 5] = [
         ("hangs up", || Play::HangUp, "the TSM hung up during connect"),
         (
             "sends rubbish",
@@ -107,6 +109,18 @@ fn a_tsm_that_misbehaves_fails_the_connect_and_is_found_again() {
             "answers something else",
             || Play::Answer(vec![Answer::Done(Done::Bound { tdi: TdiId(1) })]),
             "the TSM answered connect with a TDI's name; wanted that it is done",
+        ),
+        (
+            "hands over evidence without end",
+            || {
+                let object = |tdi| Answer::Object {
+                    owner: Owner::Tdi(TdiId(tdi)),
+                    kind: ObjectKind::REPORT,
+                    bytes: vec![0; 8],
+                };
+                Play::Answer((0..100).map(object).chain([Answer::Done(Done::Ok)]).collect())
+            },
+            "the TSM handed over more than 6 objects during connect",
         ),
         (
             "refuses",

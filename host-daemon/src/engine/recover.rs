@@ -3,7 +3,10 @@
 //! The journal says what the daemon meant to stand; the TSM says what does. Both: adopted. Only the TSM: taken back.
 //! Only the journal: it is gone, and the operator is told.
 
-use tdisp::relay::{TdiId, VmId, host::TdiStatus};
+use tdisp::relay::{
+    TdiId, VmId,
+    host::{Owner, TdiStatus},
+};
 
 use super::{CONNECTED, DISCONNECTED, Engine, Error, Slot};
 use crate::{
@@ -43,6 +46,7 @@ impl Engine {
             self.sort_out(device, &standing, &mut told).await?;
         }
         self.write_off(&standing, &mut told)?;
+        self.evidence.retain(&self.owners())?;
         self.journal.sorted_out()?;
         (self.past, self.up) = (None, true);
         told.iter().for_each(|line| tracing::info!("recovery: {line}"));
@@ -54,6 +58,15 @@ impl Engine {
         };
         (view.ready, view.recovered) = (true, told);
         Ok(())
+    }
+
+    /// Whose evidence is of use: connected devices and bound TDIs.
+    fn owners(&self) -> Vec<Owner> {
+        let devices = (0..self.config.devices.len()).filter(|device| self.is_connected(*device));
+        let devices = devices.map(|device| Owner::Device(self.config.devices[device].bdf));
+        devices
+            .chain(self.bound.values().map(|tdi| Owner::Tdi(*tdi)))
+            .collect()
     }
 
     /// What stood before the TSM was away.

@@ -13,7 +13,7 @@ use tokio::{
 };
 
 use super::{Error, Later, Tsm};
-use crate::errand::Errand;
+use crate::errand::{Errand, OBJECTS_MAX};
 
 /// Longest silence of the TSM between two of its answers: it only computes and talks to the platform.
 const SILENCE_MAX: Duration = Duration::from_secs(10);
@@ -118,10 +118,20 @@ impl Stream {
                         wanted: "an answer at once",
                     });
                 }
-                (Answer::Object { owner, kind, bytes }, errand) => {
-                    errand
-                        .into_iter()
-                        .for_each(|errand| errand.keep(owner, kind, bytes.clone()));
+                (Answer::Object { owner, kind, bytes }, Some(errand)) => {
+                    if !errand.keep(owner, kind, bytes) {
+                        return Err(Error::Lost {
+                            what: format!("handed over more than {OBJECTS_MAX} objects"),
+                            during,
+                        });
+                    }
+                }
+                (Answer::Object { .. }, None) => {
+                    return Err(Error::WrongAnswer {
+                        during,
+                        found: "an object",
+                        wanted: "an answer at once",
+                    });
                 }
                 (Answer::Done(done), _) => return Ok(done),
                 (Answer::Failed { code, reason }, _) => {

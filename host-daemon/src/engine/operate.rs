@@ -196,7 +196,7 @@ impl Engine {
         let (tsm, mut errand) = self.errand();
         let result = tsm.guest(vm, bytes, &mut errand).await;
         let (carried, evidence) = (!errand.steps.list().is_empty(), errand.evidence);
-        self.keep(evidence)?;
+        let kept = self.keep(evidence);
         if result.as_ref().is_err_and(tsm::Error::is_lost) {
             let error = result.map_err(Error::from);
             error
@@ -210,6 +210,7 @@ impl Engine {
         if carried {
             self.follow_vm(vm).await;
         }
+        kept?;
         Ok(result?)
     }
 

@@ -4,6 +4,7 @@
 //! ```text
 //!   → {"role":"tsm"}                         ← {"ok":true}
 //!   → {"op":"share","gpa":4096,"len":8192}   ← {"ok":true}
+//!   → {"op":"hold","function":1}             ← {"ok":true}
 //!   → {"op":"dma","function":9,"enabled":true} ← {"ok":false,"error":"…"}
 //! ```
 //! There is one TSM at a time. When its connection ends, every share and every DMA enable that it made is dropped:
@@ -63,6 +64,12 @@ pub enum Request {
         /// Bytes.
         len: u64,
     },
+    /// TSM: DMA of a function is to be enabled only in the lock that its interface is in now. The TSM then asks the
+    /// device over its session whether that lock is its own.
+    Hold {
+        /// Which function.
+        function: u8,
+    },
     /// TSM: a function may, or may no longer, reach private memory while its interface runs.
     Dma {
         /// Which function.
@@ -101,9 +108,11 @@ impl Request {
     /// Whether `role` may ask this.
     fn is_for(&self, role: Role) -> bool {
         match self {
-            Self::Share { .. } | Self::Unshare { .. } | Self::Dma { .. } | Self::Mmio { .. } => {
-                role == Role::Tsm
-            }
+            Self::Share { .. }
+            | Self::Unshare { .. }
+            | Self::Hold { .. }
+            | Self::Dma { .. }
+            | Self::Mmio { .. } => role == Role::Tsm,
             Self::DmaProbe { .. } | Self::Fault { .. } => role == Role::Observer,
             Self::Counters => true,
         }
@@ -342,6 +351,11 @@ impl Client {
     /// [`Request::Unshare`].
     pub fn unshare(&mut self, gpa: u64, len: u64) -> io::Result<()> {
         self.request(&Request::Unshare { gpa, len }).map(drop)
+    }
+
+    /// [`Request::Hold`].
+    pub fn hold(&mut self, function: u8) -> io::Result<()> {
+        self.request(&Request::Hold { function }).map(drop)
     }
 
     /// [`Request::Dma`].

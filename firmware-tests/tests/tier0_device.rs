@@ -242,10 +242,14 @@ fn private_memory_opens_to_a_running_and_enabled_interface_and_closes_with_eithe
     check_probe(&rig, "shared", Ok(()));
     tsm.unshare(BUFFERS, 0x1000).unwrap();
     check_probe(&rig, "private again", Err("private"));
-    tsm.dma(1, true).unwrap();
+    assert!(tsm.dma(1, true).is_err(), "not before it runs");
     rig.set_state(1, TdiState::Locked);
-    check_probe(&rig, "enabled but locked", Err("locked"));
+    tsm.hold(1).unwrap();
+    assert!(tsm.dma(1, true).is_err(), "nor while it is locked");
+    check_probe(&rig, "locked", Err("locked"));
     rig.set_state(1, TdiState::Run);
+    check_probe(&rig, "running", Err("not enabled"));
+    tsm.dma(1, true).unwrap();
     check_probe(&rig, "running and enabled", Ok(()));
     tsm.dma(1, false).unwrap();
     check_probe(&rig, "disabled", Err("not enabled"));
@@ -261,8 +265,7 @@ fn an_address_that_is_not_mapped_is_refused_whatever_else_holds() {
     let mut driver = rig.driver(1);
     let mut tsm = rig.platform(Role::Tsm).unwrap();
     tsm.share(0, MEMORY).unwrap();
-    tsm.dma(1, true).unwrap();
-    rig.set_state(1, TdiState::Run);
+    rig.run(1, &mut tsm);
     check_probe(&rig, "mapped", Ok(()));
     driver.client.dma_unmap(IOVA, MEMORY).unwrap();
     check_probe(&rig, "unmapped", Err("no mapping"));
@@ -275,8 +278,10 @@ fn check_breach(what: &str, breach: impl Fn(&Rig, &mut Driver)) {
         let rig = Rig::new();
         let mut driver = rig.driver(1);
         let mut tsm = share_all(&rig);
-        tsm.dma(1, true).unwrap();
-        rig.set_state(1, state);
+        match state {
+            TdiState::Run => rig.run(1, &mut tsm),
+            _ => rig.set_state(1, state),
+        }
         rig.set_state(2, state);
         check_probe(&rig, "before", Ok(()));
         breach(&rig, &mut driver);
@@ -332,13 +337,16 @@ fn there_is_one_tsm_and_observers_cannot_speak_for_it() {
     assert!(error.contains("another TSM"), "{error}");
     let mut observer = rig.platform(Role::Observer).unwrap();
     assert!(
-        observer.share(0, 4096).is_err() && observer.dma(1, true).is_err() && observer.mmio(1, 0).is_err()
+        observer.share(0, 4096).is_err()
+            && observer.hold(1).is_err()
+            && observer.dma(1, false).is_err()
+            && observer.mmio(1, 0).is_err()
     );
     assert!(observer.counters().is_ok());
     drop(tsm);
     let mut tsm = eventually("the seat of the TSM", || rig.platform(Role::Tsm).ok());
     assert!(tsm.fault(1).is_err() && tsm.dma_probe(1, 0, 1, false).is_err());
-    assert!(tsm.share(0, 0).is_err() && tsm.share(u64::MAX, 2).is_err() && tsm.dma(3, true).is_err());
+    assert!(tsm.share(0, 0).is_err() && tsm.share(u64::MAX, 2).is_err() && tsm.hold(3).is_err());
     assert!(tsm.counters().is_ok(), "an error ends nothing");
 }
 

@@ -235,6 +235,17 @@ fn a_tdi_that_left_run_has_its_gate_closed_before_the_guest_is_told() {
 }
 
 #[test]
+fn a_lock_is_held_before_the_device_is_asked_whether_it_still_runs() {
+    let (mut world, info) = World::running();
+    world.held.clear();
+    let (tdi, generation) = (info.tdi, info.generation);
+    let enabled = world.guest(&Request::EnableDma { tdi, generation });
+    assert_eq!(enabled, Ok(Response::Done));
+    assert_eq!(world.held.get(&1), Some(&0), "before the first carriage");
+    assert_eq!(world.carried, 1, "and then the device is asked");
+}
+
+#[test]
 fn what_the_platform_refuses_is_not_so() {
     let (mut world, info) = World::running();
     world.platform_fails = true;

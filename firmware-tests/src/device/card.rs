@@ -117,7 +117,12 @@ impl Platform for Card {
             }
             Request::Dma { function, enabled } => {
                 self.function(function)?;
-                self.enforcer.enable_dma(function.into(), enabled);
+                let enabled = self.enforcer.enable_dma(function.into(), enabled);
+                enabled.map_err(|error| error.to_string())?;
+            }
+            Request::Hold { function } => {
+                self.function(function)?;
+                self.enforcer.hold(function.into());
             }
             Request::Mmio { function, range_id } => {
                 let bar = self.function(function)?.bar(range_id.into());

@@ -21,6 +21,19 @@ pub struct Facts {
     standings: [Standing; FUNCTIONS],
 }
 
+/// DMA is not to be enabled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "function {function} is {state}, or left the lock that was held; wanted RUN in that lock; hold the lock, ask the \
+     device for its state, and enable DMA then"
+)]
+pub struct NotHeld {
+    /// Which function.
+    pub function: usize,
+    /// Its state.
+    pub state: TdiState,
+}
+
 /// Counts of one function.
 #[derive(Debug, Default)]
 struct Counts {
@@ -57,27 +70,47 @@ impl Enforcer {
         self.facts_mut().shared.remove(gpa, len)
     }
 
-    /// The TSM enables or disables a function's DMA to private memory.
-    pub fn enable_dma(&self, function: usize, enabled: bool) {
+    /// The TSM is about to ask, over its session, whether the lock that the interface is in is its own: from here on the
+    /// gate remembers that lock, and [`Enforcer::enable_dma`] opens it for no other.
+    pub fn hold(&self, function: usize) {
         if let Some(standing) = self.facts_mut().standings.get_mut(function) {
-            standing.dma_enabled = enabled;
+            standing.held = matches!(standing.state, TdiState::Locked | TdiState::Run);
         }
+    }
+
+    /// The TSM enables or disables a function's DMA to private memory. Enabling wants an interface in RUN that has not
+    /// left the lock it was in at [`Enforcer::hold`]: a host could have locked it anew over a session of its own.
+    pub fn enable_dma(&self, function: usize, enabled: bool) -> Result<(), NotHeld> {
+        let mut facts = self.facts_mut();
+        let Some(standing) = facts.standings.get_mut(function) else {
+            return Ok(());
+        };
+        if enabled && !(standing.held && standing.state == TdiState::Run) {
+            return Err(NotHeld {
+                function,
+                state: standing.state,
+            });
+        }
+        standing.dma_enabled = enabled;
+        Ok(())
     }
 
     /// The TSM is gone, and with it every share and every enable.
     pub fn drop_tsm(&self) {
         let mut facts = self.facts_mut();
         facts.shared.clear();
-        facts
-            .standings
-            .iter_mut()
-            .for_each(|standing| standing.dma_enabled = false);
+        for standing in &mut facts.standings {
+            (standing.held, standing.dma_enabled) = (false, false);
+        }
     }
 
-    /// The state of a function's interface changed.
+    /// The state of a function's interface changed. An enable is for one run, and a hold for one lock: what comes back
+    /// to RUN may be another's.
     pub fn set_state(&self, function: usize, state: TdiState) {
         if let Some(standing) = self.facts_mut().standings.get_mut(function) {
             standing.state = state;
+            standing.dma_enabled &= state == TdiState::Run;
+            standing.held &= matches!(state, TdiState::Locked | TdiState::Run);
         }
     }
 
@@ -161,5 +194,57 @@ impl Facts {
             .get(function)
             .map(|standing| standing.state)
             .unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn running() -> Enforcer {
+        let enforcer = Enforcer::default();
+        enforcer.set_state(1, TdiState::Locked);
+        enforcer.hold(1);
+        enforcer.set_state(1, TdiState::Run);
+        enforcer.enable_dma(1, true).unwrap();
+        enforcer
+    }
+
+    #[test]
+    fn what_left_run_and_came_back_has_no_dma() {
+        for between in [TdiState::Unlocked, TdiState::Locked, TdiState::Error] {
+            let enforcer = running();
+            enforcer.set_state(1, between);
+            assert!(!enforcer.counters()[1].dma_enabled, "{between}");
+            enforcer.set_state(1, TdiState::Run);
+            assert!(!enforcer.counters()[1].dma_enabled, "{between}, and back");
+        }
+    }
+
+    #[test]
+    fn dma_is_enabled_only_in_the_run_of_the_lock_that_was_held() {
+        let enforcer = Enforcer::default();
+        enforcer.hold(1);
+        enforcer.set_state(1, TdiState::Locked);
+        enforcer.set_state(1, TdiState::Run);
+        assert!(
+            enforcer.enable_dma(1, true).is_err(),
+            "nothing was locked when it was held"
+        );
+        enforcer.hold(1);
+        for state in [
+            TdiState::Error,
+            TdiState::Unlocked,
+            TdiState::Locked,
+            TdiState::Run,
+        ] {
+            enforcer.set_state(1, state);
+            assert!(enforcer.enable_dma(1, true).is_err(), "{state}");
+        }
+        enforcer.hold(1);
+        assert_eq!(enforcer.enable_dma(1, true), Ok(()));
+        enforcer.drop_tsm();
+        assert!(enforcer.enable_dma(1, true).is_err(), "a hold goes with its TSM");
+        assert_eq!(enforcer.enable_dma(1, false), Ok(()), "closing is never refused");
     }
 }

@@ -145,6 +145,8 @@ pub struct Access {
 pub struct Standing {
     /// State of its interface.
     pub state: TdiState,
+    /// Whether it is still in the lock that the TSM holds.
+    pub held: bool,
     /// Whether the TSM has enabled its DMA.
     pub dma_enabled: bool,
     /// The queues that its driver programmed, in the device's address space.
@@ -232,6 +234,7 @@ mod tests {
         }
         let standing = Standing {
             state,
+            held: dma_enabled,
             dma_enabled,
             rings,
         };

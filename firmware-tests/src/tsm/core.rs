@@ -331,6 +331,10 @@ impl Core {
                 self.leftover = Some(machine);
                 self.speak(now, device, |_, _| ())
             }
+            Step::Hold { tdi } => {
+                let function = self.state.tdis.get(&tdi).ok_or_else(gone)?.function();
+                self.effect(Effect::Hold { function })
+            }
             Step::Gate { tdi, open } => {
                 let function = self.state.tdis.get(&tdi).ok_or_else(gone)?.function();
                 self.effect(Effect::Dma {

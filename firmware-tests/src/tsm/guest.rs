@@ -67,7 +67,10 @@ impl Core {
                     state: TdiState::RUN,
                 };
                 let close = Step::OnFailure(vec![Step::Gate { tdi, open: false }]);
-                vec![close, ask, run, Step::Gate { tdi, open: true }]
+                // Held first, asked then: the device answers over our session only while the lock is ours, and a host
+                // that keeps the answer back to lock anew over a session of its own finds the hold gone.
+                let hold = Step::Hold { tdi };
+                vec![close, hold, ask, run, Step::Gate { tdi, open: true }]
             }
             Request::DisableDma { tdi } => {
                 self.named(vm, tdi)?;

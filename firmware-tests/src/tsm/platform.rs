@@ -17,6 +17,11 @@ pub enum Effect {
         /// Bytes.
         len: u64,
     },
+    /// Open the gate only in the lock that the function's interface is in now.
+    Hold {
+        /// The function's number in its device.
+        function: u8,
+    },
     /// Whether a function may reach private memory while it is in RUN.
     Dma {
         /// The function's number in its device.

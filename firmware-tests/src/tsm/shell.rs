@@ -236,6 +236,7 @@ impl Platform {
         let done = match effect {
             Effect::Share { gpa, len } => client.share(gpa, len).map(|()| Effected::Done),
             Effect::Unshare { gpa, len } => client.unshare(gpa, len).map(|()| Effected::Done),
+            Effect::Hold { function } => client.hold(function).map(|()| Effected::Done),
             Effect::Dma { function, enabled } => client.dma(function, enabled).map(|()| Effected::Done),
             Effect::Mmio { function, range_id } => client
                 .mmio(function, range_id)

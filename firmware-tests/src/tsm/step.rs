@@ -35,6 +35,8 @@ pub(super) enum Step {
     StopUnlessUnlocked { tdi: TdiId },
     /// If it is not in RUN any more, close the gate.
     FollowState { tdi: TdiId },
+    /// Let the platform open the gate only in the lock that the interface is in now.
+    Hold { tdi: TdiId },
     /// Open or close the DMA gate.
     Gate { tdi: TdiId, open: bool },
     /// Share guest memory.
@@ -157,6 +159,7 @@ impl Step {
             Self::Ask { ask, .. } => format!("TDISP {}", ask.name()),
             Self::StopLeftover { .. } => "stopping a leftover interface".into(),
             Self::Expect { .. } | Self::FollowState { .. } => "checking the state".into(),
+            Self::Hold { .. } => "holding the lock".into(),
             Self::Gate { open: true, .. } => "opening the DMA gate".into(),
             Self::Gate { open: false, .. } => "closing the DMA gate".into(),
             Self::Share { .. } => "sharing memory".into(),

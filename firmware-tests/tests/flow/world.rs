@@ -67,6 +67,8 @@ pub(crate) struct World {
     /// Effects as they stand: open gates by function, shared ranges.
     pub(crate) gates: BTreeSet<u8>,
     pub(crate) shares: BTreeSet<(u64, u64)>,
+    /// Functions whose lock is held, and the carriage before which each was.
+    pub(crate) held: BTreeMap<u8, usize>,
     /// What the platform refuses from now on.
     pub(crate) platform_fails: bool,
     /// The same for the next effect alone.
@@ -91,6 +93,7 @@ impl World {
             now: Instant::START,
             gates: BTreeSet::new(),
             shares: BTreeSet::new(),
+            held: BTreeMap::new(),
             platform_fails: false,
             platform_fails_once: false,
             keys: BTreeMap::new(),
@@ -239,6 +242,11 @@ impl World {
         match effect {
             Effect::Share { gpa, len } => drop(self.shares.insert((gpa, len))),
             Effect::Unshare { gpa, len } => drop(self.shares.remove(&(gpa, len))),
+            Effect::Hold { function } => drop(self.held.insert(function, self.carried)),
+            Effect::Dma {
+                function,
+                enabled: true,
+            } if !self.held.contains_key(&function) => return Err("nobody holds the lock".into()),
             Effect::Dma {
                 function,
                 enabled: true,

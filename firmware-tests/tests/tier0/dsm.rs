@@ -271,6 +271,45 @@ fn what_was_locked_over_a_session_fails_with_it() {
     assert_eq!(rig.card.enforcer().state(2), TdiState::Error);
 }
 
+/// Everything that the host can do over a session of its own: reset the connection, stop what failed, lock and start it.
+fn lock_anew(rig: &Rig) {
+    let mut host = Tsm::connected(rig);
+    assert_eq!(host.ask(1, |tdi| tdi.stop()), Ok(Answer::Stopped));
+    host.lock(1);
+    assert_eq!(host.ask(1, |tdi| tdi.start()), Ok(Answer::Started));
+    assert_eq!(rig.card.enforcer().state(1), TdiState::Run);
+}
+
+#[test]
+fn a_host_that_locks_anew_over_a_session_of_its_own_does_not_find_the_old_dma() {
+    let rig = rig(&[]);
+    let _driver = rig.driver(1);
+    let mut platform = rig.platform(Role::Tsm).unwrap();
+    let mut tsm = Tsm::connected(&rig);
+    tsm.lock(1);
+    assert_eq!(tsm.ask(1, |tdi| tdi.start()), Ok(Answer::Started));
+    platform.hold(1).unwrap();
+    platform.dma(1, true).unwrap();
+    lock_anew(&rig);
+    assert!(!rig.card.enforcer().counters()[1].dma_enabled);
+}
+
+#[test]
+fn a_host_that_locks_anew_while_the_tsm_waits_for_the_state_gets_no_dma() {
+    let rig = rig(&[]);
+    let _driver = rig.driver(1);
+    let mut platform = rig.platform(Role::Tsm).unwrap();
+    let mut tsm = Tsm::connected(&rig);
+    tsm.lock(1);
+    assert_eq!(tsm.ask(1, |tdi| tdi.start()), Ok(Answer::Started));
+    platform.hold(1).unwrap();
+    // The device says RUN, and means it; the host keeps the answer back meanwhile.
+    assert_eq!(tsm.state(1), Ok(Answer::State(State::RUN)));
+    lock_anew(&rig);
+    let refused = platform.dma(1, true).unwrap_err().to_string();
+    assert!(refused.contains("left the lock that was held"), "{refused}");
+}
+
 #[test]
 fn measurement_swapped_shows_in_its_function_s_index_alone() {
     let rig = rig(&["measurement-swapped:2"]);

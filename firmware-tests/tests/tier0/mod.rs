@@ -105,6 +105,13 @@ impl Rig {
         Client::connect(&self.directory.path().join("platform"), role)
     }
 
+    /// Starts a function with access to private memory, as the TSM does for what was accepted.
+    pub(crate) fn run(&self, function: usize, tsm: &mut Client) {
+        self.set_state(function, TdiState::Run);
+        tsm.hold(function as u8).unwrap();
+        tsm.dma(function as u8, true).unwrap();
+    }
+
     /// Puts a function's interface into a state, as messages of the TSM would, and tells the gate.
     pub(crate) fn set_state(&self, function: usize, state: TdiState) {
         self.states.set(function, state);

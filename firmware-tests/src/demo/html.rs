@@ -28,6 +28,7 @@ fn write_page(out: &mut String, report: &Report) -> fmt::Result {
     devices(out, &report.devices)?;
     path_pictures(out, &report.devices)?;
     timeline(out, report)?;
+    decisions(out, &report.devices)?;
     evidence(out, &report.devices)?;
     reality(out, report)?;
     versions(out, report)?;
@@ -295,6 +296,34 @@ fn actor_class(actor: Actor) -> &'static str {
         Actor::Host => "host",
         Actor::Guest => "guest",
     }
+}
+
+fn decisions(out: &mut String, devices: &[Device]) -> fmt::Result {
+    writeln!(
+        out,
+        "<section><h2>The agent's way to each decision</h2><div class=\"cards\">"
+    )?;
+    for device in devices {
+        let longest = device.steps.iter().map(|step| step.ms).fold(0.0, f64::max);
+        writeln!(
+            out,
+            "<figure><figcaption>Function {}</figcaption><table class=\"timeline\"><tbody>",
+            device.function
+        )?;
+        for step in &device.steps {
+            let (name, took, width) = (Text(&step.name), Span(step.ms), percent(step.ms, longest));
+            write!(
+                out,
+                "<tr><td>{name}</td><td class=\"n\">{took}</td><td class=\"track\">"
+            )?;
+            writeln!(
+                out,
+                "<i class=\"guest\" style=\"width:max(3px,{width:.2}%)\"></i></td></tr>"
+            )?;
+        }
+        writeln!(out, "</tbody></table></figure>")?;
+    }
+    writeln!(out, "</div></section>")
 }
 
 fn evidence(out: &mut String, devices: &[Device]) -> fmt::Result {

@@ -111,8 +111,19 @@ pub struct Device {
     pub xdp: Option<Xdp>,
     /// Accesses of this function that the platform's DMA gate refused over the whole run.
     pub dma_refused: u64,
+    /// The agent's own steps to its decision, in order.
+    pub steps: Vec<AgentStep>,
     /// What the agent read in the evidence: name → value, as the agent says it.
     pub evidence: BTreeMap<String, String>,
+}
+
+/// One step of the agent's on its way to a decision.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AgentStep {
+    /// Its name.
+    pub name: String,
+    /// How long it took, in milliseconds by the guest's clock.
+    pub ms: f64,
 }
 
 /// What the kernel says of an attached XDP program, and what the program counted.
@@ -235,6 +246,10 @@ pub(super) mod tests {
                 dropped: 100,
             }),
             dma_refused: 3,
+            steps: vec![AgentStep {
+                name: "verify".into(),
+                ms: 4.5,
+            }],
             evidence: BTreeMap::from([("root".into(), "example-nic-vendor".into())]),
         }
     }

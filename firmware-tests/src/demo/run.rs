@@ -2,7 +2,9 @@
 //!
 //! One screen of order ([`run`]); the parts it calls are in [`crate::flow`].
 
-use super::report::{self, Actor, Device, Expectation, Path as DataPath, Report, Step, Verdict, Xdp};
+use super::report::{
+    self, Actor, AgentStep, Device, Expectation, Path as DataPath, Report, Step, Verdict, Xdp,
+};
 use crate::artifact::{ArtifactError, Environment};
 use crate::flow::guest::{Guest, GuestError, GuestImage, traffic_stage};
 use crate::flow::platform::{Platform, PlatformError};
@@ -99,6 +101,9 @@ pub fn run(options: &Options, on_step: &mut dyn FnMut(&Step)) -> Result<Report, 
     let gate_failure = follow(&mut guest, &mut platform, options, &mut clock, before_boot)?;
     let stages = clock.step(Actor::Operator, "power the guest off", || guest.wait_off())?;
     let counters = platform.counters()?;
+    clock.step(Actor::Host, "disconnect the device: END_SESSION", || {
+        platform.tidelock(&["disconnect", "nic0"])
+    })?;
     let unclean = clock.step(Actor::Operator, "end all processes", || platform.end());
 
     let devices = devices(&stages, &counters)?;
@@ -271,6 +276,8 @@ struct StatusDevice {
     reason: String,
     path: DataPath,
     #[serde(default)]
+    steps: Vec<AgentStep>,
+    #[serde(default)]
     evidence: BTreeMap<String, serde_json::Value>,
     xdp: Option<Xdp>,
 }
@@ -311,6 +318,7 @@ fn one_device(
             .iter()
             .find(|one| one.function == function)
             .map_or(0, |one| one.refused),
+        steps: said.steps.clone(),
         evidence: said
             .evidence
             .iter()

@@ -6,7 +6,7 @@
 //! ```text
 //!   Accepted ─► ValidateMmio each range ─► nothing moved? ─► START ─► EnableDma ─► RUN and DMA on? ─► group DMA ─► driver
 //!                         │                                    └──────── any error from here on ────────┐
-//!                         └ error: nothing was enabled                       driver away, DisableDma, Stop ◄┘
+//!                         └ error: nothing was enabled                       DisableDma, driver away, Stop ◄┘
 //! ```
 //! The requests that enable something, in [`Link`] and in [`Platform`], take a [`Grant`], and only this file makes one.
 
@@ -83,6 +83,9 @@ pub fn revoke(running: Running, link: &mut Link, platform: &mut dyn Platform) {
 }
 
 fn disable(tdi: TdiId, accepted: &Accepted, link: &mut Link, platform: &mut dyn Platform) {
+    // DMA goes first: a driver may wait for its device without end, and what its going unmaps is unmapped in the host's
+    // IOMMU. The interface still runs meanwhile, because a driver cannot say goodbye to one that does not answer.
+    let mut dma = link.disable_dma(tdi);
     // Without a driver nothing maps memory for the device any more, whatever else fails.
     if let Err(error) = platform.unbind(accepted.bdf()) {
         tell(format_args!("{}: the driver stays: {error}", accepted.bdf()));
@@ -91,18 +94,23 @@ fn disable(tdi: TdiId, accepted: &Accepted, link: &mut Link, platform: &mut dyn 
         if attempt && link.reopen().is_err() {
             break;
         }
-        let (dma, stop) = (link.disable_dma(tdi), link.stop(tdi));
-        let refused = |error: &crate::channel::Error| matches!(error, crate::channel::Error::Tsm { .. });
-        match (dma.as_ref().err(), stop.as_ref().err()) {
-            // What the TSM itself refuses (it has no such interface any more) it will refuse again.
-            (dma, stop) if dma.is_none_or(refused) && stop.is_none_or(refused) => return,
-            _ => {}
+        if attempt && !settled(&dma) {
+            dma = link.disable_dma(tdi);
+        }
+        let stop = link.stop(tdi);
+        if settled(&dma) && settled(&stop) {
+            return;
         }
     }
     tell(format_args!(
         "{}: the TSM could not be told to stop the interface; it has no driver",
         accepted.bdf()
     ));
+}
+
+/// What the TSM itself refuses (it has no such interface any more) it will refuse again.
+fn settled(done: &Result<(), crate::channel::Error>) -> bool {
+    matches!(done, Ok(()) | Err(crate::channel::Error::Tsm { .. }))
 }
 
 fn validate(accepted: &Accepted, grant: &Grant<'_>, link: &mut Link) -> Result<(), Refusal> {

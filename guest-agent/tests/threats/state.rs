@@ -233,6 +233,22 @@ fn after_the_start_every_error_stops_the_interface() {
 }
 
 #[test]
+fn a_device_loses_its_dma_before_its_driver() {
+    for fails in ["direct", "bind", "interfaces", "attach", "up"] {
+        let mut world = World::honest();
+        world.kernel.gate = Some(world.host.clone());
+        world.kernel.fails = Some(fails);
+        world.refused(&["see the kernel log"]);
+        assert!(!world.kernel.unbound_with_dma, "{fails}");
+    }
+    let mut world = World::honest();
+    world.kernel.gate = Some(world.host.clone());
+    world.decide(|agent| agent.revoke(NET0).unwrap());
+    assert!(!world.kernel.unbound_with_dma);
+    world.assert_nothing_enabled();
+}
+
+#[test]
 fn an_interface_that_does_not_stop_gets_no_driver() {
     let mut world = World::lying(|lies| {
         lies.instead = Some(Box::new(|request| match request {

@@ -69,6 +69,12 @@ pub(crate) struct Lies {
 #[derive(Clone)]
 pub(crate) struct Shared(pub(crate) Rc<RefCell<Host>>);
 
+impl core::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("Shared")
+    }
+}
+
 impl Shared {
     pub(crate) fn new(devices: impl IntoIterator<Item = (Rid, Device)>) -> Self {
         Self(Rc::new(RefCell::new(Host {
@@ -93,6 +99,11 @@ impl Shared {
 
     pub(crate) fn hang_up(&self) {
         self.0.borrow_mut().hung_up = true;
+    }
+
+    /// Whether the TSM lets any interface reach private memory.
+    pub(crate) fn any_dma(&self) -> bool {
+        self.0.borrow().tdis.values().any(|tdi| tdi.dma)
     }
 
     pub(crate) fn tdi(&self, guest: Rid) -> Option<Tdi> {

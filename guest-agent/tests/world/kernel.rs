@@ -35,6 +35,9 @@ pub(crate) struct Kernel {
     pub(crate) powered_off: bool,
     /// What was done, in words, in order.
     pub(crate) done: Vec<String>,
+    /// Where unbinding looks whether DMA is still on, and whether it ever was.
+    pub(crate) gate: Option<super::host::Shared>,
+    pub(crate) unbound_with_dma: bool,
     /// Fails the operation with this name.
     pub(crate) fails: Option<&'static str>,
     /// What groups become when they shall be direct.
@@ -79,6 +82,8 @@ impl Kernel {
             now: NOW,
             powered_off: false,
             done: Vec::new(),
+            gate: None,
+            unbound_with_dma: false,
             fails: None,
             direct_becomes: Path::Direct,
             attached: Rc::default(),
@@ -155,6 +160,7 @@ impl Platform for Kernel {
         Ok(self.look(bdf)?.driver.clone())
     }
     fn unbind(&mut self, bdf: Bdf) -> Result<(), Error> {
+        self.unbound_with_dma |= self.gate.as_ref().is_some_and(super::host::Shared::any_dma);
         let function = self.act("unbind", bdf)?;
         (function.driver, function.only, function.interfaces_up) = (None, Some("nobody".into()), false);
         Ok(())

@@ -8,7 +8,7 @@ use crate::accept::Grant;
 use core::ops::Range;
 use sriov::Bdf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tdisp::crypto::{Provider, Secret};
 use tdisp::relay::courier::{Assembly, Request, Response};
 use tdisp::relay::guest::{self, TdiInfo, ValidateMmio};
@@ -20,6 +20,7 @@ pub struct Link {
     tsm: sealed::Guest,
     key: Secret,
     provider: Arc<dyn Provider>,
+    timeout: Duration,
 }
 
 impl core::fmt::Debug for Link {
@@ -28,6 +29,8 @@ impl core::fmt::Debug for Link {
     }
 }
 
+/// A whole object may take so many times as long as one answer. While it is fetched no other device is watched.
+const OBJECT_TIMEOUTS: u32 = 8;
 const OPENING: &str = "opening the channel to the TSM";
 
 impl Link {
@@ -51,6 +54,7 @@ impl Link {
             tsm,
             key,
             provider,
+            timeout,
         })
     }
 
@@ -99,7 +103,12 @@ impl Link {
             _ => "fetching the interface report",
         };
         let mut assembly = Assembly::new(wanted);
+        let (begun, longest) = (Instant::now(), self.timeout * OBJECT_TIMEOUTS);
         loop {
+            // Each piece has its own deadline, and a host that gives a byte just before it would take years.
+            if begun.elapsed() > longest {
+                return Err(Error::Slow { asked, longest });
+            }
             let request = Request::Object {
                 tdi,
                 kind: wanted,

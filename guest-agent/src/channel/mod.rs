@@ -111,6 +111,16 @@ pub enum Error {
         /// What is wrong.
         error: tdisp::relay::courier::AssemblyError,
     },
+    /// The pieces come, but so slowly that the whole would take forever.
+    #[error(
+        "{asked}: the object is not complete after {longest:?}; wanted all its pieces by then; see the host's log"
+    )]
+    Slow {
+        /// What was asked.
+        asked: &'static str,
+        /// The time that the host was given.
+        longest: Duration,
+    },
     /// The channel to the TSM is broken.
     #[error("{asked}: {error}")]
     Sealed {

@@ -287,6 +287,19 @@ fn case_19_endless_repeated_or_contradictory_chunks_are_refused() {
 }
 
 #[test]
+fn evidence_that_trickles_in_is_refused_before_it_is_complete() {
+    let mut world = World::lying(|lies| {
+        lies.answer = Some(Box::new(|_, response| {
+            if let Response::Chunk(chunk) = response {
+                chunk.bytes.truncate(1);
+                std::thread::sleep(std::time::Duration::from_millis(100));
+            }
+        }));
+    });
+    world.refused(&["fetch", "the object is not complete after 1.6s"]);
+}
+
+#[test]
 fn a_host_that_says_bound_where_the_tsm_knows_nothing_is_refused() {
     let mut world = info(2, |info| *info = TdiInfo::absent(RID0, Binding::UNBOUND));
     world.refused(&["inform", "the TSM knows no interface", "UNBOUND"]);

@@ -69,12 +69,14 @@ pub fn check(device: &Device, past: &Past, platform: &dyn Platform) -> Result<()
 /// A word of the kernel's command line that trusts devices by itself, or takes the IOMMU out of the way.
 fn weakening(command_line: &str) -> Option<&str> {
     let weak = |word: &&str| {
-        let (key, value) = word.split_once('=').unwrap_or((word, ""));
-        match key {
+        // As the kernel reads it: without quotes, and with dashes for underscores in the key.
+        let plain = word.replace('"', "");
+        let (key, value) = plain.split_once('=').unwrap_or((&plain, ""));
+        match key.replace('-', "_").as_str() {
             "iommu" => value.split(',').any(|part| matches!(part, "pt" | "off")),
             "iommu.passthrough" => value != "0",
             "intel_iommu" | "amd_iommu" => value.split(',').any(|part| part == "off"),
-            _ => key.ends_with(".trust") && value != "none",
+            key => key.ends_with(".trust") && value != "none",
         }
     };
     command_line.split_whitespace().find(weak)
@@ -92,6 +94,10 @@ mod tests {
             "iommu=pt",
             "iommu.passthrough=1",
             "intel_iommu=off",
+            "intel-iommu=off",
+            "\"iommu=pt\"",
+            "iommu=\"pt\"",
+            "virtio-net.trust=\"tcb\"",
         ] {
             assert_eq!(weakening(&format!("quiet {word} panic=-1")), Some(word));
         }

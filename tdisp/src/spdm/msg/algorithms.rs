@@ -248,12 +248,7 @@ impl<'a> Payload<'a> for Response<'a> {
 }
 
 fn header(version: Version, code: Code, set: &Set<'_>) -> Header {
-    Header {
-        version,
-        code,
-        param1: set.tables.len() as u8,
-        param2: 0,
-    }
+    Header::new(version, code, [set.tables.len() as u8, 0])
 }
 
 fn read_length(r: &mut Reader<'_>) -> Result<u16, DecodeError> {

@@ -138,12 +138,11 @@ impl Payload<'_> for Request {
     }
 
     fn header(&self) -> Header {
-        Header {
-            version: self.version,
-            code: Self::CODE,
-            param1: if self.algorithms_asked { ALGORITHMS } else { 0 },
-            param2: 0,
-        }
+        Header::new(
+            self.version,
+            Self::CODE,
+            [if self.algorithms_asked { ALGORITHMS } else { 0 }, 0],
+        )
     }
 
     fn write(&self, out: &mut Vec<u8>) {
@@ -195,12 +194,11 @@ impl<'a> Payload<'a> for Response<'a> {
     }
 
     fn header(&self) -> Header {
-        Header {
-            version: self.version,
-            code: Self::CODE,
-            param1: if self.algorithms.is_some() { ALGORITHMS } else { 0 },
-            param2: 0,
-        }
+        Header::new(
+            self.version,
+            Self::CODE,
+            [if self.algorithms.is_some() { ALGORITHMS } else { 0 }, 0],
+        )
     }
 
     fn write(&self, out: &mut Vec<u8>) {

@@ -43,12 +43,14 @@ impl Payload<'_> for Request {
     }
 
     fn header(&self) -> Header {
-        Header {
-            version: self.version,
-            code: Self::CODE,
-            param1: self.slot | if self.large { LARGE } else { 0 },
-            param2: if self.size_asked { SIZE_ASKED } else { 0 },
-        }
+        Header::new(
+            self.version,
+            Self::CODE,
+            [
+                self.slot | if self.large { LARGE } else { 0 },
+                if self.size_asked { SIZE_ASKED } else { 0 },
+            ],
+        )
     }
 
     fn write(&self, out: &mut Vec<u8>) {
@@ -98,12 +100,14 @@ impl<'a> Payload<'a> for Response<'a> {
     }
 
     fn header(&self) -> Header {
-        Header {
-            version: self.version,
-            code: Self::CODE,
-            param1: self.slot | if self.large { LARGE } else { 0 },
-            param2: self.certificate_info,
-        }
+        Header::new(
+            self.version,
+            Self::CODE,
+            [
+                self.slot | if self.large { LARGE } else { 0 },
+                self.certificate_info,
+            ],
+        )
     }
 
     fn write(&self, out: &mut Vec<u8>) {

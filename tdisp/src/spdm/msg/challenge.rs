@@ -34,12 +34,7 @@ impl Payload<'_> for Request {
     }
 
     fn header(&self) -> Header {
-        Header {
-            version: self.version,
-            code: Self::CODE,
-            param1: self.slot,
-            param2: self.summary.0,
-        }
+        Header::new(self.version, Self::CODE, [self.slot, self.summary.0])
     }
 
     fn write(&self, out: &mut Vec<u8>) {
@@ -96,12 +91,11 @@ impl<'a> Payload<'a> for Response<'a> {
     }
 
     fn header(&self) -> Header {
-        Header {
-            version: self.version,
-            code: Self::CODE,
-            param1: self.slot | if self.mutual { 0x80 } else { 0 },
-            param2: self.slots,
-        }
+        Header::new(
+            self.version,
+            Self::CODE,
+            [self.slot | if self.mutual { 0x80 } else { 0 }, self.slots],
+        )
     }
 
     fn write(&self, out: &mut Vec<u8>) {

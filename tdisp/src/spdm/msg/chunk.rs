@@ -56,12 +56,7 @@ impl<'a> Chunk<'a> {
     }
 
     fn header(&self, version: Version, code: Code) -> Header {
-        Header {
-            version,
-            code,
-            param1: if self.last { LAST } else { 0 },
-            param2: self.handle,
-        }
+        Header::new(version, code, [if self.last { LAST } else { 0 }, self.handle])
     }
 
     fn write(&self, version: Version, out: &mut Vec<u8>) {
@@ -137,12 +132,11 @@ impl<'a> Payload<'a> for SendAck<'a> {
     }
 
     fn header(&self) -> Header {
-        Header {
-            version: self.version,
-            code: Self::CODE,
-            param1: if self.early_error { EARLY_ERROR } else { 0 },
-            param2: self.handle,
-        }
+        Header::new(
+            self.version,
+            Self::CODE,
+            [if self.early_error { EARLY_ERROR } else { 0 }, self.handle],
+        )
     }
 
     fn write(&self, out: &mut Vec<u8>) {
@@ -174,12 +168,7 @@ impl Payload<'_> for Get {
     }
 
     fn header(&self) -> Header {
-        Header {
-            version: self.version,
-            code: Self::CODE,
-            param1: 0,
-            param2: self.handle,
-        }
+        Header::new(self.version, Self::CODE, [0, self.handle])
     }
 
     fn write(&self, out: &mut Vec<u8>) {

@@ -1,35 +1,12 @@
 //! GET_DIGESTS and DIGESTS (DSP0274 §10).
 
-use super::{Code, Context, Header, Payload, Version};
+use super::{Code, Context, Header, Payload, Version, header::header_only};
 use crate::wire::{DecodeError, Reader, Write};
 use alloc::vec::Vec;
 
-/// GET_DIGESTS.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Request {
-    /// The connection's version.
-    pub version: Version,
-}
-
-impl Payload<'_> for Request {
-    const CODE: Code = Code::GET_DIGESTS;
-
-    fn read(header: Header, _: &mut Reader<'_>, _: &Context) -> Result<Self, DecodeError> {
-        Ok(Self {
-            version: header.version,
-        })
-    }
-
-    fn header(&self) -> Header {
-        Header {
-            version: self.version,
-            code: Self::CODE,
-            param1: 0,
-            param2: 0,
-        }
-    }
-
-    fn write(&self, _: &mut Vec<u8>) {}
+header_only! {
+    /// GET_DIGESTS.
+    pub struct Request = GET_DIGESTS;
 }
 
 /// What one slot holds. On the wire the fields are arrays, indexed by the position of the slot's bit among the set bits.
@@ -123,12 +100,7 @@ impl<'a> Payload<'a> for Response<'a> {
     }
 
     fn header(&self) -> Header {
-        Header {
-            version: self.version,
-            code: Self::CODE,
-            param1: self.supported,
-            param2: self.provisioned(),
-        }
+        Header::new(self.version, Self::CODE, [self.supported, self.provisioned()])
     }
 
     fn write(&self, out: &mut Vec<u8>) {

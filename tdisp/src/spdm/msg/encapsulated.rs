@@ -4,7 +4,7 @@
 //! The message inside says its own end; its bytes here run to the end of what came, DOE padding included. [`inner`]
 //! reads it.
 
-use super::{Code, Context, Header, Message, Payload, Version, check_padding};
+use super::{Code, Context, Header, Message, Payload, Version, check_padding, header::header_only};
 use crate::open_enum;
 use crate::wire::{DecodeError, Reader, Write};
 use alloc::vec::Vec;
@@ -31,32 +31,9 @@ pub fn inner<'a>(message: &'a [u8], context: &Context) -> Result<(Message<'a>, u
     Ok((message_in, consumed))
 }
 
-/// GET_ENCAPSULATED_REQUEST.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Get {
-    /// The connection's version.
-    pub version: Version,
-}
-
-impl Payload<'_> for Get {
-    const CODE: Code = Code::GET_ENCAPSULATED_REQUEST;
-
-    fn read(header: Header, _: &mut Reader<'_>, _: &Context) -> Result<Self, DecodeError> {
-        Ok(Self {
-            version: header.version,
-        })
-    }
-
-    fn header(&self) -> Header {
-        Header {
-            version: self.version,
-            code: Self::CODE,
-            param1: 0,
-            param2: 0,
-        }
-    }
-
-    fn write(&self, _: &mut Vec<u8>) {}
+header_only! {
+    /// GET_ENCAPSULATED_REQUEST.
+    pub struct Get = GET_ENCAPSULATED_REQUEST;
 }
 
 /// ENCAPSULATED_REQUEST.
@@ -70,31 +47,6 @@ pub struct Request<'a> {
     pub message: &'a [u8],
 }
 
-impl<'a> Payload<'a> for Request<'a> {
-    const CODE: Code = Code::ENCAPSULATED_REQUEST;
-
-    fn read(header: Header, r: &mut Reader<'a>, _: &Context) -> Result<Self, DecodeError> {
-        Ok(Self {
-            version: header.version,
-            id: header.param1,
-            message: read_message(r)?,
-        })
-    }
-
-    fn header(&self) -> Header {
-        Header {
-            version: self.version,
-            code: Self::CODE,
-            param1: self.id,
-            param2: 0,
-        }
-    }
-
-    fn write(&self, out: &mut Vec<u8>) {
-        out.bytes(self.message);
-    }
-}
-
 /// DELIVER_ENCAPSULATED_RESPONSE.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Deliver<'a> {
@@ -106,30 +58,35 @@ pub struct Deliver<'a> {
     pub message: &'a [u8],
 }
 
-impl<'a> Payload<'a> for Deliver<'a> {
-    const CODE: Code = Code::DELIVER_ENCAPSULATED_RESPONSE;
+/// The two that are an ID and a message differ in their code only.
+macro_rules! carries_message {
+    ($($name:ident = $code:ident),*) => {$(
+        impl<'a> Payload<'a> for $name<'a> {
+            const CODE: Code = Code::$code;
 
-    fn read(header: Header, r: &mut Reader<'a>, _: &Context) -> Result<Self, DecodeError> {
-        Ok(Self {
-            version: header.version,
-            id: header.param1,
-            message: read_message(r)?,
-        })
-    }
+            fn read(header: Header, r: &mut Reader<'a>, _: &Context) -> Result<Self, DecodeError> {
+                Ok(Self {
+                    version: header.version,
+                    id: header.param1,
+                    message: read_message(r)?,
+                })
+            }
 
-    fn header(&self) -> Header {
-        Header {
-            version: self.version,
-            code: Self::CODE,
-            param1: self.id,
-            param2: 0,
+            fn header(&self) -> Header {
+                Header::new(self.version, Self::CODE, [self.id, 0])
+            }
+
+            fn write(&self, out: &mut Vec<u8>) {
+                out.bytes(self.message);
+            }
         }
-    }
-
-    fn write(&self, out: &mut Vec<u8>) {
-        out.bytes(self.message);
-    }
+    )*};
 }
+
+carries_message!(
+    Request = ENCAPSULATED_REQUEST,
+    Deliver = DELIVER_ENCAPSULATED_RESPONSE
+);
 
 open_enum! {
     /// What an ENCAPSULATED_RESPONSE_ACK carries.
@@ -202,12 +159,7 @@ impl<'a> Payload<'a> for Ack<'a> {
             Next::Message(_) => AckKind::PRESENT,
             Next::Slot(_) => AckKind::SLOT,
         };
-        Header {
-            version: self.version,
-            code: Self::CODE,
-            param1: self.id,
-            param2: kind.0,
-        }
+        Header::new(self.version, Self::CODE, [self.id, kind.0])
     }
 
     fn write(&self, out: &mut Vec<u8>) {

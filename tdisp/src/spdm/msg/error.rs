@@ -163,12 +163,7 @@ impl<'a> Payload<'a> for Response<'a> {
     }
 
     fn header(&self) -> Header {
-        Header {
-            version: self.version,
-            code: Self::CODE,
-            param1: self.code.0,
-            param2: self.data,
-        }
+        Header::new(self.version, Self::CODE, [self.code.0, self.data])
     }
 
     fn write(&self, out: &mut Vec<u8>) {

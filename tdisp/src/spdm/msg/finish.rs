@@ -38,12 +38,11 @@ impl<'a> Payload<'a> for Request<'a> {
     }
 
     fn header(&self) -> Header {
-        Header {
-            version: self.version,
-            code: Self::CODE,
-            param1: u8::from(self.signature.is_some()),
-            param2: self.slot,
-        }
+        Header::new(
+            self.version,
+            Self::CODE,
+            [u8::from(self.signature.is_some()), self.slot],
+        )
     }
 
     fn write(&self, out: &mut Vec<u8>) {
@@ -81,12 +80,7 @@ impl<'a> Payload<'a> for Response<'a> {
     }
 
     fn header(&self) -> Header {
-        Header {
-            version: self.version,
-            code: Self::CODE,
-            param1: 0,
-            param2: 0,
-        }
+        Header::new(self.version, Self::CODE, [0, 0])
     }
 
     fn write(&self, out: &mut Vec<u8>) {

@@ -163,6 +163,17 @@ pub struct Header {
 }
 
 impl Header {
+    /// The header of a message, whose `params` are param1 and param2.
+    pub const fn new(version: Version, code: Code, params: [u8; 2]) -> Self {
+        let [param1, param2] = params;
+        Self {
+            version,
+            code,
+            param1,
+            param2,
+        }
+    }
+
     /// Reads the header of a message, whatever follows.
     pub fn peek(message: &[u8]) -> Result<Self, DecodeError> {
         Self::read(&mut Reader::new(message))
@@ -348,3 +359,86 @@ pub(super) fn check_version(header: Header, context: &Context) -> Result<(), Dec
         wanted,
     })
 }
+
+/// A field that is all of param1 or param2. Bits that it does not know are ignored on receive and written as zeros.
+pub(super) trait Param {
+    fn from_param(param: u8) -> Self;
+    fn to_param(self) -> u8;
+}
+
+impl Param for u8 {
+    fn from_param(param: u8) -> Self {
+        param
+    }
+
+    fn to_param(self) -> u8 {
+        self
+    }
+}
+
+/// Bit 0.
+impl Param for bool {
+    fn from_param(param: u8) -> Self {
+        param & 1 != 0
+    }
+
+    fn to_param(self) -> u8 {
+        self.into()
+    }
+}
+
+impl Param for Code {
+    fn from_param(param: u8) -> Self {
+        Self(param)
+    }
+
+    fn to_param(self) -> u8 {
+        self.0
+    }
+}
+
+/// Declares messages that are a header and nothing more: a version, and at most two fields, which are its parameters.
+///
+/// `header_only! { /// doc pub struct Request = END_SESSION { /// doc pub clear: bool = param1 } }` makes the struct,
+/// with a `version` beside its fields, and its [`Payload`] with that [`Code`]. A parameter without a field is ignored on
+/// receive and written as 0. A field's type says by [`Param`] what it makes of the byte.
+macro_rules! header_only {
+    ($(
+        $(#[$meta:meta])*
+        pub struct $name:ident = $code:ident
+        $({ $($(#[$field_meta:meta])* pub $field:ident: $type:ty = $param:ident),* $(,)? })? ;
+    )*) => {$(
+        $(#[$meta])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub struct $name {
+            /// The connection's version.
+            pub version: $crate::spdm::msg::Version,
+            $($($(#[$field_meta])* pub $field: $type,)*)?
+        }
+
+        impl $crate::spdm::msg::Payload<'_> for $name {
+            const CODE: $crate::spdm::msg::Code = $crate::spdm::msg::Code::$code;
+
+            fn read(
+                header: $crate::spdm::msg::Header,
+                _: &mut $crate::wire::Reader<'_>,
+                _: &$crate::spdm::msg::Context,
+            ) -> Result<Self, $crate::wire::DecodeError> {
+                Ok(Self {
+                    version: header.version,
+                    $($($field: $crate::spdm::msg::header::Param::from_param(header.$param),)*)?
+                })
+            }
+
+            fn header(&self) -> $crate::spdm::msg::Header {
+                $crate::spdm::msg::Header {
+                    $($($param: $crate::spdm::msg::header::Param::to_param(self.$field),)*)?
+                    ..$crate::spdm::msg::Header::new(self.version, Self::CODE, [0, 0])
+                }
+            }
+
+            fn write(&self, _: &mut ::alloc::vec::Vec<u8>) {}
+        }
+    )*};
+}
+pub(super) use header_only;

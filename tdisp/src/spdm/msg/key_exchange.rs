@@ -51,12 +51,7 @@ impl<'a> Payload<'a> for Request<'a> {
     }
 
     fn header(&self) -> Header {
-        Header {
-            version: self.version,
-            code: Self::CODE,
-            param1: self.summary.0,
-            param2: self.slot,
-        }
+        Header::new(self.version, Self::CODE, [self.summary.0, self.slot])
     }
 
     fn write(&self, out: &mut Vec<u8>) {
@@ -135,12 +130,7 @@ impl<'a> Payload<'a> for Response<'a> {
     }
 
     fn header(&self) -> Header {
-        Header {
-            version: self.version,
-            code: Self::CODE,
-            param1: self.heartbeat_s,
-            param2: 0,
-        }
+        Header::new(self.version, Self::CODE, [self.heartbeat_s, 0])
     }
 
     fn write(&self, out: &mut Vec<u8>) {

@@ -63,12 +63,7 @@ impl Payload<'_> for Request {
     fn header(&self) -> Header {
         let bits = [self.signed.is_some(), self.raw, self.fresh];
         let attributes = bits.iter().rev().fold(0, |byte, bit| byte << 1 | u8::from(*bit));
-        Header {
-            version: self.version,
-            code: Self::CODE,
-            param1: attributes,
-            param2: self.operation.0,
-        }
+        Header::new(self.version, Self::CODE, [attributes, self.operation.0])
     }
 
     fn write(&self, out: &mut Vec<u8>) {
@@ -147,12 +142,7 @@ impl<'a> Payload<'a> for Response<'a> {
     }
 
     fn header(&self) -> Header {
-        Header {
-            version: self.version,
-            code: Self::CODE,
-            param1: self.count,
-            param2: self.param2,
-        }
+        Header::new(self.version, Self::CODE, [self.count, self.param2])
     }
 
     fn write(&self, out: &mut Vec<u8>) {

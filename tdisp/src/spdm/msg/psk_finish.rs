@@ -28,12 +28,7 @@ impl<'a> Payload<'a> for Request<'a> {
     }
 
     fn header(&self) -> Header {
-        Header {
-            version: self.version,
-            code: Self::CODE,
-            param1: 0,
-            param2: 0,
-        }
+        Header::new(self.version, Self::CODE, [0, 0])
     }
 
     fn write(&self, out: &mut Vec<u8>) {
@@ -62,12 +57,7 @@ impl<'a> Payload<'a> for Response<'a> {
     }
 
     fn header(&self) -> Header {
-        Header {
-            version: self.version,
-            code: Self::CODE,
-            param1: 0,
-            param2: 0,
-        }
+        Header::new(self.version, Self::CODE, [0, 0])
     }
 
     fn write(&self, out: &mut Vec<u8>) {

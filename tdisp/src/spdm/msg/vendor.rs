@@ -82,12 +82,11 @@ impl<'a> Body<'a> {
     }
 
     fn header(&self, code: Code) -> Header {
-        Header {
-            version: self.version,
+        Header::new(
+            self.version,
             code,
-            param1: if self.large.is_some() { LARGE } else { 0 },
-            param2: 0,
-        }
+            [if self.large.is_some() { LARGE } else { 0 }, 0],
+        )
     }
 
     fn write(&self, out: &mut Vec<u8>) {

@@ -91,10 +91,5 @@ impl Payload<'_> for Response {
 }
 
 fn header(code: Code) -> Header {
-    Header {
-        version: Version::V1_0,
-        code,
-        param1: 0,
-        param2: 0,
-    }
+    Header::new(Version::V1_0, code, [0, 0])
 }

@@ -222,17 +222,29 @@ fn what_only_one_place_may_make_has_no_public_field() {
 fn the_sentence_that_everything_hangs_on_is_in_the_architecture() {
     let page = repository().text("docs/architecture.md");
     let sentence = "no code path can enable a device without an `Accepted`, and no `Accepted` exists without a `Verified`";
-    let invariants = page
-        .lines()
-        .filter(|line| line.starts_with("**Invariant:**"))
-        .count();
     assert!(
         page.contains(sentence),
         "docs/architecture.md must say: {sentence}"
     );
+}
+
+#[test]
+fn every_invariant_of_the_architecture_says_where_it_is_kept() {
+    let page = repository().text("docs/architecture.md");
+    let invariants: Vec<&str> = page
+        .split("\n\n")
+        .filter(|paragraph| paragraph.starts_with("**Invariant:**"))
+        .collect();
     assert!(
-        invariants >= 5,
-        "docs/architecture.md has {invariants} lines that begin with **Invariant:**, had 5 or more"
+        invariants.len() >= 5,
+        "docs/architecture.md has {} paragraphs that begin with **Invariant:**, had 5 or more",
+        invariants.len()
+    );
+    let homeless = invariants.iter().filter(|words| !words.contains(".rs`"));
+    report(
+        homeless.map(|words| {
+            format!("docs/architecture.md: name the file that keeps this, or the test: {words}")
+        }),
     );
 }
 

@@ -89,8 +89,8 @@ fn what_deny_toml_excuses_is_still_there() {
         .filter(|skip| !supply.packages.iter().any(|package| skip.matches(package)));
     report(idle.map(|skip| {
         format!(
-            "deny.toml [bans] skip names {}, which is gone: remove the line",
-            skip.krate
+            "deny.toml [bans] skip names {} ({}), which is gone: remove the line",
+            skip.krate, skip.reason
         )
     }));
 }
@@ -98,6 +98,16 @@ fn what_deny_toml_excuses_is_still_there() {
 #[test]
 fn every_crate_comes_from_a_source_that_deny_toml_allows() {
     let (rules, supply) = opened();
+    let Sources {
+        unknown_registry,
+        unknown_git,
+        ..
+    } = &rules.sources;
+    assert_eq!(
+        [unknown_registry, unknown_git],
+        ["deny", "deny"],
+        "deny.toml [sources]"
+    );
     let judged = |package: &Package| {
         let source = package.source.as_deref()?; // without one it is in this workspace
         let registry = source.strip_prefix("registry+").unwrap_or(source);
@@ -116,13 +126,18 @@ fn every_crate_comes_from_a_source_that_deny_toml_allows() {
 fn no_dependency_asks_for_just_any_version() {
     let (rules, supply) = opened();
     assert_eq!(rules.bans.wildcards, "deny", "deny.toml [bans] wildcards");
+    assert!(
+        rules.bans.allow_wildcard_paths,
+        "deny.toml [bans]: paths in this workspace need no version here"
+    );
     report(supply.wildcards.iter().map(|(user, name)| {
         format!("{user} asks for {name} in any version: say which in Cargo.toml [workspace.dependencies]")
     }));
 }
 
-/// The parts of cargo-deny's configuration that are checked here.
+/// The parts of cargo-deny's configuration that are checked here. A key that is not is refused: nobody would keep it.
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Rules {
     graph: Graph,
     licenses: Licenses,
@@ -131,25 +146,29 @@ struct Rules {
 }
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Graph {
     targets: Vec<String>,
 }
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Licenses {
     allow: Vec<String>,
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
 struct Bans {
     multiple_versions: String,
     wildcards: String,
+    allow_wildcard_paths: bool,
     deny: Vec<Ban>,
     skip: Vec<Skip>,
 }
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Ban {
     #[serde(rename = "crate")]
     krate: String,
@@ -160,10 +179,12 @@ struct Ban {
 }
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Skip {
     /// `name@version`, where the version may stop after its first numbers.
     #[serde(rename = "crate")]
     krate: String,
+    reason: String,
 }
 
 impl Skip {
@@ -176,8 +197,10 @@ impl Skip {
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
 struct Sources {
+    unknown_registry: String,
+    unknown_git: String,
     allow_registry: Vec<String>,
     allow_git: Vec<String>,
 }

@@ -448,6 +448,27 @@ fn wrong_names_and_wrong_states_are_refused_with_the_cure() {
 }
 
 #[test]
+fn a_check_says_that_a_configuration_is_good_and_a_log_level_that_is_none_is_refused() {
+    let world = World::new();
+    let config = world.config(&world.device(|_| Reply::Silence));
+    let check = |level: &str| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_tidelockd"));
+        command.env("TIDELOCK_LOG", level).arg("--check").arg("--config");
+        command.arg(&config).output().unwrap()
+    };
+    let good = check("warn");
+    assert_eq!(good.status.code(), Some(0), "{}", text(&good));
+    assert!(
+        text(&good).contains("good, with 1 device(s) and 1 VM(s)"),
+        "{}",
+        text(&good)
+    );
+    let bad = check("loud");
+    assert_eq!(bad.status.code(), Some(2), "{}", text(&bad));
+    assert!(text(&bad).contains("invalid value 'loud'"), "{}", text(&bad));
+}
+
+#[test]
 fn a_wrong_configuration_ends_with_2_and_a_missing_daemon_with_3() {
     let world = World::new();
     let path = world.path("bad.toml");

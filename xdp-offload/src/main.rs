@@ -12,11 +12,17 @@ use xdp_offload::{Attached, Interface, Mode, Offload, Rules, Stats, interface, i
 
 /// Packet rules in XDP, in the mode asked for or not at all.
 #[derive(Parser)]
-#[command(name = "tidelock-xdp", version)]
+#[command(name = "tidelock-xdp", version, after_help = EXIT_CODES)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
 }
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done; attach: interrupted, and the program is off again
+  1  failed; the message says what was found and what to do
+  2  the command line cannot be read";
 
 #[derive(Subcommand)]
 enum Command {

@@ -23,11 +23,22 @@ use std::sync::mpsc;
 #[derive(Parser)]
 #[command(
     version,
-    after_help = "Start with: tidelock-device provision /tmp/card && tidelock-device reference --identity /tmp/card"
+    after_help = "Start with: tidelock-device provision /tmp/card && tidelock-device reference --identity /tmp/card\n\n\
+        Exit codes:\n  0  done; serve: ended by a signal\n  1  failed; the message says what was found and what to do\n  \
+        2  the command line cannot be read"
 )]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
+    /// How much is logged to standard error: error, warn, info, debug or trace.
+    #[arg(
+        long,
+        value_name = "LEVEL",
+        env = "TIDELOCK_LOG",
+        default_value = "info",
+        global = true
+    )]
+    log: tracing::Level,
 }
 
 #[derive(Subcommand)]
@@ -78,7 +89,7 @@ fn main() -> ExitCode {
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
-        .with_max_level(level())
+        .with_max_level(arguments.log)
         .init();
     let done = match arguments.command {
         Command::Provision { directory } => provision(&directory),
@@ -92,14 +103,6 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
-}
-
-/// `TIDELOCK_LOG`: error, warn, info (the default), debug or trace.
-fn level() -> tracing::Level {
-    let wanted = std::env::var("TIDELOCK_LOG").ok();
-    wanted
-        .and_then(|level| level.parse().ok())
-        .unwrap_or(tracing::Level::INFO)
 }
 
 fn provision(directory: &Path) -> Result<(), Failure> {

@@ -19,6 +19,15 @@ use firmware_tests::tsm;
 struct Args {
     #[command(subcommand)]
     command: Command,
+    /// How much is logged to standard error: error, warn, info, debug or trace.
+    #[arg(
+        long,
+        value_name = "LEVEL",
+        env = "TIDELOCK_LOG",
+        default_value = "info",
+        global = true
+    )]
+    log: tracing::Level,
 }
 
 #[derive(Subcommand)]
@@ -46,8 +55,6 @@ enum Command {
 }
 
 const EXIT_CODES: &str = "\
-Environment: TIDELOCK_LOG=error|warn|info|debug|trace says how much is logged, to standard error.
-
 Exit codes:
   0  ended by a signal; every key is deleted, and the platform drops what was shared and enabled
   1  failed; the message says what was found and what to do
@@ -57,16 +64,17 @@ Emulated: the platform, its memory protection (the device model's DMA gate stand
 programmed into the device and kept in a table; nothing is encrypted with them).";
 
 fn main() -> ExitCode {
+    let args = Args::parse();
     let Command::Serve {
         host,
         platform,
         keys,
         without_ide,
-    } = Args::parse().command;
+    } = args.command;
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
-        .with_max_level(level())
+        .with_max_level(args.log)
         .with_target(false)
         .init();
     let stop = Arc::new(AtomicBool::new(false));
@@ -91,12 +99,4 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
-}
-
-/// `TIDELOCK_LOG`: error, warn, info (the default), debug or trace.
-fn level() -> tracing::Level {
-    let wanted = std::env::var("TIDELOCK_LOG").ok();
-    wanted
-        .and_then(|level| level.parse().ok())
-        .unwrap_or(tracing::Level::INFO)
 }

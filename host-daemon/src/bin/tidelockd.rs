@@ -1,6 +1,10 @@
 //! The daemon; see `tidelockd --help`.
 
-use std::{io::IsTerminal, path::PathBuf, process::ExitCode};
+use std::{
+    io::IsTerminal,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use clap::Parser;
 
@@ -17,6 +21,9 @@ struct Args {
     /// Read the configuration, say whether it is good, and end.
     #[arg(long)]
     check: bool,
+    /// How much is logged to standard error: error, warn, info, debug or trace.
+    #[arg(long, value_name = "LEVEL", env = "TIDELOCK_LOG", default_value = "info")]
+    log: tracing::Level,
 }
 
 const HELP: &str = r#"Configuration (unknown keys are refused, with their line):
@@ -42,10 +49,8 @@ const HELP: &str = r#"Configuration (unknown keys are refused, with their line):
   guest = "0000:01:00.1"                   where the guest sees it
   lock = ["no-fw-update"]                  system-cache-line-size, lock-msix, bind-p2p, all-request-redirect
 
-Environment: TIDELOCK_LOG=error|warn|info|debug|trace says how much is logged, to standard error.
-
 Exit codes:
-  0  ended by a signal, everything unbound and disconnected
+  0  ended by a signal, everything unbound and disconnected (sessions of the kernel's TSM stay); --check: good
   1  failed; the message says what was found, what was wanted and what to do
   2  the command line or the configuration cannot be used"#;
 
@@ -54,13 +59,11 @@ fn main() -> ExitCode {
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
-        .with_max_level(level())
+        .with_max_level(args.log)
         .with_target(false)
         .init();
     let done = match args.check {
-        true => host_daemon::config::load(&args.config)
-            .map(drop)
-            .map_err(Into::into),
+        true => check(&args.config).map_err(Into::into),
         false => host_daemon::daemon::run(&args.config),
     };
     match done {
@@ -72,10 +75,12 @@ fn main() -> ExitCode {
     }
 }
 
-/// `TIDELOCK_LOG`: error, warn, info (the default), debug or trace.
-fn level() -> tracing::Level {
-    let wanted = std::env::var("TIDELOCK_LOG").ok();
-    wanted
-        .and_then(|level| level.parse().ok())
-        .unwrap_or(tracing::Level::INFO)
+fn check(path: &Path) -> Result<(), host_daemon::config::Error> {
+    let config = host_daemon::config::load(path)?;
+    let (devices, vms) = (config.devices.len(), config.vms.len());
+    println!(
+        "{}: good, with {devices} device(s) and {vms} VM(s)",
+        path.display()
+    );
+    Ok(())
 }

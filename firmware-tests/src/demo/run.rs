@@ -197,7 +197,7 @@ fn follow(
             reached = private_page_reached(&socket);
             clock.record(
                 Actor::Operator,
-                "have function 1 try a private page: it must not get there",
+                "function 1 tries a private page: to be refused",
                 start,
                 Instant::now(),
             );

@@ -347,10 +347,8 @@ impl Link<'_, '_> {
         extensions(certificate)?;
         validity(certificate, now)?;
         if certificate.issuer().as_raw() != self.issuer.subject().as_raw() {
-            let (found, wanted) = (
-                certificate.issuer().to_string(),
-                self.issuer.subject().to_string(),
-            );
+            let found = printable(certificate.issuer());
+            let wanted = printable(self.issuer.subject());
             return Err(Fault::Issuer { found, wanted });
         }
         signature(certificate, self.issuer.public_key(), provider)

@@ -160,6 +160,20 @@ fn an_issuer_that_is_not_the_certificate_before_is_refused() {
 }
 
 #[test]
+fn names_in_certificates_reach_nobodys_terminal_as_commands() {
+    let mut plan = Plan::good();
+    let name = alloc::format!("\u{1b}[2J\n{}", "x".repeat(10_000));
+    let names = &mut plan.model().params.distinguished_name;
+    names.push(rcgen::DnType::CommonName, name.as_str());
+    let ders = plan.ders();
+    let swapped = object(&[ders[0].clone(), ders[2].clone()]);
+    let error = judge(&swapped, &[pin(&swapped)], &IdentityRule::default()).unwrap_err();
+    let text = error.to_string();
+    assert!(text.contains("it was issued by"), "{text}");
+    assert!(!text.contains(char::is_control) && text.len() < 1000, "{text}");
+}
+
+#[test]
 fn case_25_other_pci_ids_than_the_rules_are_refused() {
     let object = Plan::good().object();
     let rule = IdentityRule {

@@ -7,7 +7,11 @@
 
 mod tier0;
 
+use firmware_tests::device::FUNCTIONS;
+use firmware_tests::device::config::COMMAND_MEMORY;
+use firmware_tests::device::dsm::Configs;
 use firmware_tests::device::gate::TdiState;
+use firmware_tests::device::manager::SecurityManager;
 use firmware_tests::device::peer::{self, guest_mac, peer_mac};
 use firmware_tests::device::virtio::registers::{OFFERED, RX, TX};
 use firmware_tests::lie::Lie;
@@ -15,6 +19,8 @@ use firmware_tests::platform::{FunctionCounters, Role};
 use smoltcp::socket::{tcp, udp};
 use smoltcp::wire::{IpAddress, IpEndpoint};
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use tdisp::clock::Instant;
 use tier0::driver::{BUFFERS, Driver, IOVA, MEMORY, SIZE};
 use tier0::stack::Stack;
 use tier0::{Rig, eventually};
@@ -308,6 +314,37 @@ fn a_locked_interface_fails_when_its_configuration_moves() {
     check_breach("a fault", |rig, _| {
         rig.platform(Role::Observer).unwrap().fault(1).unwrap()
     });
+}
+
+/// Looks at the registers when it hears of a fault: whether the function still answers to memory accesses.
+struct Looking(Configs, Arc<Mutex<Vec<bool>>>);
+
+impl SecurityManager for Looking {
+    fn object(&mut self, _: Instant, _: &[u8]) -> Option<Vec<u8>> {
+        None
+    }
+    fn fault(&mut self, function: usize) {
+        let enabled = self.0[function].lock().unwrap().command() & COMMAND_MEMORY != 0;
+        self.1.lock().unwrap().push(enabled);
+    }
+    fn states(&self) -> [TdiState; FUNCTIONS] {
+        Default::default()
+    }
+}
+
+#[test]
+fn no_lock_fits_between_a_reset_and_its_fault() {
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let list = heard.clone();
+    let rig = Rig::with(|configs| Box::new(Looking(configs, list)), Vec::new());
+    let mut driver = rig.driver(1);
+    heard.lock().unwrap().clear();
+    driver.client.reset().unwrap();
+    assert_eq!(
+        heard.lock().unwrap()[..],
+        [false],
+        "the registers were reset by then"
+    );
 }
 
 #[test]

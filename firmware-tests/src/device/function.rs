@@ -209,10 +209,11 @@ impl Function {
         }
     }
 
-    /// A function level reset: registers, queues and the mailbox start anew, a locked interface fails.
+    /// A function level reset: registers, queues and the mailbox start anew, a locked interface fails. The registers go
+    /// first: a lock that is made meanwhile finds them reset, or fails with the rest.
     pub fn reset(&self) {
-        self.manager.fault(self.index, &Breach::Reset);
         lock(&self.config).reset();
+        self.manager.fault(self.index, &Breach::Reset);
         if let Some(doe) = &self.doe {
             lock(&doe.mailbox).abort();
         }

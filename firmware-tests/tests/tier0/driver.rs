@@ -172,6 +172,12 @@ impl Driver {
         true
     }
 
+    /// Whether a frame can be sent now.
+    pub(crate) fn has_room(&mut self) -> bool {
+        self.reclaim();
+        !self.free.is_empty()
+    }
+
     /// How many sent chains the device has completed so far.
     pub(crate) fn completed(&self, q: usize) -> u16 {
         self.peek_u16(ring(q) + 0x802)

@@ -12,10 +12,11 @@ use std::sync::{
 
 use tdisp::relay::{
     ObjectKind, Rid, TdiId, VmId,
+    courier::{Code, Request, Response, VERSION},
     guest::TdiState,
     host::{Answer, Command, DevStatus, Done, Owner, Status, TdiStatus},
 };
-use world::{GET_VERSION, Play, Reply, World, no_device, plain, text};
+use world::{GET_VERSION, Play, Port, Reply, World, no_device, plain, text};
 
 const DEVICE: Rid = Rid(0x0100);
 
@@ -370,6 +371,99 @@ fn a_tsm_that_hangs_up_in_the_middle_of_a_recovery_costs_no_session() {
 }
 
 #[test]
+fn after_kill_9_a_binding_is_adopted_only_where_the_guest_of_its_lease_sees_it() {
+    for (seen_at, wanted) in [(0x0101, "bound"), (0x0102, "unbound")] {
+        let mut world = World::new();
+        let (mut connected, mut bound, mut starts) = (false, false, 0);
+        let _tsm = world.tsm(move |command| {
+            starts += usize::from(*command == Command::Status);
+            let guest = Rid(if starts > 1 { seen_at } else { 0x0101 });
+            match (binding(&mut connected, &mut bound, command), command) {
+                (_, Command::TdiBind(_)) => Play::Answer(vec![Answer::Done(Done::Bound { tdi: TdiId(5) })]),
+                (Play::Answer(mut answers), _) => {
+                    if let [Answer::Done(Done::DevStatus(status))] = answers.as_mut_slice() {
+                        status.tdis.iter_mut().for_each(|tdi| tdi.guest = guest);
+                    }
+                    Play::Answer(answers)
+                }
+                (play, _) => play,
+            }
+        });
+        let device = world.device(|_| Reply::Silence);
+        world.ready(&device);
+        assert!(world.tidelock(&["connect", "nic0"]).status.success());
+        assert!(world.tidelock(&["bind", "nic0", "1"]).status.success());
+        world.kill();
+        world.ready(&device);
+        let status = world.status();
+        assert_eq!(
+            status["vms"][0]["tdis"][0]["state"], wanted,
+            "{seen_at:#x}: {status}"
+        );
+    }
+}
+
+#[test]
+fn a_guest_gets_what_is_leased_to_it_after_a_greeting_and_nothing_of_another() {
+    let mut world = World::new();
+    let tsm = world.tsm(|command| match command {
+        Command::TdiBind(bind) => {
+            let tdi = TdiId(bind.function_id.into());
+            let report = Answer::Object {
+                owner: Owner::Tdi(tdi),
+                kind: ObjectKind::REPORT,
+                bytes: b"report".to_vec(),
+            };
+            Play::Answer(vec![report, Answer::Done(Done::Bound { tdi })])
+        }
+        other => plain(other),
+    });
+    let device = world.device(|_| Reply::Silence);
+    world.ready(&device);
+    assert!(world.tidelock(&["connect", "nic0"]).status.success());
+    let (mut one, mut two) = (Port::open(&world, "vm1.sock"), Port::open(&world, "vm2.sock"));
+    let bind = |flags| Request::Bind {
+        guest: Rid(0x0101),
+        flags,
+    };
+    let code = |response| match response {
+        Response::Refused { code, .. } => Some(code),
+        _ => None,
+    };
+    assert_eq!(code(one.ask(&bind(0))), Some(Code::BAD_REQUEST), "not greeted");
+    for port in [&mut one, &mut two] {
+        let hello = port.ask(&Request::Hello { version: VERSION });
+        assert!(matches!(hello, Response::Hello { .. }), "{hello:?}");
+    }
+    let Response::Bound { tdi } = one.ask(&bind(0)) else {
+        panic!("its own function is bound")
+    };
+    let report = Request::Object {
+        tdi,
+        kind: ObjectKind::REPORT,
+        offset: 0,
+    };
+    assert!(matches!(one.ask(&report), Response::Chunk(_)), "its own report");
+    assert_eq!(code(two.ask(&report)), Some(Code::UNKNOWN), "another VM's report");
+    let (no_fw_update, lock_msix) = (1, 4);
+    assert!(matches!(two.ask(&bind(lock_msix)), Response::Bound { .. }));
+    let second = |command: &Command| matches!(command, Command::TdiBind(bind) if bind.vm == VmId(2));
+    let Some(Command::TdiBind(asked)) = tsm.until(second).pop() else {
+        panic!("it was a bind")
+    };
+    assert_eq!(
+        asked.function_id & 0xffff,
+        0x0102,
+        "the lease says which function"
+    );
+    assert_eq!(
+        asked.flags,
+        no_fw_update | lock_msix,
+        "a guest adds to its lease's flags"
+    );
+}
+
+#[test]
 fn a_second_daemon_on_the_same_state_is_refused_though_its_sockets_are_others() {
     let mut world = World::new();
     let _tsm = world.tsm(plain);
@@ -379,9 +473,7 @@ fn a_second_daemon_on_the_same_state_is_refused_though_its_sockets_are_others() 
     let other = world.path("other.toml");
     std::fs::write(
         &other,
-        text_of
-            .replace("api.sock", "other.sock")
-            .replace("vm1.sock", "other1.sock"),
+        text_of.replace("api.sock", "other.sock").replace("/vm", "/other"),
     )
     .unwrap();
     let out = std::process::Command::new(env!("CARGO_BIN_EXE_tidelockd"))
@@ -415,7 +507,7 @@ fn wrong_names_and_wrong_states_are_refused_with_the_cure() {
             &["bind", "nic0", "1"],
             "nic0 is not connected; run: tidelock connect nic0",
         ),
-        (&["bind", "nic0", "2"], "function 2 of nic0 is leased to no VM"),
+        (&["bind", "nic0", "3"], "function 3 of nic0 is leased to no VM"),
         (&["unbind", "nic0", "1"], "function 1 of nic0 is not bound"),
         (
             &["identify", "nic0"],
@@ -459,7 +551,7 @@ fn a_check_says_that_a_configuration_is_good_and_a_log_level_that_is_none_is_ref
     let good = check("warn");
     assert_eq!(good.status.code(), Some(0), "{}", text(&good));
     assert!(
-        text(&good).contains("good, with 1 device(s) and 1 VM(s)"),
+        text(&good).contains("good, with 1 device(s) and 2 VM(s)"),
         "{}",
         text(&good)
     );

@@ -332,6 +332,12 @@ fn cases() -> Vec<Case> {
                     let header = Frame::ethernet(0x0800).ipv4([10, 1, 2, 3], [192, 0, 2, 1], TCP, words, 0);
                     ("header of 5 to 15 words", header.ports(9, 80), Pass, Rule(0))
                 })
+                .chain([(
+                    "nothing behind its options, and nothing is cut",
+                    Frame::ethernet(0x0800).ipv4([10, 1, 2, 3], [192, 0, 2, 1], 59, 6, 0),
+                    Drop,
+                    Default,
+                )])
                 .collect(),
         },
         Case {

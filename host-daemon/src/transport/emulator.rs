@@ -233,6 +233,20 @@ mod tests {
         }
     }
 
+    #[test]
+    fn the_longest_object_fits_a_frame_and_one_byte_more_does_not() {
+        let header = |size: usize| {
+            let mut header = Vec::new();
+            for word in [NORMAL, TRANSPORT_DOE, size as u32] {
+                header.u32_be(word);
+            }
+            header
+        };
+        let longest = frame_size(&header(OBJECT_SIZE_MAX), NORMAL);
+        assert_eq!(longest.unwrap(), OBJECT_SIZE_MAX);
+        assert!(frame_size(&header(OBJECT_SIZE_MAX + 1), NORMAL).is_err());
+    }
+
     #[tokio::test]
     async fn a_second_answer_to_one_request_is_refused_before_the_next_request() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -11,7 +11,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tdisp::relay::host::{Answer, Command, Decoder, DevStatus, Done, Status, VERSION};
+use tdisp::relay::{
+    courier,
+    host::{Answer, Command, Decoder, DevStatus, Done, Status, VERSION},
+};
 
 /// What the TSM does with a command.
 pub(crate) enum Play {
@@ -98,7 +101,9 @@ impl World {
              [[device]]\nname = \"nic0\"\nbdf = \"0000:01:00.0\"\n\
              [device.transport]\nkind = \"emulator\"\naddress = \"{}\"\ntimeout_ms = 300\n\
              [[vm]]\nid = 1\ncourier_socket = \"{directory}/vm1.sock\"\n\
-             [[vm.tdi]]\ndevice = \"nic0\"\nfunction = 1\nguest = \"0000:01:00.1\"\n",
+             [[vm.tdi]]\ndevice = \"nic0\"\nfunction = 1\nguest = \"0000:01:00.1\"\n\
+             [[vm]]\nid = 2\ncourier_socket = \"{directory}/vm2.sock\"\n\
+             [[vm.tdi]]\ndevice = \"nic0\"\nfunction = 2\nguest = \"0000:01:00.1\"\nlock = [\"no-fw-update\"]\n",
             device.address
         );
         std::fs::write(&path, text).unwrap();
@@ -198,6 +203,34 @@ impl Tsm {
             if seen.last().is_some_and(&wanted) {
                 return seen;
             }
+        }
+    }
+}
+
+/// A VM's port, as its guest sees it.
+pub(crate) struct Port(UnixStream);
+
+impl Port {
+    pub(crate) fn open(world: &World, socket: &str) -> Self {
+        let stream = UnixStream::connect(world.path(socket)).unwrap();
+        stream.set_read_timeout(Some(LIMIT)).unwrap();
+        Self(stream)
+    }
+
+    pub(crate) fn ask(&mut self, request: &courier::Request) -> courier::Response {
+        let mut frame = Vec::new();
+        request.encode(7, &mut frame);
+        self.0.write_all(&frame).unwrap();
+        let mut decoder = courier::Decoder::<courier::Response>::default();
+        let mut piece = [0; 4096];
+        loop {
+            if let Some((id, response)) = decoder.next().unwrap() {
+                assert_eq!(id, 7);
+                return response;
+            }
+            let read = self.0.read(&mut piece).unwrap();
+            assert_ne!(read, 0, "the daemon hung up");
+            decoder.push(&piece[..read]);
         }
     }
 }

@@ -53,7 +53,7 @@ impl Device for Card {
 
     fn transmit(&mut self, _: Instant) -> Option<Sending<'_>> {
         // A burst that is lost at the end of every retransmission can take longer than a test is patient.
-        self.0.has_room().then(|| Sending(&mut self.0))
+        self.0.has_room().then_some(Sending(&mut self.0))
     }
 
     fn capabilities(&self) -> DeviceCapabilities {

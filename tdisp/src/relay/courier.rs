@@ -20,13 +20,14 @@
 //! Nothing here is believed by the guest: a wrong TDI id, a forged chunk or a false refusal costs service, never
 //! trust.
 
-use super::{FrameError, ObjectKind, Rid, TdiId, frame, text};
+use super::{ObjectKind, Rid, TdiId, frame, text};
 use crate::{
     open_enum,
     wire::{DecodeError, Reader, Write},
 };
 use alloc::{string::String, vec::Vec};
-use core::marker::PhantomData;
+
+pub use super::frame::{Decoder, Message};
 
 /// The version of this protocol.
 pub const VERSION: u16 = 1;
@@ -174,9 +175,17 @@ impl Request {
     }
 }
 
+impl frame::Sealed for Request {}
+
 impl Message for Request {
-    fn decode(kind: u8, r: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        Ok(match kind {
+    /// The id of the request, and the message.
+    type Frame = (u32, Self);
+
+    const FRAME_SIZE_MAX: usize = FRAME_SIZE_MAX;
+
+    fn decode(r: &mut Reader<'_>) -> Result<Self::Frame, DecodeError> {
+        let (kind, id) = (r.u8("frame kind")?, r.u32("request id")?);
+        let message = match kind {
             kind::HELLO => Self::Hello {
                 version: r.u16("version")?,
             },
@@ -194,7 +203,8 @@ impl Message for Request {
             },
             kind::GUEST => Self::Guest { sealed: sealed(r)? },
             _ => return Err(unknown_kind(kind, "a courier request")),
-        })
+        };
+        Ok((id, message))
     }
 }
 
@@ -227,9 +237,17 @@ impl Response {
     }
 }
 
+impl frame::Sealed for Response {}
+
 impl Message for Response {
-    fn decode(kind: u8, r: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        Ok(match kind.wrapping_sub(kind::RESPONSE) {
+    /// The id of the request, and the message.
+    type Frame = (u32, Self);
+
+    const FRAME_SIZE_MAX: usize = FRAME_SIZE_MAX;
+
+    fn decode(r: &mut Reader<'_>) -> Result<Self::Frame, DecodeError> {
+        let (kind, id) = (r.u8("frame kind")?, r.u32("request id")?);
+        let message = match kind.wrapping_sub(kind::RESPONSE) {
             kind::HELLO => Self::Hello {
                 version: r.u16("version")?,
             },
@@ -244,7 +262,8 @@ impl Message for Response {
                 reason: text::decode(r)?,
             },
             _ => return Err(unknown_kind(kind, "a courier response")),
-        })
+        };
+        Ok((id, message))
     }
 }
 
@@ -266,55 +285,6 @@ impl Chunk {
             offset,
             bytes,
         })
-    }
-}
-
-/// Either side's messages. Sealed: there are two.
-pub trait Message: Sized + sealed_trait::Sealed {
-    #[doc(hidden)]
-    fn decode(kind: u8, r: &mut Reader<'_>) -> Result<Self, DecodeError>;
-}
-
-mod sealed_trait {
-    pub trait Sealed {}
-    impl Sealed for super::Request {}
-    impl Sealed for super::Response {}
-}
-
-/// Turns the peer's bytes, as they come, into its messages. Holds two frames at most; after an error it answers
-/// that error for ever, since the start of the next frame is not known.
-#[derive(Debug)]
-pub struct Decoder<M> {
-    frames: frame::Decoder,
-    messages: PhantomData<M>,
-}
-
-impl<M: Message> Default for Decoder<M> {
-    fn default() -> Self {
-        Self {
-            frames: frame::Decoder::new(FRAME_SIZE_MAX),
-            messages: PhantomData,
-        }
-    }
-}
-
-impl<M: Message> Decoder<M> {
-    /// Takes bytes; then call [`next`](Self::next) until it answers `None`.
-    pub fn push(&mut self, bytes: &[u8]) {
-        self.frames.push(bytes);
-    }
-
-    /// The next message and its id, if a whole frame is there.
-    #[allow(clippy::should_implement_trait)] // not an iterator: more may come after `None`
-    pub fn next(&mut self) -> Result<Option<(u32, M)>, FrameError> {
-        let Some(frame) = self.frames.pop()? else {
-            return Ok(None);
-        };
-        let decoded = Reader::all(&frame, |r| {
-            let kind = r.u8("frame kind")?;
-            Ok((r.u32("request id")?, M::decode(kind, r)?))
-        });
-        decoded.map(Some).map_err(|error| self.frames.fail(error.into()))
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::wire::{DecodeError, Reader, Write};
 use alloc::vec::Vec;
+use core::marker::PhantomData;
 
 /// Why a byte stream is given up. The stream cannot be read on after it: there is no way to find the next frame.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -27,9 +28,60 @@ pub enum FrameError {
     Malformed(#[from] DecodeError),
 }
 
+/// One side's messages of a protocol. Sealed: only this crate's protocols have them.
+pub trait Message: Sealed {
+    /// What a frame holds: the message, and its id in a protocol that has ids.
+    type Frame;
+
+    /// Bytes of the longest frame, its length field not counted.
+    #[doc(hidden)]
+    const FRAME_SIZE_MAX: usize;
+
+    /// Reads a frame's content.
+    #[doc(hidden)]
+    fn decode(r: &mut Reader<'_>) -> Result<Self::Frame, DecodeError>;
+}
+
+/// Outside this crate it cannot be named.
+pub trait Sealed {}
+
+/// Turns the peer's bytes, as they come, into its messages. Holds two frames at most; after an error it answers
+/// that error for ever, since the start of the next frame is not known.
+#[derive(Debug)]
+pub struct Decoder<M> {
+    frames: Frames,
+    messages: PhantomData<M>,
+}
+
+impl<M: Message> Default for Decoder<M> {
+    fn default() -> Self {
+        Self {
+            frames: Frames::new(M::FRAME_SIZE_MAX),
+            messages: PhantomData,
+        }
+    }
+}
+
+impl<M: Message> Decoder<M> {
+    /// Takes bytes; then call [`next`](Self::next) until it answers `None`.
+    pub fn push(&mut self, bytes: &[u8]) {
+        self.frames.push(bytes);
+    }
+
+    /// The next message, with its id where there are ids, if a whole frame is there.
+    #[allow(clippy::should_implement_trait)] // not an iterator: more may come after `None`
+    pub fn next(&mut self) -> Result<Option<M::Frame>, FrameError> {
+        let Some(frame) = self.frames.pop()? else {
+            return Ok(None);
+        };
+        let decoded = Reader::all(&frame, M::decode);
+        decoded.map(Some).map_err(|error| self.frames.fail(error.into()))
+    }
+}
+
 /// Takes bytes as they come and gives whole frames, without their length.
 #[derive(Debug)]
-pub(super) struct Decoder {
+struct Frames {
     held: Vec<u8>,
     frame_size_max: usize,
     broken: Option<FrameError>,
@@ -37,8 +89,8 @@ pub(super) struct Decoder {
 
 const LENGTH_SIZE: usize = 4;
 
-impl Decoder {
-    pub(super) fn new(frame_size_max: usize) -> Self {
+impl Frames {
+    fn new(frame_size_max: usize) -> Self {
         Self {
             held: Vec::new(),
             frame_size_max,
@@ -46,7 +98,7 @@ impl Decoder {
         }
     }
 
-    pub(super) fn push(&mut self, bytes: &[u8]) {
+    fn push(&mut self, bytes: &[u8]) {
         let max = 2 * (LENGTH_SIZE + self.frame_size_max);
         let found = self.held.len() + bytes.len();
         if self.broken.is_none() && found > max {
@@ -58,7 +110,7 @@ impl Decoder {
     }
 
     /// The next whole frame, if one is there. An error stays.
-    pub(super) fn pop(&mut self) -> Result<Option<Vec<u8>>, FrameError> {
+    fn pop(&mut self) -> Result<Option<Vec<u8>>, FrameError> {
         if let Some(error) = &self.broken {
             return Err(error.clone());
         }
@@ -78,7 +130,7 @@ impl Decoder {
         Ok(Some(frame))
     }
 
-    pub(super) fn fail(&mut self, error: FrameError) -> FrameError {
+    fn fail(&mut self, error: FrameError) -> FrameError {
         self.held = Vec::new();
         self.broken.insert(error).clone()
     }
@@ -93,8 +145,19 @@ pub(super) fn encode(out: &mut Vec<u8>, content: impl FnOnce(&mut Vec<u8>)) {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
+
+    /// All that `bytes` hold.
+    pub(in crate::relay) fn decode<M: Message>(bytes: &[u8]) -> Result<Vec<M::Frame>, FrameError> {
+        let mut decoder = Decoder::<M>::default();
+        let mut messages = Vec::new();
+        decoder.push(bytes);
+        while let Some(message) = decoder.next()? {
+            messages.push(message);
+        }
+        Ok(messages)
+    }
 
     #[test]
     fn frames_come_out_whole_however_the_bytes_come_in() {
@@ -102,7 +165,7 @@ mod tests {
         encode(&mut stream, |out| out.bytes(b"first"));
         encode(&mut stream, |out| out.bytes(b"2"));
         for step in 1..stream.len() {
-            let mut decoder = Decoder::new(16);
+            let mut decoder = Frames::new(16);
             let mut frames = Vec::new();
             for piece in stream.chunks(step) {
                 decoder.push(piece);
@@ -116,7 +179,7 @@ mod tests {
 
     #[test]
     fn a_frame_longer_than_allowed_breaks_the_stream_before_it_is_kept() {
-        let mut decoder = Decoder::new(16);
+        let mut decoder = Frames::new(16);
         decoder.push(&17u32.to_le_bytes());
         let error = FrameError::Length { found: 17, max: 16 };
         assert_eq!(decoder.pop(), Err(error.clone()));
@@ -126,14 +189,14 @@ mod tests {
 
     #[test]
     fn an_empty_frame_is_refused() {
-        let mut decoder = Decoder::new(16);
+        let mut decoder = Frames::new(16);
         decoder.push(&[0; 4]);
         assert!(matches!(decoder.pop(), Err(FrameError::Length { found: 0, .. })));
     }
 
     #[test]
     fn a_peer_that_runs_far_ahead_is_cut_off() {
-        let mut decoder = Decoder::new(16);
+        let mut decoder = Frames::new(16);
         decoder.push(&[1; 41]);
         assert!(matches!(
             decoder.pop(),

@@ -19,7 +19,7 @@
 //! * A carriage that fails ends the command with [`Answer::Failed`]; nothing is left half-done by the TSM.
 
 use super::{
-    FrameError, ObjectKind, Rid, TdiId, VmId, frame,
+    ObjectKind, Rid, TdiId, VmId, frame,
     guest::{Negotiated, TdiState, flag},
     text,
 };
@@ -28,7 +28,8 @@ use crate::{
     wire::{DecodeError, Reader, Write},
 };
 use alloc::{string::String, vec::Vec};
-use core::marker::PhantomData;
+
+pub use super::frame::{Decoder, Message};
 
 /// The version of this protocol.
 pub const VERSION: u16 = 1;
@@ -281,7 +282,13 @@ impl Command {
     }
 }
 
+impl frame::Sealed for Command {}
+
 impl Message for Command {
+    type Frame = Self;
+
+    const FRAME_SIZE_MAX: usize = FRAME_SIZE_MAX;
+
     fn decode(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
         Ok(match r.u8("command code")? {
             code::STATUS => Self::Status,
@@ -362,7 +369,13 @@ impl Answer {
     }
 }
 
+impl frame::Sealed for Answer {}
+
 impl Message for Answer {
+    type Frame = Self;
+
+    const FRAME_SIZE_MAX: usize = FRAME_SIZE_MAX;
+
     fn decode(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
         Ok(match r.u8("answer code")? {
             code::CARRY => Self::Carry {
@@ -500,52 +513,6 @@ impl TdiStatus {
             generation: r.u64("lock generation")?,
             dma_enabled: flag(r, "DMA enabled")?,
         })
-    }
-}
-
-/// Either side's messages. Sealed: there are two.
-pub trait Message: Sized + sealed_trait::Sealed {
-    #[doc(hidden)]
-    fn decode(r: &mut Reader<'_>) -> Result<Self, DecodeError>;
-}
-
-mod sealed_trait {
-    pub trait Sealed {}
-    impl Sealed for super::Command {}
-    impl Sealed for super::Answer {}
-}
-
-/// Turns the peer's bytes, as they come, into its messages. Holds two frames at most; after an error it answers
-/// that error for ever, since the start of the next frame is not known.
-#[derive(Debug)]
-pub struct Decoder<M> {
-    frames: frame::Decoder,
-    messages: PhantomData<M>,
-}
-
-impl<M: Message> Default for Decoder<M> {
-    fn default() -> Self {
-        Self {
-            frames: frame::Decoder::new(FRAME_SIZE_MAX),
-            messages: PhantomData,
-        }
-    }
-}
-
-impl<M: Message> Decoder<M> {
-    /// Takes bytes; then call [`next`](Self::next) until it answers `None`.
-    pub fn push(&mut self, bytes: &[u8]) {
-        self.frames.push(bytes);
-    }
-
-    /// The next message, if a whole frame is there.
-    #[allow(clippy::should_implement_trait)] // not an iterator: more may come after `None`
-    pub fn next(&mut self) -> Result<Option<M>, FrameError> {
-        let Some(frame) = self.frames.pop()? else {
-            return Ok(None);
-        };
-        let decoded = Reader::all(&frame, M::decode);
-        decoded.map(Some).map_err(|error| self.frames.fail(error.into()))
     }
 }
 

@@ -1,4 +1,5 @@
 use super::*;
+use crate::relay::{FrameError, frame::tests::decode};
 use proptest::prelude::*;
 
 fn kinds() -> impl Strategy<Value = ObjectKind> {
@@ -44,29 +45,19 @@ fn responses() -> impl Strategy<Value = Response> {
     ]
 }
 
-fn decode<M: Message>(bytes: &[u8]) -> Result<Vec<(u32, M)>, FrameError> {
-    let mut decoder = Decoder::default();
-    let mut messages = Vec::new();
-    decoder.push(bytes);
-    while let Some(message) = decoder.next()? {
-        messages.push(message);
-    }
-    Ok(messages)
-}
-
 proptest! {
     #[test]
     fn a_request_comes_back_as_it_was_sent(request in requests(), id: u32) {
         let mut out = Vec::new();
         request.encode(id, &mut out);
-        prop_assert_eq!(decode(&out).unwrap(), [(id, request)]);
+        prop_assert_eq!(decode::<Request>(&out).unwrap(), [(id, request)]);
     }
 
     #[test]
     fn a_response_comes_back_as_it_was_sent(response in responses(), id: u32) {
         let mut out = Vec::new();
         response.encode(id, &mut out);
-        prop_assert_eq!(decode(&out).unwrap(), [(id, response)]);
+        prop_assert_eq!(decode::<Response>(&out).unwrap(), [(id, response)]);
     }
 
     #[test]

@@ -1,5 +1,5 @@
 use super::*;
-use crate::relay::guest::tests::negotiated;
+use crate::relay::{frame::tests::decode, guest::tests::negotiated};
 use alloc::vec;
 use proptest::prelude::*;
 
@@ -90,16 +90,6 @@ fn answers() -> impl Strategy<Value = Answer> {
             reason
         }),
     ]
-}
-
-fn decode<M: Message>(bytes: &[u8]) -> Result<Vec<M>, FrameError> {
-    let mut decoder = Decoder::default();
-    let mut messages = Vec::new();
-    decoder.push(bytes);
-    while let Some(message) = decoder.next()? {
-        messages.push(message);
-    }
-    Ok(messages)
 }
 
 proptest! {

@@ -215,12 +215,7 @@ impl Requester {
     // Below: sending.
 
     /// Runs a step that the caller asked for.
-    fn begin(
-        &mut self,
-        now: Instant,
-        awaited: Code,
-        step: impl FnOnce(State, &mut Output<'_>) -> Result<State, Fault>,
-    ) {
+    fn begin(&mut self, now: Instant, awaited: Code, step: impl FnOnce(State, &mut Output<'_>) -> Next) {
         let state = mem::replace(&mut self.state, Ok(State::Idle)).unwrap_or(State::Idle);
         let mut output = Output::new(&self.config, &self.provider, &mut self.events);
         let result = step(state, &mut output);
@@ -232,7 +227,7 @@ impl Requester {
         &mut self,
         now: Instant,
         awaited: Code,
-        step: impl FnOnce(Established, &mut Output<'_>) -> Result<State, Fault>,
+        step: impl FnOnce(Established, &mut Output<'_>) -> Next,
     ) {
         self.begin(now, awaited, |state, output| match state {
             State::Established(established) => step(*established, output),
@@ -254,7 +249,7 @@ impl Requester {
         self.commit(now, result, ask, pending.awaited);
     }
 
-    fn commit(&mut self, now: Instant, result: Result<State, Fault>, ask: Option<Ask>, awaited: Code) {
+    fn commit(&mut self, now: Instant, result: Next, ask: Option<Ask>, awaited: Code) {
         match result {
             Ok(state) => {
                 self.heartbeat_at = state.established().and_then(|session| session.heartbeat_at(now));
@@ -454,8 +449,11 @@ enum State {
     EndSessionAck(Box<ExpectEndSessionAck>),
 }
 
+/// What a step leads to.
+type Next = Result<State, Fault>;
+
 impl State {
-    fn on_response(self, exchange: &Exchange<'_>, output: &mut Output<'_>) -> Result<Self, Fault> {
+    fn on_response(self, exchange: &Exchange<'_>, output: &mut Output<'_>) -> Next {
         match self {
             Self::Version(state) => state.on_response(exchange, output),
             Self::Capabilities(state) => state.on_response(exchange, output),

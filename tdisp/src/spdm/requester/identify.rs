@@ -1,8 +1,8 @@
 //! From the first message to a proven identity.
 
 use super::{
-    Event, Goal, State, Trust, session,
-    step::{Channel, Exchange, Fault, Output},
+    Event, Goal, Next, State, Trust, session,
+    step::{Channel, Exchange, Output},
 };
 use crate::{
     crypto::{Digest, same},
@@ -36,11 +36,7 @@ pub(super) fn start(output: &mut Output<'_>) -> State {
 pub(super) struct ExpectVersion;
 
 impl ExpectVersion {
-    pub(super) fn on_response(
-        self,
-        exchange: &Exchange<'_>,
-        output: &mut Output<'_>,
-    ) -> Result<State, Fault> {
+    pub(super) fn on_response(self, exchange: &Exchange<'_>, output: &mut Output<'_>) -> Next {
         let (message, bytes) = exchange.read::<version::Response>(&Context::new(Version::V1_0))?;
         let wanted = output.versions();
         let Some(version) = message.highest_common(&wanted) else {
@@ -93,11 +89,7 @@ pub(super) struct ExpectCapabilities {
 }
 
 impl ExpectCapabilities {
-    pub(super) fn on_response(
-        self,
-        exchange: &Exchange<'_>,
-        output: &mut Output<'_>,
-    ) -> Result<State, Fault> {
+    pub(super) fn on_response(self, exchange: &Exchange<'_>, output: &mut Output<'_>) -> Next {
         let context = Context::new(self.version);
         let (message, bytes) = exchange.read::<capabilities::Response<'_>>(&context)?;
         let missing = required(output.config.goal).0 & !message.flags.0;
@@ -131,11 +123,7 @@ pub(super) struct ExpectAlgorithms {
 }
 
 impl ExpectAlgorithms {
-    pub(super) fn on_response(
-        self,
-        exchange: &Exchange<'_>,
-        output: &mut Output<'_>,
-    ) -> Result<State, Fault> {
+    pub(super) fn on_response(self, exchange: &Exchange<'_>, output: &mut Output<'_>) -> Next {
         let context = Context::new(self.version);
         let (message, bytes) = exchange.read::<algorithms::Response<'_>>(&context)?;
         let chosen = output.config.offer.accept(&message)?;
@@ -165,11 +153,7 @@ pub(super) struct ExpectDigests {
 }
 
 impl ExpectDigests {
-    pub(super) fn on_response(
-        self,
-        exchange: &Exchange<'_>,
-        output: &mut Output<'_>,
-    ) -> Result<State, Fault> {
+    pub(super) fn on_response(self, exchange: &Exchange<'_>, output: &mut Output<'_>) -> Next {
         let (message, bytes) = exchange.read::<digests::Response<'_>>(&self.connection.context)?;
         let slot = output.config.slot;
         let Some(digest) = message.digest(slot).and_then(Digest::new) else {
@@ -223,11 +207,7 @@ impl ExpectCertificate {
         State::Certificate(Box::new(self))
     }
 
-    pub(super) fn on_response(
-        mut self,
-        exchange: &Exchange<'_>,
-        output: &mut Output<'_>,
-    ) -> Result<State, Fault> {
+    pub(super) fn on_response(mut self, exchange: &Exchange<'_>, output: &mut Output<'_>) -> Next {
         let (message, bytes) = exchange.read::<certificate::Response<'_>>(&self.connection.context)?;
         expect("slot of CERTIFICATE", message.slot, output.config.slot)?;
         self.m1.add(exchange.request);
@@ -260,7 +240,7 @@ impl ExpectCertificate {
     }
 
     /// The whole chain is there.
-    fn complete(self, output: &mut Output<'_>) -> Result<State, Fault> {
+    fn complete(self, output: &mut Output<'_>) -> Next {
         let found = self.connection.digest(&self.chain);
         if !same(found.as_ref(), self.digest.as_ref()) {
             return Err(wrong_chain(found, self.digest).into());
@@ -300,11 +280,7 @@ pub(super) struct ExpectChallengeAuth {
 }
 
 impl ExpectChallengeAuth {
-    pub(super) fn on_response(
-        mut self,
-        exchange: &Exchange<'_>,
-        output: &mut Output<'_>,
-    ) -> Result<State, Fault> {
+    pub(super) fn on_response(mut self, exchange: &Exchange<'_>, output: &mut Output<'_>) -> Next {
         let peer = self.peer;
         let (message, bytes) = exchange.read::<challenge::Response<'_>>(&peer.connection.context)?;
         expect("slot of CHALLENGE_AUTH", message.slot, peer.slot)?;

@@ -1,7 +1,7 @@
 //! Opening a session, and speaking in it; and measurements, which are asked for in it or before it.
 
 use super::{
-    Event, MeasurementRecord, State,
+    Event, MeasurementRecord, Next, State,
     identify::{Identified, expect},
     step::{Channel, Exchange, Fault, Output},
 };
@@ -59,7 +59,7 @@ secured!(Session);
 
 // KEY_EXCHANGE
 
-pub(super) fn key_exchange(peer: Identified, output: &mut Output<'_>) -> Result<State, Fault> {
+pub(super) fn key_exchange(peer: Identified, output: &mut Output<'_>) -> Next {
     let negotiated = &peer.connection.negotiated;
     let agreement = peer.connection.provider.key_agreement(negotiated.algorithms.dh)?;
     let mut offered = Vec::new();
@@ -92,11 +92,7 @@ pub(super) struct ExpectKeyExchange {
 }
 
 impl ExpectKeyExchange {
-    pub(super) fn on_response(
-        self,
-        exchange: &Exchange<'_>,
-        output: &mut Output<'_>,
-    ) -> Result<State, Fault> {
+    pub(super) fn on_response(self, exchange: &Exchange<'_>, output: &mut Output<'_>) -> Next {
         let connection = &self.peer.connection;
         let (message, bytes) = exchange.read::<exchange_msg::Response<'_>>(&connection.context)?;
         expect("mutual authentication in KEY_EXCHANGE_RSP", message.mutual.0, 0)?;
@@ -169,11 +165,7 @@ impl ExpectFinish {
         &mut self.handshake
     }
 
-    pub(super) fn on_response(
-        mut self,
-        exchange: &Exchange<'_>,
-        output: &mut Output<'_>,
-    ) -> Result<State, Fault> {
+    pub(super) fn on_response(mut self, exchange: &Exchange<'_>, output: &mut Output<'_>) -> Next {
         let context = &self.peer.connection.context;
         let (message, bytes) = exchange.read::<finish_msg::Response<'_>>(context)?;
         let tail = message.verify_data.map_or(0, <[u8]>::len);
@@ -277,11 +269,7 @@ impl Ready {
     }
 }
 
-pub(super) fn measure(
-    ready: Ready,
-    nonce: Option<[u8; 32]>,
-    output: &mut Output<'_>,
-) -> Result<State, Fault> {
+pub(super) fn measure(ready: Ready, nonce: Option<[u8; 32]>, output: &mut Output<'_>) -> Next {
     let peer = ready.peer();
     let nonce = nonce.map_or_else(|| output.random(), Ok)?;
     let request = measurements::Request {
@@ -319,11 +307,7 @@ impl ExpectMeasurements {
         }
     }
 
-    pub(super) fn on_response(
-        self,
-        exchange: &Exchange<'_>,
-        output: &mut Output<'_>,
-    ) -> Result<State, Fault> {
+    pub(super) fn on_response(self, exchange: &Exchange<'_>, output: &mut Output<'_>) -> Next {
         let peer = self.ready.peer();
         let context = Context {
             signature_asked: true,
@@ -356,11 +340,7 @@ pub(super) fn vendor(established: Established, payload: &[u8], output: &mut Outp
 pub(super) struct ExpectVendor(pub(super) Established);
 
 impl ExpectVendor {
-    pub(super) fn on_response(
-        self,
-        exchange: &Exchange<'_>,
-        output: &mut Output<'_>,
-    ) -> Result<State, Fault> {
+    pub(super) fn on_response(self, exchange: &Exchange<'_>, output: &mut Output<'_>) -> Next {
         let (message, _) = exchange.read::<vendor_msg::Response<'_>>(self.0.context())?;
         if message.0.as_pci_sig().is_none() {
             let registry = message.0.registry.0;
@@ -373,7 +353,7 @@ impl ExpectVendor {
 
 // KEY_UPDATE: both directions at once. The answer comes under the new response key; then the new request key is tried.
 
-pub(super) fn update_keys(mut established: Established, output: &mut Output<'_>) -> Result<State, Fault> {
+pub(super) fn update_keys(mut established: Established, output: &mut Output<'_>) -> Next {
     let [tag] = output.random()?;
     let request = key_update::Request {
         version: established.context().version,
@@ -392,11 +372,7 @@ pub(super) struct ExpectKeyUpdateAck {
 }
 
 impl ExpectKeyUpdateAck {
-    pub(super) fn on_response(
-        mut self,
-        exchange: &Exchange<'_>,
-        output: &mut Output<'_>,
-    ) -> Result<State, Fault> {
+    pub(super) fn on_response(mut self, exchange: &Exchange<'_>, output: &mut Output<'_>) -> Next {
         let operation = Operation::UPDATE_ALL_KEYS;
         check_ack(exchange, &self.established, operation, self.tag)?;
         self.established.session.update_sending()?;
@@ -420,11 +396,7 @@ pub(super) struct ExpectKeyVerified {
 }
 
 impl ExpectKeyVerified {
-    pub(super) fn on_response(
-        self,
-        exchange: &Exchange<'_>,
-        output: &mut Output<'_>,
-    ) -> Result<State, Fault> {
+    pub(super) fn on_response(self, exchange: &Exchange<'_>, output: &mut Output<'_>) -> Next {
         let operation = Operation::VERIFY_NEW_KEY;
         check_ack(exchange, &self.established, operation, self.tag)?;
         output.tell(Event::KeysUpdated);
@@ -454,7 +426,7 @@ pub(super) fn heartbeat(established: Established, output: &mut Output<'_>) -> St
 pub(super) struct ExpectHeartbeatAck(pub(super) Established);
 
 impl ExpectHeartbeatAck {
-    pub(super) fn on_response(self, exchange: &Exchange<'_>, _: &mut Output<'_>) -> Result<State, Fault> {
+    pub(super) fn on_response(self, exchange: &Exchange<'_>, _: &mut Output<'_>) -> Next {
         exchange.read::<heartbeat_msg::Response>(self.0.context())?;
         Ok(self.0.into())
     }
@@ -474,11 +446,7 @@ pub(super) fn end_session(established: Established, output: &mut Output<'_>) -> 
 pub(super) struct ExpectEndSessionAck(pub(super) Established);
 
 impl ExpectEndSessionAck {
-    pub(super) fn on_response(
-        self,
-        exchange: &Exchange<'_>,
-        output: &mut Output<'_>,
-    ) -> Result<State, Fault> {
+    pub(super) fn on_response(self, exchange: &Exchange<'_>, output: &mut Output<'_>) -> Next {
         exchange.read::<end_msg::Response>(self.0.context())?;
         output.tell(Event::SessionEnded);
         Ok(State::Identified(Box::new(self.0.peer)))

@@ -27,7 +27,8 @@ pub use userspace::identify;
 /// A future that borrows its backend.
 pub type Later<'a, T> = Pin<Box<dyn Future<Output = Result<T, Error>> + 'a>>;
 
-/// One backend. An operation that fails leaves nothing half done in the TSM.
+/// One backend. An operation that fails leaves nothing half done in the TSM; a verb that a backend does not have is
+/// answered with [`Error::Unsupported`].
 pub trait Tsm {
     /// Its name in the configuration.
     fn name(&self) -> &'static str;
@@ -41,20 +42,47 @@ pub trait Tsm {
     }
     /// Finds the TSM, anew if it was lost.
     fn open(&mut self) -> Later<'_, ()>;
+    /// Why it cannot do what it leaves to the verbs below, and what can be done.
+    fn lack(&self) -> &'static str {
+        "it has no such verb"
+    }
     /// Makes a key for a VM; fine if it has one.
-    fn create_vm(&mut self, vm: VmId) -> Later<'_, ()>;
+    fn create_vm(&mut self, _vm: VmId) -> Later<'_, ()> {
+        unsupported(self.name(), "make a VM's key", self.lack())
+    }
     /// Makes a session with a device.
-    fn connect<'a>(&'a mut self, device: Rid, slot: u8, errand: &'a mut Errand<'_>) -> Later<'a, ()>;
+    fn connect<'a>(&'a mut self, _device: Rid, _slot: u8, _errand: &'a mut Errand<'_>) -> Later<'a, ()> {
+        unsupported(self.name(), "connect a device", self.lack())
+    }
     /// Ends it; fine if there is none.
-    fn disconnect<'a>(&'a mut self, device: Rid, errand: &'a mut Errand<'_>) -> Later<'a, ()>;
+    fn disconnect<'a>(&'a mut self, _device: Rid, _errand: &'a mut Errand<'_>) -> Later<'a, ()> {
+        unsupported(self.name(), "disconnect a device", self.lack())
+    }
     /// What it knows about a device.
-    fn device(&mut self, device: Rid) -> Later<'_, DevStatus>;
+    fn device(&mut self, _device: Rid) -> Later<'_, DevStatus> {
+        unsupported(self.name(), "hold a session", self.lack())
+    }
     /// Locks a TDI for a VM.
-    fn bind<'a>(&'a mut self, bind: Bind, errand: &'a mut Errand<'_>) -> Later<'a, TdiId>;
+    fn bind<'a>(&'a mut self, _bind: Bind, _errand: &'a mut Errand<'_>) -> Later<'a, TdiId> {
+        unsupported(self.name(), "bind a function to a VM", self.lack())
+    }
     /// Stops it; fine if the TSM does not know it any more.
-    fn unbind<'a>(&'a mut self, tdi: TdiId, errand: &'a mut Errand<'_>) -> Later<'a, ()>;
+    fn unbind<'a>(&'a mut self, _tdi: TdiId, _errand: &'a mut Errand<'_>) -> Later<'a, ()> {
+        unsupported(self.name(), "unbind a function", self.lack())
+    }
     /// Passes a guest's sealed message on; the sealed answer.
-    fn guest<'a>(&'a mut self, vm: VmId, bytes: Vec<u8>, errand: &'a mut Errand<'_>) -> Later<'a, Vec<u8>>;
+    fn guest<'a>(
+        &'a mut self,
+        _vm: VmId,
+        _bytes: Vec<u8>,
+        _errand: &'a mut Errand<'_>,
+    ) -> Later<'a, Vec<u8>> {
+        unsupported(self.name(), "pass a guest's message on", self.lack())
+    }
+}
+
+fn unsupported<'a, T: 'a>(backend: &'static str, what: &'static str, why: &'static str) -> Later<'a, T> {
+    Box::pin(async move { Err(Error::Unsupported { backend, what, why }) })
 }
 
 /// Makes the backend that the configuration names.

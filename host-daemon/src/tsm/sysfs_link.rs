@@ -6,11 +6,7 @@
 use std::path::PathBuf;
 
 use sriov::{Bdf, Function, Root, tsm::Support};
-use tdisp::relay::{
-    Rid, TdiId, VmId,
-    guest::Negotiated,
-    host::{Bind, DevStatus},
-};
+use tdisp::relay::{Rid, guest::Negotiated, host::DevStatus};
 
 use super::{Error, Later, Tsm};
 use crate::errand::Errand;
@@ -62,15 +58,6 @@ impl SysfsLink {
             ))),
         }
     }
-
-    fn unsupported<T>(&self, what: &'static str) -> Result<T, Error> {
-        let why = "on mainline only the VMM that holds the VM's descriptors could, and no kernel interface for it exists yet";
-        Err(Error::Unsupported {
-            backend: "sysfs-link",
-            what,
-            why,
-        })
-    }
 }
 
 impl Tsm for SysfsLink {
@@ -94,8 +81,8 @@ impl Tsm for SysfsLink {
         Box::pin(async { self.tsm().map(drop) })
     }
 
-    fn create_vm(&mut self, _vm: VmId) -> Later<'_, ()> {
-        Box::pin(async { self.unsupported("make a VM's key") })
+    fn lack(&self) -> &'static str {
+        "on mainline only the VMM that holds the VM's descriptors could, and no kernel interface for it exists yet"
     }
 
     fn connect<'a>(&'a mut self, device: Rid, _slot: u8, errand: &'a mut Errand<'_>) -> Later<'a, ()> {
@@ -138,22 +125,5 @@ impl Tsm for SysfsLink {
                 tdis: Vec::new(),
             })
         })
-    }
-
-    fn bind<'a>(&'a mut self, _bind: Bind, _errand: &'a mut Errand<'_>) -> Later<'a, TdiId> {
-        Box::pin(async { self.unsupported("bind a function to a VM") })
-    }
-
-    fn unbind<'a>(&'a mut self, _tdi: TdiId, _errand: &'a mut Errand<'_>) -> Later<'a, ()> {
-        Box::pin(async { self.unsupported("unbind a function") })
-    }
-
-    fn guest<'a>(
-        &'a mut self,
-        _vm: VmId,
-        _bytes: Vec<u8>,
-        _errand: &'a mut Errand<'_>,
-    ) -> Later<'a, Vec<u8>> {
-        Box::pin(async { self.unsupported("pass a guest's message on") })
     }
 }

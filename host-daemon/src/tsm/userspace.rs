@@ -8,10 +8,7 @@ use std::{fmt::Write as _, sync::Arc, time::Instant};
 use tdisp::{
     clock,
     crypto::{HashAlg, Provider, Ring, digest},
-    relay::{
-        Rid, TdiId, VmId,
-        host::{Bind, DevStatus},
-    },
+    relay::Rid,
     spdm::{
         self, Event, Goal, Negotiated, Requester, RequesterConfig, Trust,
         msg::{Context, Message, Version, certificate},
@@ -215,17 +212,6 @@ fn measurement(block: &spdm::msg::measurements::Block<'_>) -> Result<Measurement
     })
 }
 
-impl Userspace {
-    fn unsupported<T>(&self, what: &'static str) -> Result<T, Error> {
-        let why = "a session of the host's own is no evidence for a guest; use `tidelock identify`, or another backend";
-        Err(Error::Unsupported {
-            backend: "userspace",
-            what,
-            why,
-        })
-    }
-}
-
 impl Tsm for Userspace {
     fn name(&self) -> &'static str {
         "userspace"
@@ -243,36 +229,7 @@ impl Tsm for Userspace {
         Box::pin(async { Ok(()) })
     }
 
-    fn create_vm(&mut self, _vm: VmId) -> Later<'_, ()> {
-        Box::pin(async { self.unsupported("make a VM's key") })
-    }
-
-    fn connect<'a>(&'a mut self, _device: Rid, _slot: u8, _errand: &'a mut Errand<'_>) -> Later<'a, ()> {
-        Box::pin(async { self.unsupported("connect a device") })
-    }
-
-    fn disconnect<'a>(&'a mut self, _device: Rid, _errand: &'a mut Errand<'_>) -> Later<'a, ()> {
-        Box::pin(async { self.unsupported("disconnect a device") })
-    }
-
-    fn device(&mut self, _device: Rid) -> Later<'_, DevStatus> {
-        Box::pin(async { self.unsupported("hold a session") })
-    }
-
-    fn bind<'a>(&'a mut self, _bind: Bind, _errand: &'a mut Errand<'_>) -> Later<'a, TdiId> {
-        Box::pin(async { self.unsupported("bind a function to a VM") })
-    }
-
-    fn unbind<'a>(&'a mut self, _tdi: TdiId, _errand: &'a mut Errand<'_>) -> Later<'a, ()> {
-        Box::pin(async { self.unsupported("unbind a function") })
-    }
-
-    fn guest<'a>(
-        &'a mut self,
-        _vm: VmId,
-        _bytes: Vec<u8>,
-        _errand: &'a mut Errand<'_>,
-    ) -> Later<'a, Vec<u8>> {
-        Box::pin(async { self.unsupported("pass a guest's message on") })
+    fn lack(&self) -> &'static str {
+        "a session of the host's own is no evidence for a guest; use `tidelock identify`, or another backend"
     }
 }

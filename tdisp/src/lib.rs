@@ -39,12 +39,16 @@
 #![forbid(unsafe_code)]
 
 extern crate alloc;
+#[cfg(test)]
+extern crate self as tdisp; // tests here and in tests/ share samples
 
 pub mod clock;
 pub mod crypto;
 pub mod doe;
 pub mod dsm;
 pub mod evidence;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 pub mod ide_km;
 pub mod relay;
 pub mod spdm;

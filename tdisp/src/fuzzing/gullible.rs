@@ -1,0 +1,123 @@
+//! Cryptography that believes everything: so that a fuzzer, which can forge nothing, gets behind the signatures and tags.
+//!
+//! Every digest, MAC and shared secret is the same byte over and over, and nothing is encrypted. A signature, a tag or a
+//! public value is refused only if it begins with [`BAD`], so that both outcomes are within reach. Random bytes count up from the
+//! instance's first, so that a run can be repeated.
+
+use crate::crypto::{
+    Aead, AeadAlg, CryptoError, DhGroup, Digest, Hash, HashAlg, KeyAgreement, Provider, Secret, SignAlg,
+    Signer, TAG_SIZE,
+};
+use alloc::{boxed::Box, vec, vec::Vec};
+use core::sync::atomic::{AtomicU8, Ordering};
+
+/// What digests, MACs, keys, signatures and tags consist of.
+pub const BYTE: u8 = 0x5a;
+/// What makes a signature, a tag or a public value a bad one, as its first byte.
+pub const BAD: u8 = 0xff;
+
+/// The provider.
+#[derive(Debug, Default)]
+pub struct Gullible {
+    drawn: AtomicU8,
+}
+
+impl Provider for Gullible {
+    fn hash(&self, alg: HashAlg) -> Box<dyn Hash> {
+        Box::new(Same(alg))
+    }
+
+    fn hmac(&self, alg: HashAlg, _key: &[u8], _parts: &[&[u8]]) -> Secret {
+        Secret::new(vec![BYTE; alg.size()])
+    }
+
+    fn verify(&self, _: SignAlg, _key: &[u8], _message: &[u8], signature: &[u8]) -> Result<(), CryptoError> {
+        match signature.first() {
+            Some(&BAD) | None => Err(CryptoError::BadSignature),
+            Some(_) => Ok(()),
+        }
+    }
+
+    fn key_agreement(&self, group: DhGroup) -> Result<Box<dyn KeyAgreement>, CryptoError> {
+        Ok(Box::new(Public(vec![BYTE; group.public_size()])))
+    }
+
+    fn aead(&self, _: AeadAlg, _key: &[u8]) -> Result<Box<dyn Aead>, CryptoError> {
+        Ok(Box::new(Clear))
+    }
+
+    fn random(&self, out: &mut [u8]) -> Result<(), CryptoError> {
+        for byte in out {
+            *byte = self.drawn.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+}
+
+impl Signer for Gullible {
+    fn algorithm(&self) -> SignAlg {
+        SignAlg::EcdsaP384Sha384
+    }
+
+    fn sign(&self, _message: &[u8]) -> Result<Vec<u8>, CryptoError> {
+        Ok(vec![BYTE; self.algorithm().signature_size()])
+    }
+}
+
+/// The digest that everything has.
+#[must_use]
+pub fn digest(alg: HashAlg) -> Digest {
+    let bytes: &[u8] = &[BYTE; 64];
+    Digest::new(&bytes[..alg.size()]).expect("a digest has at most 64 bytes")
+}
+
+struct Same(HashAlg);
+
+impl Hash for Same {
+    fn update(&mut self, _bytes: &[u8]) {}
+
+    fn digest(&self) -> Digest {
+        digest(self.0)
+    }
+
+    fn fork(&self) -> Box<dyn Hash> {
+        Box::new(Self(self.0))
+    }
+}
+
+struct Public(Vec<u8>);
+
+impl KeyAgreement for Public {
+    fn public(&self) -> &[u8] {
+        &self.0
+    }
+
+    fn agree(self: Box<Self>, peer_public: &[u8]) -> Result<Secret, CryptoError> {
+        match peer_public.first() {
+            Some(&BAD) | None => Err(CryptoError::BadKey("public value")),
+            Some(_) => Ok(Secret::new(vec![BYTE; self.0.len() / 2])),
+        }
+    }
+}
+
+struct Clear;
+
+impl Aead for Clear {
+    fn seal(&self, _nonce: [u8; 12], _aad: &[u8], data: &mut Vec<u8>) -> Result<(), CryptoError> {
+        data.extend_from_slice(&[BYTE; TAG_SIZE]);
+        Ok(())
+    }
+
+    fn open(&self, _nonce: [u8; 12], _aad: &[u8], data: &mut Vec<u8>) -> Result<(), CryptoError> {
+        match data.len().checked_sub(TAG_SIZE) {
+            Some(at) if data[at] != BAD => {
+                data.truncate(at);
+                Ok(())
+            }
+            _ => {
+                data.clear();
+                Err(CryptoError::BadTag)
+            }
+        }
+    }
+}

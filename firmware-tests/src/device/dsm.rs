@@ -3,7 +3,8 @@
 //! The rules of SPDM, IDE_KM and TDISP are [`tdisp::dsm::Dsm`]'s. Here is what it stands on: the identity, the
 //! measurements, and reports made from the functions' registers; and here are the lies about them.
 //!
-//! The emulated link has no IDE. The port answers IDE_KM as its registers say, but a lock asks for no stream.
+//! A lock wants IDE keys that were set over the same session, as on a real card. They are kept and encrypt nothing: the
+//! emulated link has no IDE.
 
 use super::FUNCTIONS;
 use super::config::ConfigSpace;

@@ -21,6 +21,7 @@
 //! | messages as bytes | [`msg`], opaque data in them [`opaque`], bits of algorithms [`algorithms`] |
 //! | what is hashed, signed and derived | [`transcript`], [`signing`], [`key_schedule`] |
 //! | messages in a session | [`secured`] |
+//! | what carries messages | [`transport`] |
 //! | the two sides | [`requester`], [`responder`] |
 //!
 //! **Invariant:** a message is read to its true end before it is hashed; a data object's padding is never part of it.
@@ -39,8 +40,10 @@ pub mod secured;
 mod session;
 pub mod signing;
 pub mod transcript;
+pub mod transport;
 
 pub use connection::{Negotiated, SECURED_VERSIONS, VERSIONS};
 pub use error::{Error, Misbehaviour, Misuse};
 pub use requester::{Event, Goal, MeasurementRecord, Requester, RequesterConfig, Timing, Trust};
 pub use responder::{Measurement, Responder, ResponderConfig};
+pub use transport::Transport;

@@ -9,6 +9,8 @@ use tdisp::ide_km;
 use tdisp::spdm::algorithms::{MULTI_KEY, Offer, hash_from_bit, sign_from_bit};
 use tdisp::spdm::msg::capabilities::Flags;
 use tdisp::spdm::msg::encapsulated::{self, Next};
+use tdisp::spdm::msg::endpoint_info::DeviceClasses;
+use tdisp::spdm::msg::mel::Log;
 use tdisp::spdm::msg::vendor::{Body, PciSig, Protocol};
 use tdisp::spdm::msg::{Code, Context, Header, Message, Summary, Version, check_end, check_padding};
 use tdisp::spdm::opaque;
@@ -177,20 +179,23 @@ impl Reader {
     }
 
     fn learn_from_request(&mut self, request: &Message<'_>) {
-        self.context.signature_asked = false;
-        let summary = match request {
-            Message::GetCapabilities(request) => {
-                self.requester = request.flags;
-                Summary::NONE
-            }
+        match request {
+            Message::GetCapabilities(request) => self.requester = request.flags,
             Message::NegotiateAlgorithms(request) => {
                 self.multi_key_offered = request.offer.other_params & MULTI_KEY != 0;
-                Summary::NONE
             }
-            Message::GetMeasurements(request) => {
-                self.context.signature_asked = request.signed.is_some();
-                Summary::NONE
-            }
+            _ => {}
+        }
+        self.learn_what_is_asked(request);
+    }
+
+    fn learn_what_is_asked(&mut self, request: &Message<'_>) {
+        self.context.signature_asked = match request {
+            Message::GetMeasurements(request) => request.signed.is_some(),
+            Message::GetEndpointInfo(request) => request.signed.is_some(),
+            _ => false,
+        };
+        let summary = match request {
             Message::Challenge(request) => request.summary,
             Message::KeyExchange(request) => request.summary,
             Message::PskExchange(request) => request.summary,
@@ -217,6 +222,14 @@ impl Reader {
                 let chosen = response.choice.other_params & MULTI_KEY != 0;
                 self.context.multi_key = self.responder.multi_key(self.multi_key_offered);
                 self.context.requester_multi_key = self.requester.multi_key(chosen);
+            }
+            Message::EncapsulatedRequest(encapsulated::Request { message, .. })
+            | Message::EncapsulatedResponseAck(encapsulated::Ack {
+                next: Next::Message(message),
+                ..
+            }) => {
+                let inner = encapsulated::inner(message, &self.context).expect("it was read before");
+                self.learn_what_is_asked(&inner.0);
             }
             _ => {}
         }
@@ -298,6 +311,9 @@ fn reread_message<'a>(bytes: &'a [u8], context: &Context, bounds: Bounds) -> Res
             next: Next::Message(message),
             ..
         }) => reread_inner(message, context)?,
+        Message::Unknown(..) => return Err(format!("{:?} is not known", message.header()).into()),
+        Message::MeasurementExtensionLog(log) if log.remainder == 0 => reread_log(log.portion)?,
+        Message::EndpointInfo(answer) => reread_classes(answer.info)?,
         Message::KeyExchange(request) => reread_offered(context.version, request.opaque)?,
         Message::PskExchange(request) => reread_offered(context.version, request.opaque)?,
         Message::KeyExchangeRsp(response) => reread_selected(context.version, response.opaque)?,
@@ -305,6 +321,20 @@ fn reread_message<'a>(bytes: &'a [u8], context: &Context, bounds: Bounds) -> Res
         _ => {}
     }
     Ok(message)
+}
+
+fn reread_log(bytes: &[u8]) -> Result<(), Failed> {
+    let mut again = Vec::new();
+    Log::decode(bytes)?.encode(&mut again);
+    assert_eq!(again, bytes);
+    Ok(())
+}
+
+fn reread_classes(bytes: &[u8]) -> Result<(), Failed> {
+    let mut again = Vec::new();
+    DeviceClasses::decode(bytes)?.encode(&mut again);
+    assert_eq!(again, bytes);
+    Ok(())
 }
 
 fn reread_offered(version: Version, data: &[u8]) -> Result<(), Failed> {

@@ -6,9 +6,13 @@ use tdisp::spdm::msg::chunk::Chunk;
 use tdisp::spdm::msg::digests::{Key, Slot};
 use tdisp::spdm::msg::encapsulated::Next;
 use tdisp::spdm::msg::error::ErrorCode;
+use tdisp::spdm::msg::event_types::{EventType, Group, Groups};
 use tdisp::spdm::msg::key_exchange::Mutual;
+use tdisp::spdm::msg::key_pair_info::{Abilities, Usage, key_algorithm};
 use tdisp::spdm::msg::key_update::Operation;
 use tdisp::spdm::msg::measurements::{Block, Kind, Record, Signed};
+use tdisp::spdm::msg::set_certificate::Model;
+use tdisp::spdm::msg::set_key_pair_info::Desired;
 use tdisp::spdm::msg::vendor::{Body, Registry};
 use tdisp::spdm::msg::version::Entry;
 use tdisp::spdm::msg::*;
@@ -51,7 +55,30 @@ pub(crate) fn bytes(message: &Message<'_>) -> Vec<u8> {
 
 /// All samples.
 pub(crate) fn all() -> Vec<Sample> {
-    VERSIONS.into_iter().flat_map(of_version).collect()
+    let usual = VERSIONS.into_iter().flat_map(of_version);
+    usual.chain(VERSIONS.into_iter().flat_map(optional)).collect()
+}
+
+/// What a connection may do without: provisioning, information and events.
+fn optional(version: Version) -> Vec<Sample> {
+    let mut messages = Vec::new();
+    if version >= Version::V1_2 {
+        messages.extend(provisioning(version));
+    }
+    if version >= Version::V1_3 {
+        messages.extend(key_pairs(version));
+        messages.extend(information(version));
+        messages.extend(events(version));
+    }
+    let sample = |(unsigned, message): &(bool, Message<'_>)| Sample {
+        context: Context {
+            signature_asked: !unsigned,
+            ..connection(version)
+        },
+        bytes: bytes(message),
+        closed: true,
+    };
+    messages.iter().map(sample).collect()
 }
 
 fn of_version(version: Version) -> Vec<Sample> {
@@ -456,4 +483,200 @@ fn chunks(version: Version) -> Vec<Message<'static>> {
         Message::ChunkResponse(chunk::Response { version, chunk }),
         Message::ChunkResponse(chunk::Response { version, chunk: last }),
     ]
+}
+
+fn provisioning(version: Version) -> Vec<(bool, Message<'static>)> {
+    let v1_3 = version >= Version::V1_3;
+    let chain: &[u8] = &[8, 0, 0, 0, 1, 2, 3, 4];
+    let request = csr::Request {
+        version,
+        key_pair: if v1_3 { 2 } else { 0 },
+        model: if v1_3 { 3 } else { 0 },
+        tag: if v1_3 { 5 } else { 0 },
+        overwrite: v1_3,
+        info: b"DER",
+        opaque: &OPAQUE,
+    };
+    let set = set_certificate::Request {
+        version,
+        slot: 7,
+        model: Model(if v1_3 { 2 } else { 0 }),
+        key_pair: if v1_3 { 9 } else { 0 },
+        chain: Some(chain),
+    };
+    let mut messages = vec![
+        Message::GetCsr(request),
+        Message::Csr(csr::Response {
+            version,
+            csr: b"a request",
+        }),
+        Message::SetCertificate(set),
+        Message::SetCertificateRsp(set_certificate::Response { version, slot: 7 }),
+        Message::Error(error::Response {
+            version,
+            code: ErrorCode::LARGE_RESPONSE,
+            data: 0,
+            extended: &[6],
+        }),
+        Message::Error(error::Response::new(version, ErrorCode::RESET_REQUIRED, 5)),
+    ];
+    if v1_3 {
+        let erase = set_certificate::Request { chain: None, ..set };
+        messages.push(Message::SetCertificate(erase));
+    }
+    if version >= Version::V1_4 {
+        messages.push(Message::Error(error::Response {
+            version,
+            code: ErrorCode::DATA_TOO_LARGE,
+            data: 0,
+            extended: &[0, 0, 1, 0],
+        }));
+    }
+    messages.into_iter().map(|message| (false, message)).collect()
+}
+
+fn key_pairs(version: Version) -> Vec<(bool, Message<'static>)> {
+    let mask: &[u8] = if version >= Version::V1_4 {
+        &[1, 0, 0, 0]
+    } else {
+        &[]
+    };
+    let desired = Desired {
+        usage: Usage::CHALLENGE,
+        algorithm: key_algorithm::ECC_P384,
+        slots: 0x03,
+        pqc_algorithm: mask,
+    };
+    let change = set_key_pair_info::Request {
+        version,
+        operation: set_key_pair_info::Operation::CHANGE,
+        key_pair: 4,
+        desired: Some(desired),
+    };
+    let messages = [
+        Message::GetKeyPairInfo(key_pair_info::Request { version, key_pair: 4 }),
+        Message::KeyPairInfo(key_pair_info::Response {
+            version,
+            total: 6,
+            key_pair: 4,
+            abilities: Abilities::GENERATE | Abilities::SHARE,
+            usages: Usage::CHALLENGE | Usage::MEASUREMENTS,
+            usage: Usage::CHALLENGE,
+            algorithms: key_algorithm::ECC_P256 | key_algorithm::ECC_P384,
+            algorithm: key_algorithm::ECC_P384,
+            slots: 0x03,
+            public_key_info: b"algorithm identifier",
+            pqc_algorithms: mask,
+            pqc_algorithm: &mask[..mask.len() / 2],
+        }),
+        Message::SetKeyPairInfo(change),
+        Message::SetKeyPairInfo(set_key_pair_info::Request {
+            operation: set_key_pair_info::Operation::ERASE,
+            desired: None,
+            ..change
+        }),
+        Message::SetKeyPairInfoAck(set_key_pair_info::Response { version }),
+    ];
+    messages.map(|message| (false, message)).into()
+}
+
+fn information(version: Version) -> Vec<(bool, Message<'static>)> {
+    let signed = endpoint_info::Signed {
+        nonce: NONCE,
+        slot: 0x0f,
+    };
+    let ask = endpoint_info::Request {
+        version,
+        subject: endpoint_info::Subject::DEVICE_CLASS,
+        signed: Some(signed),
+    };
+    let response = endpoint_info::Response {
+        version,
+        slot: 0x0f,
+        nonce: Some(NONCE),
+        info: &[1, 0, 0, 0, 7, 0, 0, 1, 3, 0x12, 0x34, 0x56],
+        signature: Some(&SIGNATURE),
+    };
+    let offset = 0xffff_fff0;
+    vec![
+        (
+            false,
+            Message::GetMeasurementExtensionLog(mel::Request {
+                version,
+                offset,
+                length: u32::MAX,
+            }),
+        ),
+        (
+            false,
+            Message::MeasurementExtensionLog(mel::Response {
+                version,
+                portion: &PUBLIC,
+                remainder: offset,
+            }),
+        ),
+        (false, Message::GetEndpointInfo(ask)),
+        (false, Message::EndpointInfo(response)),
+        (
+            true,
+            Message::GetEndpointInfo(endpoint_info::Request { signed: None, ..ask }),
+        ),
+        (
+            true,
+            Message::EndpointInfo(endpoint_info::Response {
+                slot: 0,
+                nonce: None,
+                signature: None,
+                ..response
+            }),
+        ),
+    ]
+}
+
+fn events(version: Version) -> Vec<(bool, Message<'static>)> {
+    let groups = Groups {
+        groups: vec![Group::dmtf(&EventType::ALL)],
+    };
+    let mut list = Vec::new();
+    groups.encode(&mut list);
+    let list: &'static [u8] = list.leak();
+    let event = send_event::Event {
+        number: 1,
+        registry: 0,
+        vendor: &[],
+        kind: EventType::CERTIFICATE_CHANGED.0,
+        detail: &[0x81],
+    };
+    let vendors = send_event::Event {
+        number: 2,
+        registry: 3,
+        vendor: &[0x36, 0x1b],
+        kind: 0x100,
+        detail: &[],
+    };
+    let messages = [
+        Message::GetSupportedEventTypes(event_types::Request { version }),
+        Message::SupportedEventTypes(event_types::Response {
+            version,
+            count: 1,
+            list,
+        }),
+        Message::SubscribeEventTypes(subscribe::Request {
+            version,
+            count: 1,
+            list,
+        }),
+        Message::SubscribeEventTypes(subscribe::Request {
+            version,
+            count: 0,
+            list: &[],
+        }),
+        Message::SubscribeEventTypesAck(subscribe::Response { version }),
+        Message::SendEvent(send_event::Request {
+            version,
+            events: vec![event, vendors],
+        }),
+        Message::EventAck(send_event::Response { version }),
+    ];
+    messages.map(|message| (false, message)).into()
 }

@@ -119,7 +119,10 @@ fn an_encapsulated_message_that_encapsulates_another_is_refused() {
 
 #[test]
 fn an_encapsulated_signature_has_the_requesters_size() {
-    let context = connection(Version::V1_2);
+    let context = Context {
+        summary_asked: false,
+        ..connection(Version::V1_2)
+    };
     let mut message = vec![0x12, 3, 0, 1];
     message.extend([0; 48 + 32 + 2 + 64]);
     let (inner, consumed) = encapsulated::inner(&message, &context).unwrap();

@@ -43,7 +43,7 @@ open_enum! {
         MESSAGE_LOST = 0x10,
         /// The policy is not acceptable (1.3).
         INVALID_POLICY = 0x11,
-        /// Data is too large (1.4).
+        /// The certificate chain has no place in fields of 16 bits; extended data: its size in bytes (1.4).
         DATA_TOO_LARGE = 0x12,
         /// The version is not supported.
         VERSION_MISMATCH = 0x41,
@@ -108,6 +108,12 @@ impl<'a> Response<'a> {
             _ => None,
         }
     }
+
+    /// Bytes of the data that is too large, if the error is DATA_TOO_LARGE.
+    pub fn actual_size(&self) -> Option<u32> {
+        let size = self.extended.try_into().ok().map(u32::from_le_bytes);
+        size.filter(|_| self.code == ErrorCode::DATA_TOO_LARGE)
+    }
 }
 
 /// RESPONSE_NOT_READY's extended data.
@@ -143,6 +149,7 @@ impl<'a> Payload<'a> for Response<'a> {
         let size = match code {
             ErrorCode::RESPONSE_NOT_READY => 4,
             ErrorCode::LARGE_RESPONSE => 1,
+            ErrorCode::DATA_TOO_LARGE if header.version >= Version::V1_4 => 4,
             // Its length is not in a place that all bodies share: what came is what there is.
             ErrorCode::VENDOR => r.remaining(),
             _ => 0,

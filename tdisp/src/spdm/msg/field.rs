@@ -66,6 +66,14 @@ pub(super) fn slot_or_key(value: u8) -> Result<u8, DecodeError> {
     }
 }
 
+/// The slot of a signature in a byte's low half: 0 to 7, or 0xf for a provisioned public key.
+pub(super) fn signing_slot(value: u8) -> Result<u8, DecodeError> {
+    match value & 0x0f {
+        public_key @ 0x0f => Ok(public_key),
+        other => slot(other),
+    }
+}
+
 /// A u16 length and as many bytes of opaque data.
 pub(super) fn read_opaque<'a>(r: &mut Reader<'a>) -> Result<&'a [u8], DecodeError> {
     let length = opaque_length(r)?;
@@ -90,6 +98,11 @@ pub(super) fn write_counted(out: &mut Vec<u8>, bytes: &[u8]) {
     let length = u16::try_from(bytes.len()).unwrap_or(u16::MAX);
     out.u16(length);
     out.bytes(&bytes[..usize::from(length)]);
+}
+
+/// As many of `bytes` as a u16 counts, which is more than any message may carry.
+pub(super) fn fitting(bytes: &[u8]) -> &[u8] {
+    &bytes[..bytes.len().min(usize::from(u16::MAX))]
 }
 
 /// The length of `bytes` in a u16 field.

@@ -219,7 +219,7 @@ pub struct Context {
     pub requester_multi_key: bool,
     /// Whether the request that is being answered asked for a measurement summary hash.
     pub summary_asked: bool,
-    /// Whether the request that is being answered asked for a signature (MEASUREMENTS only).
+    /// Whether the request that is being answered asked for a signature (MEASUREMENTS and ENDPOINT_INFO).
     pub signature_asked: bool,
 }
 
@@ -240,15 +240,14 @@ impl Context {
         }
     }
 
-    /// The same connection seen by encapsulated messages, in which requester and responder have changed places.
+    /// The same connection seen by encapsulated messages, in which requester and responder have changed places. What was
+    /// asked for is then what the encapsulated request asked for.
     pub const fn encapsulated(self) -> Self {
         Self {
             signature_size: self.requester_signature_size,
             requester_signature_size: self.signature_size,
             multi_key: self.requester_multi_key,
             requester_multi_key: self.multi_key,
-            summary_asked: false,
-            signature_asked: false,
             ..self
         }
     }

@@ -82,7 +82,7 @@ impl Signed {
         let nonce = r.array("measurement nonce")?;
         let slot = match version {
             Version::V1_0 => 0,
-            _ => read_signing_slot(r.u8("slot")?)?,
+            _ => field::signing_slot(r.u8("slot")?)?,
         };
         Ok(Self { nonce, slot })
     }
@@ -278,14 +278,17 @@ impl<'a> Block<'a> {
 impl<'a> Dmtf<'a> {
     /// Reads a whole measurement.
     pub fn decode(measurement: &'a [u8]) -> Result<Self, DecodeError> {
-        Reader::all(measurement, |r| {
-            let kind = r.u8("measurement value type")?;
-            let size = r.u16("measurement value size")?;
-            Ok(Self {
-                kind: Kind(kind & 0x7f),
-                raw: kind & 0x80 != 0,
-                value: r.take(usize::from(size), "measurement value")?,
-            })
+        Reader::all(measurement, Self::read)
+    }
+
+    /// Reads a measurement that others may follow.
+    pub(super) fn read(r: &mut Reader<'a>) -> Result<Self, DecodeError> {
+        let kind = r.u8("measurement value type")?;
+        let size = r.u16("measurement value size")?;
+        Ok(Self {
+            kind: Kind(kind & 0x7f),
+            raw: kind & 0x80 != 0,
+            value: r.take(usize::from(size), "measurement value")?,
         })
     }
 
@@ -293,13 +296,6 @@ impl<'a> Dmtf<'a> {
     pub fn encode(&self, out: &mut Vec<u8>) {
         out.u8(self.kind.0 & 0x7f | if self.raw { 0x80 } else { 0 });
         field::write_counted(out, self.value);
-    }
-}
-
-fn read_signing_slot(value: u8) -> Result<u8, DecodeError> {
-    match value & 0x0f {
-        public_key @ 0x0f => Ok(public_key),
-        other => field::slot(other),
     }
 }
 

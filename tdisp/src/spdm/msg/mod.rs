@@ -10,18 +10,27 @@ pub mod capabilities;
 pub mod certificate;
 pub mod challenge;
 pub mod chunk;
+pub mod csr;
 pub mod digests;
 pub mod encapsulated;
 pub mod end_session;
+pub mod endpoint_info;
 pub mod error;
+pub mod event_types;
 pub mod finish;
 pub mod heartbeat;
 pub mod key_exchange;
+pub mod key_pair_info;
 pub mod key_update;
 pub mod measurements;
+pub mod mel;
 pub mod psk_exchange;
 pub mod psk_finish;
 pub mod respond_if_ready;
+pub mod send_event;
+pub mod set_certificate;
+pub mod set_key_pair_info;
+pub mod subscribe;
 pub mod vendor;
 pub mod version;
 
@@ -115,6 +124,24 @@ messages! {
     ChunkSendAck(chunk::SendAck<'a>),
     ChunkGet(chunk::Get),
     ChunkResponse(chunk::Response<'a>),
+    GetCsr(csr::Request<'a>),
+    Csr(csr::Response<'a>),
+    SetCertificate(set_certificate::Request<'a>),
+    SetCertificateRsp(set_certificate::Response),
+    GetKeyPairInfo(key_pair_info::Request),
+    KeyPairInfo(key_pair_info::Response<'a>),
+    SetKeyPairInfo(set_key_pair_info::Request<'a>),
+    SetKeyPairInfoAck(set_key_pair_info::Response),
+    GetMeasurementExtensionLog(mel::Request),
+    MeasurementExtensionLog(mel::Response<'a>),
+    GetEndpointInfo(endpoint_info::Request),
+    EndpointInfo(endpoint_info::Response<'a>),
+    GetSupportedEventTypes(event_types::Request),
+    SupportedEventTypes(event_types::Response<'a>),
+    SubscribeEventTypes(subscribe::Request<'a>),
+    SubscribeEventTypesAck(subscribe::Response),
+    SendEvent(send_event::Request<'a>),
+    EventAck(send_event::Response),
     EndSession(end_session::Request),
     EndSessionAck(end_session::Response),
     VendorDefinedRequest(vendor::Request<'a>),

@@ -165,7 +165,7 @@ pub fn load(directory: &Path) -> Result<Identity, IdentityError> {
 
 /// The device's signing key.
 pub fn signer(identity: &Identity) -> Result<RingSigner, CryptoError> {
-    RingSigner::from_pkcs8(SignAlg::EcdsaP384Sha384, identity.key.expose())
+    RingSigner::from_pkcs8(SignAlg::EcdsaP384, identity.key.expose())
 }
 
 fn create(path: &Path, bytes: &[u8], mode: u32) -> Result<(), IdentityError> {

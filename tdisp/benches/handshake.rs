@@ -19,7 +19,7 @@ use std::{
 };
 use tdisp::{
     clock,
-    crypto::{AeadAlg, DhGroup, HashAlg, Provider, Ring, Secret, SignAlg, Signer, TAG_SIZE},
+    crypto::{AeadAlg, ExchangeAlg, HashAlg, Provider, Ring, Secret, SignAlg, Signable, Signer, TAG_SIZE},
     spdm::{
         Event, Requester, RequesterConfig, Responder, ResponderConfig, Trust,
         key_schedule::Schedule,
@@ -64,19 +64,13 @@ impl Primitives {
     /// Each of them, once.
     fn once() -> Self {
         let signer = &Identity::usual().signer;
-        let message = [7; 146]; // as long as what SPDM 1.2 signs
-        let peer = Ring.key_agreement(DhGroup::P384).expect("P-384 is there");
+        let message = Signable::plain(HashAlg::Sha384, &[7; 146]); // as long as what SPDM 1.2 signs
+        let peer = Ring.key_agreement(ExchangeAlg::EcdhP384).expect("P-384 is there");
         let (sign, signature) = timed(|| signer.sign(&message).expect("the key signs"));
-        let (verify, verified) = timed(|| {
-            Ring.verify(
-                SignAlg::EcdsaP384Sha384,
-                signer.public_key(),
-                &message,
-                &signature,
-            )
-        });
+        let (verify, verified) =
+            timed(|| Ring.verify(SignAlg::EcdsaP384, signer.public_key(), &message, &signature));
         assert!(verified.is_ok());
-        let (keygen, own) = timed(|| Ring.key_agreement(DhGroup::P384).expect("P-384 is there"));
+        let (keygen, own) = timed(|| Ring.key_agreement(ExchangeAlg::EcdhP384).expect("P-384 is there"));
         let (agree, _) = timed(|| own.agree(peer.public()).expect("the peer's value is good"));
         Self {
             sign,
@@ -89,19 +83,20 @@ impl Primitives {
     /// All of them, as often as a connection needs them, and `links` signatures more to verify.
     fn times(counts: &Counts, links: u32) {
         let signer = &Identity::usual().signer;
-        let message = [7; 146];
-        let peer = Ring.key_agreement(DhGroup::P384).expect("P-384 is there");
+        let message = Signable::plain(HashAlg::Sha384, &[7; 146]);
+        let peer = Ring.key_agreement(ExchangeAlg::EcdhP384).expect("P-384 is there");
         let signature: Vec<Vec<u8>> = (0..counts.sign)
             .map(|_| signer.sign(&message).expect("the key signs"))
             .collect();
         for _ in 0..counts.verify + links {
             let key = signer.public_key();
-            let verified = Ring.verify(SignAlg::EcdsaP384Sha384, key, &message, &signature[0]);
+            let verified = Ring.verify(SignAlg::EcdsaP384, key, &message, &signature[0]);
             assert!(verified.is_ok());
         }
         // The peer's key pair above is one of those; each private key agrees once.
         let public = peer.public().to_vec();
-        let others = (1..counts.keygen).map(|_| Ring.key_agreement(DhGroup::P384).expect("P-384 is there"));
+        let others =
+            (1..counts.keygen).map(|_| Ring.key_agreement(ExchangeAlg::EcdhP384).expect("P-384 is there"));
         for key in others.chain([peer]).take(counts.agree as usize) {
             black_box(key.agree(&public).expect("the peer's value is good"));
         }

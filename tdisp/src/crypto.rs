@@ -3,93 +3,12 @@
 //! SPDM names algorithms by one-bit masks; here they are enums, and each protocol file maps its own bits. What a
 //! provider cannot do it answers with [`CryptoError::Unsupported`], never with a weaker choice.
 
-use alloc::{boxed::Box, vec::Vec};
+use alloc::{borrow::Cow, boxed::Box, vec::Vec};
 use zeroize::Zeroizing;
 
-/// A hash function (FIPS 180-4).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum HashAlg {
-    /// SHA-256, 32 bytes.
-    Sha256,
-    /// SHA-384, 48 bytes.
-    Sha384,
-    /// SHA-512, 64 bytes.
-    Sha512,
-}
-
-impl HashAlg {
-    /// Bytes of a digest.
-    pub const fn size(self) -> usize {
-        match self {
-            Self::Sha256 => 32,
-            Self::Sha384 => 48,
-            Self::Sha512 => 64,
-        }
-    }
-}
-
-/// A signature algorithm. ECDSA signatures are r‖s, big-endian, each of the curve's width; public keys are SEC1
-/// uncompressed points. RSA public keys are PKCS#1 `RSAPublicKey` DER.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum SignAlg {
-    /// ECDSA on P-256 with SHA-256.
-    EcdsaP256Sha256,
-    /// ECDSA on P-384 with SHA-384.
-    EcdsaP384Sha384,
-}
-
-impl SignAlg {
-    /// Bytes of a signature.
-    pub const fn signature_size(self) -> usize {
-        match self {
-            Self::EcdsaP256Sha256 => 64,
-            Self::EcdsaP384Sha384 => 96,
-        }
-    }
-}
-
-/// A Diffie-Hellman group. Public values are X‖Y big-endian without the SEC1 tag, as SPDM carries them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum DhGroup {
-    /// secp256r1, public 64 bytes, shared secret 32.
-    P256,
-    /// secp384r1, public 96 bytes, shared secret 48.
-    P384,
-}
-
-impl DhGroup {
-    /// Bytes of a public value.
-    pub const fn public_size(self) -> usize {
-        match self {
-            Self::P256 => 64,
-            Self::P384 => 96,
-        }
-    }
-}
-
-/// An authenticated cipher with a 12-byte nonce and a 16-byte tag.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum AeadAlg {
-    /// AES-128-GCM.
-    Aes128Gcm,
-    /// AES-256-GCM.
-    Aes256Gcm,
-    /// ChaCha20-Poly1305.
-    ChaCha20Poly1305,
-}
-
-impl AeadAlg {
-    /// Bytes of a key.
-    pub const fn key_size(self) -> usize {
-        match self {
-            Self::Aes128Gcm => 16,
-            Self::Aes256Gcm | Self::ChaCha20Poly1305 => 32,
-        }
-    }
-}
-
-/// Bytes of every AEAD tag here.
-pub const TAG_SIZE: usize = 16;
+mod alg;
+pub(crate) mod der;
+pub use alg::{Ability, AeadAlg, ExchangeAlg, HashAlg, SignAlg, TAG_SIZE};
 
 /// A digest of up to 64 bytes.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -191,12 +110,21 @@ pub trait Hash: Send + Sync {
     fn fork(&self) -> Box<dyn Hash>;
 }
 
-/// One side of a key agreement: the private key, used once.
+/// The requester's side of a key agreement: the private key, used once.
 pub trait KeyAgreement: Send + Sync {
-    /// The public value, X‖Y.
+    /// The public value, of the algorithm's request size.
     fn public(&self) -> &[u8];
-    /// The shared secret (the x coordinate) with the peer's public value.
-    fn agree(self: Box<Self>, peer_public: &[u8]) -> Result<Secret, CryptoError>;
+    /// The shared secret, from what the responder answered: its public value, or a ciphertext.
+    fn agree(self: Box<Self>, answer: &[u8]) -> Result<Secret, CryptoError>;
+}
+
+/// The responder's side of a key agreement, done in one step.
+#[derive(Debug)]
+pub struct Encapsulated {
+    /// What the requester is answered, of the algorithm's response size.
+    pub answer: Vec<u8>,
+    /// The shared secret.
+    pub secret: Secret,
 }
 
 /// An AEAD key.
@@ -207,30 +135,68 @@ pub trait Aead: Send + Sync {
     fn open(&self, nonce: [u8; 12], aad: &[u8], data: &mut Vec<u8>) -> Result<(), CryptoError>;
 }
 
+/// What a signature is over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Signable<'a> {
+    /// What `message` is hashed with; ML-DSA has its own hash, and takes no notice.
+    pub hash: HashAlg,
+    /// The context string, at most 255 bytes (FIPS 204 §5.2). ECDSA and RSA have none, and take no notice.
+    pub context: &'a [u8],
+    /// The message, not hashed yet.
+    pub message: Cow<'a, [u8]>,
+}
+
+impl<'a> Signable<'a> {
+    /// A message that is signed without a context, as certificates are.
+    pub fn plain(hash: HashAlg, message: &'a [u8]) -> Self {
+        Self {
+            hash,
+            context: &[],
+            message: Cow::Borrowed(message),
+        }
+    }
+}
+
 /// A private signing key.
 pub trait Signer: Send + Sync {
     /// Its algorithm.
     fn algorithm(&self) -> SignAlg;
-    /// Hashes and signs `message`.
-    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, CryptoError>;
+    /// Whether it signs messages hashed with `hash`.
+    fn signs_with(&self, hash: HashAlg) -> bool;
+    /// Hashes and signs.
+    fn sign(&self, what: &Signable<'_>) -> Result<Vec<u8>, CryptoError>;
 }
 
 /// The cryptography of one platform.
 pub trait Provider: Send + Sync {
+    /// Whether it can do this. What it cannot do is not offered to a peer.
+    fn supports(&self, ability: Ability) -> bool;
     /// A running hash.
     fn hash(&self, alg: HashAlg) -> Box<dyn Hash>;
     /// HMAC (FIPS 198-1) of the concatenated `parts`. `key` may be empty.
     fn hmac(&self, alg: HashAlg, key: &[u8], parts: &[&[u8]]) -> Secret;
-    /// Verifies a signature over the hash of `message`.
+    /// Verifies a signature.
     fn verify(
         &self,
         alg: SignAlg,
         public_key: &[u8],
-        message: &[u8],
+        what: &Signable<'_>,
         signature: &[u8],
     ) -> Result<(), CryptoError>;
-    /// A fresh private key for one agreement.
-    fn key_agreement(&self, group: DhGroup) -> Result<Box<dyn KeyAgreement>, CryptoError>;
+    /// A fresh private key of a requester, for one agreement.
+    fn key_agreement(&self, alg: ExchangeAlg) -> Result<Box<dyn KeyAgreement>, CryptoError>;
+    /// Answers a requester's public value. In a Diffie-Hellman group that is an agreement with a fresh key; who has key
+    /// encapsulation mechanisms answers those himself.
+    fn encapsulate(&self, alg: ExchangeAlg, peer_public: &[u8]) -> Result<Encapsulated, CryptoError> {
+        if alg.is_kem() {
+            return Err(CryptoError::Unsupported("key encapsulation"));
+        }
+        let own = self.key_agreement(alg)?;
+        Ok(Encapsulated {
+            answer: own.public().to_vec(),
+            secret: own.agree(peer_public)?,
+        })
+    }
     /// An AEAD key; `key` has the algorithm's size.
     fn aead(&self, alg: AeadAlg, key: &[u8]) -> Result<Box<dyn Aead>, CryptoError>;
     /// Fills `out` from the platform's random source.

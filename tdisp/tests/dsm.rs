@@ -544,7 +544,7 @@ fn identity() -> &'static (Vec<u8>, Arc<RingSigner>) {
             certificates: &certificates,
         };
         chain.encode(Version::V1_2, &mut object);
-        let signer = RingSigner::from_pkcs8(SignAlg::EcdsaP384Sha384, leaf_key.serialized_der());
+        let signer = RingSigner::from_pkcs8(SignAlg::EcdsaP384, leaf_key.serialized_der());
         (object, Arc::new(signer.expect("a key")))
     })
 }

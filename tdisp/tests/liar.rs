@@ -20,7 +20,7 @@ use std::{
 };
 use tdisp::{
     clock::Instant,
-    crypto::{CryptoError, SignAlg, Signer},
+    crypto::{CryptoError, HashAlg, SignAlg, Signable, Signer},
     spdm::{
         Error, Goal, Misbehaviour, ResponderConfig, Timing,
         msg::{

@@ -551,11 +551,16 @@ fn a_fault_of_an_unlocked_interface_is_nothing() {
 
 mod no_entropy {
     use super::{CryptoError, Ring};
-    use tdisp::crypto::{Aead, AeadAlg, DhGroup, Hash, HashAlg, KeyAgreement, Provider, Secret, SignAlg};
+    use tdisp::crypto::{
+        Ability, Aead, AeadAlg, ExchangeAlg, Hash, HashAlg, KeyAgreement, Provider, Secret, SignAlg, Signable,
+    };
 
     pub(crate) struct NoEntropy;
 
     impl Provider for NoEntropy {
+        fn supports(&self, ability: Ability) -> bool {
+            Ring.supports(ability)
+        }
         fn hash(&self, alg: HashAlg) -> Box<dyn Hash> {
             Ring.hash(alg)
         }
@@ -566,12 +571,12 @@ mod no_entropy {
             &self,
             alg: SignAlg,
             key: &[u8],
-            message: &[u8],
+            what: &Signable<'_>,
             signature: &[u8],
         ) -> Result<(), CryptoError> {
-            Ring.verify(alg, key, message, signature)
+            Ring.verify(alg, key, what, signature)
         }
-        fn key_agreement(&self, group: DhGroup) -> Result<Box<dyn KeyAgreement>, CryptoError> {
+        fn key_agreement(&self, group: ExchangeAlg) -> Result<Box<dyn KeyAgreement>, CryptoError> {
             Ring.key_agreement(group)
         }
         fn aead(&self, alg: AeadAlg, key: &[u8]) -> Result<Box<dyn Aead>, CryptoError> {

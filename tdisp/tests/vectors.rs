@@ -6,7 +6,7 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use std::path::Path;
 use tdisp::doe::{self, Object, ObjectType, discovery};
 use tdisp::ide_km;
-use tdisp::spdm::algorithms::{MULTI_KEY, Offer, hash_from_bit, sign_from_bit};
+use tdisp::spdm::algorithms::{MEL_DMTF, MULTI_KEY, Needs, Offer, hash_from_bit, sign_from_bit};
 use tdisp::spdm::msg::capabilities::Flags;
 use tdisp::spdm::msg::encapsulated::{self, Next};
 use tdisp::spdm::msg::endpoint_info::DeviceClasses;
@@ -214,7 +214,9 @@ impl Reader {
             }
             Message::Algorithms(response) => {
                 let everything = everything_we_know(response.choice.other_params);
-                let chosen = everything.accept(response).expect("a choice of one bit each");
+                let chosen = everything
+                    .accept(response, Needs::default())
+                    .expect("a choice of one bit each");
                 assert!(hash_from_bit(response.choice.hash).is_some());
                 assert!(sign_from_bit(response.choice.asym).is_some());
                 let negotiated = self.context;
@@ -372,13 +374,14 @@ fn reread_ide_km(payload: &PciSig<'_>) -> Result<(), Failed> {
 
 /// An offer of all that this crate can, so that any recorded choice is one of it.
 fn everything_we_know(other_params: u8) -> Offer {
-    use tdisp::crypto::{AeadAlg, DhGroup, HashAlg, SignAlg};
+    use tdisp::crypto::{AeadAlg, ExchangeAlg, HashAlg, SignAlg};
     Offer {
-        sign: vec![SignAlg::EcdsaP256Sha256, SignAlg::EcdsaP384Sha384],
+        sign: vec![SignAlg::EcdsaP256, SignAlg::EcdsaP384],
         hash: vec![HashAlg::Sha256, HashAlg::Sha384, HashAlg::Sha512],
-        dh: vec![DhGroup::P256, DhGroup::P384],
+        exchange: vec![ExchangeAlg::EcdhP256, ExchangeAlg::EcdhP384],
         aead: vec![AeadAlg::Aes128Gcm, AeadAlg::Aes256Gcm, AeadAlg::ChaCha20Poly1305],
-        requester_sign: vec![SignAlg::EcdsaP256Sha256, SignAlg::EcdsaP384Sha384],
+        requester_sign: vec![SignAlg::EcdsaP256, SignAlg::EcdsaP384],
         other_params,
+        mel_specification: MEL_DMTF,
     }
 }

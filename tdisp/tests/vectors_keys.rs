@@ -62,7 +62,7 @@ const fn p384(name: &'static str, version: Version, clear: bool, records: (usize
         name,
         version,
         hash: HashAlg::Sha384,
-        sign: SignAlg::EcdsaP384Sha384,
+        sign: SignAlg::EcdsaP384,
         aead: AeadAlg::Aes256Gcm,
         clear,
         records,
@@ -75,7 +75,7 @@ const RECORDINGS: &[Recording] = &[
     p384("doe_1.1_p384_enc", Version::V1_1, false, (216, 92)),
     Recording {
         hash: HashAlg::Sha256,
-        sign: SignAlg::EcdsaP256Sha256,
+        sign: SignAlg::EcdsaP256,
         aead: AeadAlg::Aes128Gcm,
         ..p384("doe_1.2_p256_sha256_aes128", Version::V1_2, false, (216, 92))
     },

@@ -1,6 +1,6 @@
 //! Keys that lie: [`Lie::NonceReplay`](crate::lie::Lie::NonceReplay).
 
-use tdisp::crypto::{CryptoError, SignAlg, Signer};
+use tdisp::crypto::{CryptoError, HashAlg, SignAlg, Signable, Signer};
 
 /// What SPDM ≥ 1.2 puts before a transcript's hash when measurements are signed (DSP0274 §15).
 const MEASUREMENTS: &[u8] = b"responder-measurements signing";
@@ -16,15 +16,22 @@ impl<S: Signer> Signer for Replaying<S> {
         self.0.algorithm()
     }
 
-    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, CryptoError> {
-        let mut message = message.to_vec();
+    fn signs_with(&self, hash: HashAlg) -> bool {
+        self.0.signs_with(hash)
+    }
+
+    fn sign(&self, what: &Signable<'_>) -> Result<Vec<u8>, CryptoError> {
+        let mut message = what.message.to_vec();
         let prefixed = message
             .get(..CONTEXT_END)
             .is_some_and(|prefix| prefix.ends_with(MEASUREMENTS));
         if prefixed && let Some(hash) = message.get_mut(CONTEXT_END..) {
             hash.fill(0x5a);
         }
-        self.0.sign(&message)
+        self.0.sign(&Signable {
+            message: message.into(),
+            ..what.clone()
+        })
     }
 }
 
@@ -37,10 +44,13 @@ mod tests {
 
     impl Signer for Shows {
         fn algorithm(&self) -> SignAlg {
-            SignAlg::EcdsaP384Sha384
+            SignAlg::EcdsaP384
         }
-        fn sign(&self, message: &[u8]) -> Result<Vec<u8>, CryptoError> {
-            Ok(message.to_vec())
+        fn signs_with(&self, _: HashAlg) -> bool {
+            true
+        }
+        fn sign(&self, what: &Signable<'_>) -> Result<Vec<u8>, CryptoError> {
+            Ok(what.message.to_vec())
         }
     }
 
@@ -51,6 +61,11 @@ mod tests {
         message
     }
 
+    fn replayed(message: &[u8]) -> Vec<u8> {
+        let what = Signable::plain(HashAlg::Sha384, message);
+        Replaying(Shows).sign(&what).unwrap()
+    }
+
     #[test]
     fn measurements_alone_are_signed_over_another_transcript() {
         for (context, honest) in [
@@ -59,10 +74,10 @@ mod tests {
             (b"responder-key_exchange_rsp signing", true),
         ] {
             let message = message(context);
-            let signed = Replaying(Shows).sign(&message).unwrap();
+            let signed = replayed(&message);
             assert_eq!(signed == message, honest);
             assert_eq!(signed[..CONTEXT_END], message[..CONTEXT_END]);
         }
-        assert_eq!(Replaying(Shows).sign(b"short").unwrap(), b"short");
+        assert_eq!(replayed(b"short"), b"short");
     }
 }

@@ -219,10 +219,10 @@ fn negotiated_bits(found: &spdm::Negotiated) -> Negotiated {
     Negotiated {
         version: found.version.0,
         measurement_hash: chosen.measurement_hash.map_or(0, |hash| hash.bit()),
-        asym: sign_bit(chosen.sign),
+        asym: chosen.sign.map_or(0, sign_bit),
         hash: hash_bit(chosen.hash),
-        dhe: dh_bit(chosen.dh),
-        aead: aead_bit(chosen.aead),
+        dhe: chosen.exchange.map_or(0, dh_bit),
+        aead: chosen.aead.map_or(0, aead_bit),
         key_schedule: KEY_SCHEDULE_SPDM,
     }
 }

@@ -5,7 +5,8 @@ use crate::world::{NET1, RID0, RID1, World, assert_refused, policy};
 use std::collections::VecDeque;
 use std::sync::Mutex;
 use tdisp::crypto::{
-    Aead, AeadAlg, CryptoError, DhGroup, Hash, HashAlg, KeyAgreement, Provider, Ring, Secret, SignAlg,
+    Ability, Aead, AeadAlg, CryptoError, ExchangeAlg, Hash, HashAlg, KeyAgreement, Provider, Ring, Secret,
+    SignAlg, Signable,
 };
 use tdisp::relay::ObjectKind;
 use tdisp::relay::courier::{Request, Response};
@@ -132,16 +133,25 @@ fn a_lock_whose_flags_or_interface_change_between_verdict_and_start_is_refused()
 struct Dice(Mutex<VecDeque<Option<u8>>>);
 
 impl Provider for Dice {
+    fn supports(&self, ability: Ability) -> bool {
+        Ring.supports(ability)
+    }
     fn hash(&self, alg: HashAlg) -> Box<dyn Hash> {
         Ring.hash(alg)
     }
     fn hmac(&self, alg: HashAlg, key: &[u8], parts: &[&[u8]]) -> Secret {
         Ring.hmac(alg, key, parts)
     }
-    fn verify(&self, alg: SignAlg, key: &[u8], message: &[u8], signature: &[u8]) -> Result<(), CryptoError> {
-        Ring.verify(alg, key, message, signature)
+    fn verify(
+        &self,
+        alg: SignAlg,
+        key: &[u8],
+        what: &Signable<'_>,
+        signature: &[u8],
+    ) -> Result<(), CryptoError> {
+        Ring.verify(alg, key, what, signature)
     }
-    fn key_agreement(&self, group: DhGroup) -> Result<Box<dyn KeyAgreement>, CryptoError> {
+    fn key_agreement(&self, group: ExchangeAlg) -> Result<Box<dyn KeyAgreement>, CryptoError> {
         Ring.key_agreement(group)
     }
     fn aead(&self, alg: AeadAlg, key: &[u8]) -> Result<Box<dyn Aead>, CryptoError> {

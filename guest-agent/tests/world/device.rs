@@ -4,7 +4,7 @@ use rcgen::{
     BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose,
     PKCS_ECDSA_P384_SHA384,
 };
-use tdisp::crypto::{HashAlg, Ring, RingSigner, SignAlg, Signer, digest};
+use tdisp::crypto::{HashAlg, Ring, RingSigner, SignAlg, Signable, Signer, digest};
 use tdisp::relay::guest::Negotiated;
 use tdisp::spdm::algorithms::Offer;
 use tdisp::spdm::msg::measurements::{self, Block, Dmtf, Kind, Operation, Record, Signed};
@@ -63,7 +63,7 @@ impl Device {
                 ..Report::default()
             },
             own_nonce: None,
-            signer: RingSigner::from_pkcs8(SignAlg::EcdsaP384Sha384, leaf.1.serialized_der()).unwrap(),
+            signer: RingSigner::from_pkcs8(SignAlg::EcdsaP384, leaf.1.serialized_der()).unwrap(),
         }
     }
 
@@ -135,14 +135,18 @@ impl Device {
             b"responder-measurements signing",
             hash.as_ref(),
         ];
-        out.extend(self.signer.sign(&message.concat()).unwrap());
+        out.extend(
+            self.signer
+                .sign(&Signable::plain(HashAlg::Sha384, &message.concat()))
+                .unwrap(),
+        );
         out
     }
 }
 
 /// What [`Device::transcript`]'s VCA negotiates.
 pub(crate) fn negotiated() -> Negotiated {
-    let choice = Offer::default().to_set();
+    let choice = Offer::default().to_set(Version::V1_2);
     Negotiated {
         version: 0x12,
         measurement_hash: 4,
@@ -186,12 +190,12 @@ fn vca() -> Vec<u8> {
     .encode(&mut out);
     algorithms::Request {
         version,
-        offer: Offer::default().to_set(),
+        offer: Offer::default().to_set(Version::V1_2),
     }
     .encode(&mut out);
     algorithms::Response {
         version,
-        choice: Offer::default().to_set(),
+        choice: Offer::default().to_set(Version::V1_2),
         measurement_hash: 4,
     }
     .encode(&mut out);

@@ -11,8 +11,8 @@ use std::{
     },
 };
 use tdisp::crypto::{
-    Aead, AeadAlg, CryptoError, DhGroup, Hash, HashAlg, KeyAgreement, Provider, Ring, RingSigner, Secret,
-    SignAlg, Signer,
+    Ability, Aead, AeadAlg, CryptoError, ExchangeAlg, Hash, HashAlg, KeyAgreement, Provider, Ring,
+    RingSigner, Secret, SignAlg, Signable, Signer,
 };
 
 /// How often something was done.
@@ -60,6 +60,9 @@ impl Counting {
 }
 
 impl Provider for Counting {
+    fn supports(&self, ability: Ability) -> bool {
+        Ring.supports(ability)
+    }
     fn hash(&self, alg: HashAlg) -> Box<dyn Hash> {
         self.hash.fetch_add(1, Relaxed);
         Ring.hash(alg)
@@ -70,12 +73,18 @@ impl Provider for Counting {
         Ring.hmac(alg, key, parts)
     }
 
-    fn verify(&self, alg: SignAlg, key: &[u8], message: &[u8], signature: &[u8]) -> Result<(), CryptoError> {
+    fn verify(
+        &self,
+        alg: SignAlg,
+        key: &[u8],
+        what: &Signable<'_>,
+        signature: &[u8],
+    ) -> Result<(), CryptoError> {
         self.verify.fetch_add(1, Relaxed);
-        Ring.verify(alg, key, message, signature)
+        Ring.verify(alg, key, what, signature)
     }
 
-    fn key_agreement(&self, group: DhGroup) -> Result<Box<dyn KeyAgreement>, CryptoError> {
+    fn key_agreement(&self, group: ExchangeAlg) -> Result<Box<dyn KeyAgreement>, CryptoError> {
         self.keygen.fetch_add(1, Relaxed);
         let key = Ring.key_agreement(group)?;
         let agreed = self.agree.clone();
@@ -94,13 +103,17 @@ impl Provider for Counting {
 
 impl Signer for Counting {
     fn algorithm(&self) -> SignAlg {
-        SignAlg::EcdsaP384Sha384
+        SignAlg::EcdsaP384
     }
 
-    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, CryptoError> {
+    fn signs_with(&self, hash: HashAlg) -> bool {
+        self.signer.get().is_some_and(|signer| signer.signs_with(hash))
+    }
+
+    fn sign(&self, what: &Signable<'_>) -> Result<Vec<u8>, CryptoError> {
         self.sign.fetch_add(1, Relaxed);
         let signer = self.signer.get();
-        signer.ok_or(CryptoError::BadKey("signer"))?.sign(message)
+        signer.ok_or(CryptoError::BadKey("signer"))?.sign(what)
     }
 }
 

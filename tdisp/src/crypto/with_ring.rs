@@ -1,13 +1,24 @@
 //! [`Provider`] on `ring` 0.17.
 
 use super::{
-    Aead, AeadAlg, CryptoError, DhGroup, Digest, Hash, HashAlg, KeyAgreement, Provider, Ring, Secret,
-    SignAlg, Signer,
+    Ability, Aead, AeadAlg, CryptoError, Digest, ExchangeAlg, Hash, HashAlg, KeyAgreement, Provider, Ring,
+    Secret, SignAlg, Signable, der,
 };
 use alloc::{boxed::Box, vec, vec::Vec};
 use ring::{aead, agreement, digest, hmac, rand, rand::SecureRandom, signature};
 
+mod signer;
+pub use signer::RingSigner;
+
 impl Provider for Ring {
+    fn supports(&self, ability: Ability) -> bool {
+        match ability {
+            Ability::Hash(_) | Ability::Aead(_) => true,
+            Ability::Verify(alg, hash) => Verification::of(alg, hash).is_some(),
+            Ability::Exchange(alg) => agreement_alg(alg).is_some(),
+        }
+    }
+
     fn hash(&self, alg: HashAlg) -> Box<dyn Hash> {
         Box::new(Running(digest::Context::new(match alg {
             HashAlg::Sha256 => &digest::SHA256,
@@ -27,24 +38,40 @@ impl Provider for Ring {
         Secret::new(context.sign().as_ref().to_vec())
     }
 
-    fn verify(&self, alg: SignAlg, key: &[u8], message: &[u8], signature: &[u8]) -> Result<(), CryptoError> {
-        let alg: &dyn signature::VerificationAlgorithm = match alg {
-            SignAlg::EcdsaP256Sha256 => &signature::ECDSA_P256_SHA256_FIXED,
-            SignAlg::EcdsaP384Sha384 => &signature::ECDSA_P384_SHA384_FIXED,
+    fn verify(
+        &self,
+        alg: SignAlg,
+        key: &[u8],
+        what: &Signable<'_>,
+        signature: &[u8],
+    ) -> Result<(), CryptoError> {
+        let unsupported = CryptoError::Unsupported("the signature algorithm with this hash");
+        let with = Verification::of(alg, what.hash).ok_or(unsupported)?;
+        // RSA in particular would take the key of another size, whose signatures have another size too.
+        if signature.len() != alg.signature_size() {
+            return Err(CryptoError::BadSignature);
+        }
+        let der;
+        let (with, signature) = match with {
+            Verification::Fixed(with) => (with, signature),
+            Verification::Der(with) => {
+                der = der::ecdsa_der(signature);
+                (with, &der[..])
+            }
         };
-        signature::UnparsedPublicKey::new(alg, key)
-            .verify(message, signature)
+        signature::UnparsedPublicKey::new(with, key)
+            .verify(&what.message, signature)
             .map_err(|_| CryptoError::BadSignature)
     }
 
-    fn key_agreement(&self, group: DhGroup) -> Result<Box<dyn KeyAgreement>, CryptoError> {
-        let alg = agreement_alg(group);
+    fn key_agreement(&self, alg: ExchangeAlg) -> Result<Box<dyn KeyAgreement>, CryptoError> {
+        let unsupported = CryptoError::Unsupported("the key exchange algorithm");
+        let alg = agreement_alg(alg).ok_or(unsupported)?;
         let private = agreement::EphemeralPrivateKey::generate(alg, &rand::SystemRandom::new())
             .map_err(|_| CryptoError::NoEntropy)?;
         let public = private.compute_public_key().map_err(|_| CryptoError::NoEntropy)?;
         // SEC1 uncompressed: 04 ‖ X ‖ Y. SPDM carries X ‖ Y.
         Ok(Box::new(Ephemeral {
-            group,
             private,
             public: public.as_ref()[1..].to_vec(),
         }))
@@ -67,10 +94,45 @@ impl Provider for Ring {
     }
 }
 
-fn agreement_alg(group: DhGroup) -> &'static agreement::Algorithm {
-    match group {
-        DhGroup::P256 => &agreement::ECDH_P256,
-        DhGroup::P384 => &agreement::ECDH_P384,
+/// How `ring` verifies a signature algorithm over a hash.
+enum Verification {
+    /// From the signature as it comes.
+    Fixed(&'static dyn signature::VerificationAlgorithm),
+    /// From its DER form: the pairs of a curve with the other curve's hash are there in no other.
+    Der(&'static dyn signature::VerificationAlgorithm),
+}
+
+impl Verification {
+    fn of(alg: SignAlg, hash: HashAlg) -> Option<Self> {
+        use HashAlg::{Sha256, Sha384, Sha512};
+        use SignAlg::{
+            EcdsaP256, EcdsaP384, RsaPss2048, RsaPss3072, RsaPss4096, RsaSsa2048, RsaSsa3072, RsaSsa4096,
+        };
+        Some(match (alg, hash) {
+            (EcdsaP256, Sha256) => Self::Fixed(&signature::ECDSA_P256_SHA256_FIXED),
+            (EcdsaP256, Sha384) => Self::Der(&signature::ECDSA_P256_SHA384_ASN1),
+            (EcdsaP384, Sha256) => Self::Der(&signature::ECDSA_P384_SHA256_ASN1),
+            (EcdsaP384, Sha384) => Self::Fixed(&signature::ECDSA_P384_SHA384_FIXED),
+            (RsaSsa2048 | RsaSsa3072 | RsaSsa4096, hash) => Self::Fixed(match hash {
+                Sha256 => &signature::RSA_PKCS1_2048_8192_SHA256,
+                Sha384 => &signature::RSA_PKCS1_2048_8192_SHA384,
+                Sha512 => &signature::RSA_PKCS1_2048_8192_SHA512,
+            }),
+            (RsaPss2048 | RsaPss3072 | RsaPss4096, hash) => Self::Fixed(match hash {
+                Sha256 => &signature::RSA_PSS_2048_8192_SHA256,
+                Sha384 => &signature::RSA_PSS_2048_8192_SHA384,
+                Sha512 => &signature::RSA_PSS_2048_8192_SHA512,
+            }),
+            _ => return None,
+        })
+    }
+}
+
+fn agreement_alg(alg: ExchangeAlg) -> Option<&'static agreement::Algorithm> {
+    match alg {
+        ExchangeAlg::EcdhP256 => Some(&agreement::ECDH_P256),
+        ExchangeAlg::EcdhP384 => Some(&agreement::ECDH_P384),
+        ExchangeAlg::MlKem512 | ExchangeAlg::MlKem768 | ExchangeAlg::MlKem1024 => None,
     }
 }
 
@@ -89,7 +151,6 @@ impl Hash for Running {
 }
 
 struct Ephemeral {
-    group: DhGroup,
     private: agreement::EphemeralPrivateKey,
     public: Vec<u8>,
 }
@@ -98,10 +159,10 @@ impl KeyAgreement for Ephemeral {
     fn public(&self) -> &[u8] {
         &self.public
     }
-    fn agree(self: Box<Self>, peer_public: &[u8]) -> Result<Secret, CryptoError> {
+    fn agree(self: Box<Self>, answer: &[u8]) -> Result<Secret, CryptoError> {
         let mut point = vec![4];
-        point.extend_from_slice(peer_public);
-        let peer = agreement::UnparsedPublicKey::new(agreement_alg(self.group), point);
+        point.extend_from_slice(answer);
+        let peer = agreement::UnparsedPublicKey::new(self.private.algorithm(), point);
         agreement::agree_ephemeral(self.private, &peer, |shared| Secret::new(shared.to_vec()))
             .map_err(|_| CryptoError::BadKey("peer's public value"))
     }
@@ -128,48 +189,5 @@ impl Aead for Key {
         let size = opened.map(|plain| plain.len()).map_err(|_| CryptoError::BadTag);
         data.truncate(*size.as_ref().unwrap_or(&0));
         size.map(drop)
-    }
-}
-
-/// An ECDSA private key held in memory, from PKCS#8 DER.
-pub struct RingSigner {
-    alg: SignAlg,
-    key: signature::EcdsaKeyPair,
-}
-
-impl core::fmt::Debug for RingSigner {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        write!(f, "RingSigner({:?})", self.alg)
-    }
-}
-
-impl RingSigner {
-    /// Reads a PKCS#8 v1 key of `alg`'s curve.
-    pub fn from_pkcs8(alg: SignAlg, der: &[u8]) -> Result<Self, CryptoError> {
-        let signing = match alg {
-            SignAlg::EcdsaP256Sha256 => &signature::ECDSA_P256_SHA256_FIXED_SIGNING,
-            SignAlg::EcdsaP384Sha384 => &signature::ECDSA_P384_SHA384_FIXED_SIGNING,
-        };
-        let key = signature::EcdsaKeyPair::from_pkcs8(signing, der, &rand::SystemRandom::new())
-            .map_err(|_| CryptoError::BadKey("PKCS#8 private key"))?;
-        Ok(Self { alg, key })
-    }
-
-    /// The public key as a SEC1 uncompressed point.
-    pub fn public_key(&self) -> &[u8] {
-        signature::KeyPair::public_key(&self.key).as_ref()
-    }
-}
-
-impl Signer for RingSigner {
-    fn algorithm(&self) -> SignAlg {
-        self.alg
-    }
-    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, CryptoError> {
-        let signed = self
-            .key
-            .sign(&rand::SystemRandom::new(), message)
-            .map_err(|_| CryptoError::NoEntropy)?;
-        Ok(signed.as_ref().to_vec())
     }
 }

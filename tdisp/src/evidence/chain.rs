@@ -15,10 +15,9 @@
 //!
 //! Not done here: revocation.
 
-use super::der;
 use crate::{
     clock::UnixTime,
-    crypto::{Digest, HashAlg, Provider, SignAlg, digest, same},
+    crypto::{Digest, HashAlg, Provider, SignAlg, Signable, der, digest, same},
     spdm::msg::{Version, certificate},
     wire::{DecodeError, Reader},
 };
@@ -219,7 +218,7 @@ pub enum Fault {
     #[error("its extended key usage allows neither an SPDM responder nor any server")]
     Purpose,
     /// The leaf's key is not for the negotiated algorithm.
-    #[error("its key is for {found}, but the session was negotiated with {}", words(*wanted))]
+    #[error("its key is for {found}, but the session was negotiated with {wanted}")]
     LeafKey {
         /// What the key is for.
         found: String,
@@ -402,7 +401,7 @@ fn leaf_rules(certificate: &X509Certificate<'_>, wanted: SignAlg) -> Result<(), 
     match key_algorithm(certificate.public_key()) {
         Ok(found) if found == wanted => Ok(()),
         Ok(found) => Err(Fault::LeafKey {
-            found: words(found).to_string(),
+            found: found.to_string(),
             wanted,
         }),
         Err(Fault::Algorithm { found }) => Err(Fault::LeafKey { found, wanted }),
@@ -466,7 +465,7 @@ fn signature(
         // The algorithm that is signed must be the one that is used (RFC 5280 §4.1.1.2).
         return Err(Fault::Signature);
     }
-    let alg = signature_algorithm(named)?;
+    let (alg, hash) = signature_algorithm(named)?;
     let canonical = certificate.signature_value.unused_bits == 0 && envelope(certificate.as_raw()).is_ok();
     if !canonical {
         return Err(Fault::Malformed);
@@ -478,7 +477,12 @@ fn signature(
     let fixed = fixed.map_err(|_| Fault::Signature)?;
     let signed = certificate.tbs_certificate.as_ref();
     provider
-        .verify(alg, &issuer.subject_public_key.data, signed, &fixed)
+        .verify(
+            alg,
+            &issuer.subject_public_key.data,
+            &Signable::plain(hash, signed),
+            &fixed,
+        )
         .map_err(|_| Fault::Signature)
 }
 
@@ -494,10 +498,10 @@ fn envelope(certificate: &[u8]) -> Result<(), DecodeError> {
     })
 }
 
-fn signature_algorithm(named: &AlgorithmIdentifier<'_>) -> Result<SignAlg, Fault> {
+fn signature_algorithm(named: &AlgorithmIdentifier<'_>) -> Result<(SignAlg, HashAlg), Fault> {
     match named.algorithm.to_id_string().as_str() {
-        oid::ECDSA_SHA256 => Ok(SignAlg::EcdsaP256Sha256),
-        oid::ECDSA_SHA384 => Ok(SignAlg::EcdsaP384Sha384),
+        oid::ECDSA_SHA256 => Ok((SignAlg::EcdsaP256, HashAlg::Sha256)),
+        oid::ECDSA_SHA384 => Ok((SignAlg::EcdsaP384, HashAlg::Sha384)),
         found => Err(Fault::Algorithm {
             found: found.to_string(),
         }),
@@ -513,18 +517,11 @@ fn key_algorithm(key: &SubjectPublicKeyInfo<'_>) -> Result<SignAlg, Fault> {
         .and_then(|any| any.as_oid().ok());
     let curve = curve.map(|oid| oid.to_id_string()).unwrap_or_default();
     match (family.as_str(), curve.as_str()) {
-        (oid::EC_KEY, oid::P256) => Ok(SignAlg::EcdsaP256Sha256),
-        (oid::EC_KEY, oid::P384) => Ok(SignAlg::EcdsaP384Sha384),
+        (oid::EC_KEY, oid::P256) => Ok(SignAlg::EcdsaP256),
+        (oid::EC_KEY, oid::P384) => Ok(SignAlg::EcdsaP384),
         _ => Err(Fault::Algorithm {
             found: format!("{family} {curve}").trim_end().to_string(),
         }),
-    }
-}
-
-fn words(alg: SignAlg) -> &'static str {
-    match alg {
-        SignAlg::EcdsaP256Sha256 => "ECDSA P-256",
-        SignAlg::EcdsaP384Sha384 => "ECDSA P-384",
     }
 }
 

@@ -23,7 +23,6 @@
 
 mod bundle;
 pub mod chain;
-mod der;
 mod parameter;
 mod refusal;
 mod transcript;

@@ -141,7 +141,7 @@ impl Plan {
     /// The leaf's private key.
     pub(super) fn signer(&self) -> RingSigner {
         let key = &self.certificates.last().unwrap().key;
-        RingSigner::from_pkcs8(SignAlg::EcdsaP384Sha384, key.serialized_der()).unwrap()
+        RingSigner::from_pkcs8(SignAlg::EcdsaP384, key.serialized_der()).unwrap()
     }
 }
 

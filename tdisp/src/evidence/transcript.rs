@@ -8,7 +8,7 @@
 
 use super::{Floor, Parameter, Refusal};
 use crate::{
-    crypto::{HashAlg, Provider, SignAlg},
+    crypto::{HashAlg, Provider, SignAlg, Signable},
     relay::guest::Negotiated,
     spdm::{
         algorithms::{MeasurementHash, hash_from_bit, sign_from_bit},
@@ -22,7 +22,6 @@ use crate::{
     },
     wire::DecodeError,
 };
-use alloc::vec::Vec;
 
 /// A transcript that is well-formed, and in which each selection was offered.
 #[derive(Debug)]
@@ -96,7 +95,12 @@ impl<'a> Transcript<'a> {
 }
 
 /// What is signed over L1/L2.
-pub(super) fn signed_message(version: Version, hash: HashAlg, l1: &[u8], provider: &dyn Provider) -> Vec<u8> {
+pub(super) fn signed_message(
+    version: Version,
+    hash: HashAlg,
+    l1: &[u8],
+    provider: &dyn Provider,
+) -> Signable<'static> {
     let mut transcript = transcript::Transcript::new(provider, hash, version);
     transcript.add(l1);
     signing::message(version, signing::Context::Measurements, &transcript)
@@ -185,8 +189,9 @@ fn understood(negotiated: &Negotiated) -> Result<(SignAlg, HashAlg), Refusal> {
     let sign = sign.ok_or(unknown(Parameter::Signature, negotiated.asym, 0x90))?;
     // A signature algorithm of the provider has its hash, so that one is wanted.
     let (wanted, allowed) = match sign {
-        SignAlg::EcdsaP256Sha256 => (HashAlg::Sha256, 1),
-        SignAlg::EcdsaP384Sha384 => (HashAlg::Sha384, 2),
+        SignAlg::EcdsaP256 => (HashAlg::Sha256, 1),
+        SignAlg::EcdsaP384 => (HashAlg::Sha384, 2),
+        _ => return Err(unknown(Parameter::Signature, negotiated.asym, 0x90)),
     };
     let hash = hash_from_bit(negotiated.hash).filter(|hash| *hash == wanted);
     Ok((

@@ -5,8 +5,8 @@
 //! instance's first, so that a run can be repeated.
 
 use crate::crypto::{
-    Aead, AeadAlg, CryptoError, DhGroup, Digest, Hash, HashAlg, KeyAgreement, Provider, Secret, SignAlg,
-    Signer, TAG_SIZE,
+    Ability, Aead, AeadAlg, CryptoError, Digest, Encapsulated, ExchangeAlg, Hash, HashAlg, KeyAgreement,
+    Provider, Secret, SignAlg, Signable, Signer, TAG_SIZE,
 };
 use alloc::{boxed::Box, vec, vec::Vec};
 use core::sync::atomic::{AtomicU8, Ordering};
@@ -23,6 +23,9 @@ pub struct Gullible {
 }
 
 impl Provider for Gullible {
+    fn supports(&self, _ability: Ability) -> bool {
+        true
+    }
     fn hash(&self, alg: HashAlg) -> Box<dyn Hash> {
         Box::new(Same(alg))
     }
@@ -31,15 +34,28 @@ impl Provider for Gullible {
         Secret::new(vec![BYTE; alg.size()])
     }
 
-    fn verify(&self, _: SignAlg, _key: &[u8], _message: &[u8], signature: &[u8]) -> Result<(), CryptoError> {
+    fn verify(
+        &self,
+        _: SignAlg,
+        _key: &[u8],
+        _what: &Signable<'_>,
+        signature: &[u8],
+    ) -> Result<(), CryptoError> {
         match signature.first() {
             Some(&BAD) | None => Err(CryptoError::BadSignature),
             Some(_) => Ok(()),
         }
     }
 
-    fn key_agreement(&self, group: DhGroup) -> Result<Box<dyn KeyAgreement>, CryptoError> {
-        Ok(Box::new(Public(vec![BYTE; group.public_size()])))
+    fn key_agreement(&self, alg: ExchangeAlg) -> Result<Box<dyn KeyAgreement>, CryptoError> {
+        Ok(Box::new(Public(vec![BYTE; alg.request_size()])))
+    }
+
+    fn encapsulate(&self, alg: ExchangeAlg, peer_public: &[u8]) -> Result<Encapsulated, CryptoError> {
+        Ok(Encapsulated {
+            answer: vec![BYTE; alg.response_size()],
+            secret: agreed(peer_public)?,
+        })
     }
 
     fn aead(&self, _: AeadAlg, _key: &[u8]) -> Result<Box<dyn Aead>, CryptoError> {
@@ -56,10 +72,14 @@ impl Provider for Gullible {
 
 impl Signer for Gullible {
     fn algorithm(&self) -> SignAlg {
-        SignAlg::EcdsaP384Sha384
+        SignAlg::EcdsaP384
     }
 
-    fn sign(&self, _message: &[u8]) -> Result<Vec<u8>, CryptoError> {
+    fn signs_with(&self, _hash: HashAlg) -> bool {
+        true
+    }
+
+    fn sign(&self, _what: &Signable<'_>) -> Result<Vec<u8>, CryptoError> {
         Ok(vec![BYTE; self.algorithm().signature_size()])
     }
 }
@@ -92,11 +112,15 @@ impl KeyAgreement for Public {
         &self.0
     }
 
-    fn agree(self: Box<Self>, peer_public: &[u8]) -> Result<Secret, CryptoError> {
-        match peer_public.first() {
-            Some(&BAD) | None => Err(CryptoError::BadKey("public value")),
-            Some(_) => Ok(Secret::new(vec![BYTE; self.0.len() / 2])),
-        }
+    fn agree(self: Box<Self>, answer: &[u8]) -> Result<Secret, CryptoError> {
+        agreed(answer)
+    }
+}
+
+fn agreed(peers: &[u8]) -> Result<Secret, CryptoError> {
+    match peers.first() {
+        Some(&BAD) | None => Err(CryptoError::BadKey("public value")),
+        Some(_) => Ok(Secret::new(vec![BYTE; 32])),
     }
 }
 

@@ -47,7 +47,7 @@ pub fn certificate_chain(bytes: &[u8]) {
     let rules = chain::Rules {
         version: Version::V1_2,
         hash: HashAlg::Sha384,
-        leaf: SignAlg::EcdsaP384Sha384,
+        leaf: SignAlg::EcdsaP384,
         roots: &roots,
         now: NOW,
         identity: &IdentityRule::default(),

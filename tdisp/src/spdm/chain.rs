@@ -50,8 +50,9 @@ impl<'a> Chain<'a> {
             .ok_or_else(|| unusable("it has no certificate"))?;
         let key = leaf.public_key();
         let curve = match alg {
-            SignAlg::EcdsaP256Sha256 => oid!(1.2.840.10045.3.1.7),
-            SignAlg::EcdsaP384Sha384 => oid!(1.3.132.0.34),
+            SignAlg::EcdsaP256 => oid!(1.2.840.10045.3.1.7),
+            SignAlg::EcdsaP384 => oid!(1.3.132.0.34),
+            _ => return Err(unusable(format_args!("keys for {alg} are not read"))),
         };
         let found = key
             .algorithm
@@ -59,7 +60,7 @@ impl<'a> Chain<'a> {
             .as_ref()
             .and_then(|any| any.as_oid().ok());
         if key.algorithm.algorithm != oid!(1.2.840.10045.2.1) || found.as_ref() != Some(&curve) {
-            return Err(unusable(format_args!("its leaf has no key for {alg:?}")));
+            return Err(unusable(format_args!("its leaf has no key for {alg}")));
         }
         Ok(key.subject_public_key.data.to_vec())
     }

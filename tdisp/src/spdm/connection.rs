@@ -2,10 +2,11 @@
 
 use super::{
     algorithms::Chosen,
+    error::Misbehaviour,
     msg::{Context, Version, capabilities::Flags, version::Entry},
     transcript::Transcript,
 };
-use crate::crypto::{Digest, Provider, digest};
+use crate::crypto::{Digest, ExchangeAlg, Provider, SignAlg, digest};
 use alloc::{sync::Arc, vec::Vec};
 use core::time::Duration;
 
@@ -61,6 +62,26 @@ impl Connection {
     fn empty_transcript(&self) -> Transcript {
         let hash = self.negotiated.algorithms.hash;
         Transcript::new(&*self.provider, hash, self.negotiated.version)
+    }
+
+    /// What the responder signs with.
+    pub(super) fn sign_alg(&self) -> Result<SignAlg, Misbehaviour> {
+        self.negotiated
+            .algorithms
+            .sign
+            .ok_or(Misbehaviour::NotNegotiated {
+                what: "signature algorithm",
+            })
+    }
+
+    /// How a shared secret is come by.
+    pub(super) fn exchange_alg(&self) -> Result<ExchangeAlg, Misbehaviour> {
+        self.negotiated
+            .algorithms
+            .exchange
+            .ok_or(Misbehaviour::NotNegotiated {
+                what: "key exchange algorithm",
+            })
     }
 
     pub(super) fn digest(&self, bytes: &[u8]) -> Digest {

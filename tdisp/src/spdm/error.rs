@@ -101,6 +101,12 @@ pub enum Misbehaviour {
         /// Versions that we accept.
         wanted: Vec<Version>,
     },
+    /// It chose no algorithm of a kind that is needed now: its capabilities did not promise what is asked for.
+    #[error("it agreed on no {what}: its capabilities have no use for one")]
+    NotNegotiated {
+        /// The kind.
+        what: &'static str,
+    },
     /// It lacks what the configuration needs.
     #[error("it lacks the capabilities {missing:#010x} (bits of the CAPABILITIES flags)")]
     MissingCapabilities {

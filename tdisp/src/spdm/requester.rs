@@ -67,7 +67,8 @@ pub struct Requester {
 
 impl Requester {
     /// A requester without a connection.
-    pub fn new(config: RequesterConfig, provider: Arc<dyn Provider>) -> Self {
+    pub fn new(mut config: RequesterConfig, provider: Arc<dyn Provider>) -> Self {
+        config.offer = config.offer.of_requester(&*provider);
         Self {
             config,
             provider,

@@ -151,7 +151,8 @@ pub struct Responder {
 
 impl Responder {
     /// A responder that nobody has spoken to yet.
-    pub fn new(config: ResponderConfig, provider: Arc<dyn Provider>) -> Self {
+    pub fn new(mut config: ResponderConfig, provider: Arc<dyn Provider>) -> Self {
+        config.offer = config.offer.of_responder(&*provider, &*config.signer);
         Self {
             sessions: Sessions::new(config.sessions_max),
             config,

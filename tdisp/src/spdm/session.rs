@@ -94,10 +94,11 @@ impl Handshake {
         shared: &Secret,
         th: Transcript,
     ) -> Result<Self, CryptoError> {
+        let aead = connection.negotiated.algorithms.aead;
         let derivation = Derivation {
             provider: connection.provider.clone(),
             hash: connection.negotiated.algorithms.hash,
-            aead: connection.negotiated.algorithms.aead,
+            aead: aead.ok_or(CryptoError::Unsupported("a session without a negotiated cipher"))?,
             version: connection.negotiated.version,
             role,
         };
@@ -243,13 +244,14 @@ mod tests {
     fn connection() -> Connection {
         let offer = Offer::default();
         let algorithms = Chosen {
-            sign: offer.sign[0],
+            sign: offer.sign.first().copied(),
             hash: offer.hash[0],
-            dh: offer.dh[0],
-            aead: offer.aead[0],
+            exchange: offer.exchange.first().copied(),
+            aead: offer.aead.first().copied(),
             requester_sign: None,
             measurement_hash: None,
             other_params: 2,
+            mel_specification: 0,
         };
         Connection {
             provider: Arc::new(Ring),

@@ -4,9 +4,11 @@
 //! ≥ 1.2:  ("dmtf-spdm-v1.x.*" × 4) ‖ zeros ‖ context ‖ H(transcript)      64 + 36 + H bytes, then hash and sign
 //! < 1.2:  transcript                                                      hash and sign
 //! ```
+//! ML-DSA signs the same bytes, unhashed, with the context's text as its own context string (1.4).
 
 use super::{msg::Version, transcript::Transcript};
-use alloc::vec::Vec;
+use crate::crypto::Signable;
+use alloc::{borrow::Cow, vec::Vec};
 
 /// Which message is signed, and by whom.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,11 +41,20 @@ impl Context {
 /// Bytes that zeros and context take together. Every context is shorter.
 const CONTEXT_SIZE: usize = 36;
 
-/// The message to hash and sign over `transcript`.
-pub fn message(version: Version, context: Context, transcript: &Transcript) -> Vec<u8> {
-    if let Some(bytes) = transcript.bytes() {
-        return bytes.to_vec();
+/// What to sign over `transcript`.
+pub fn message(version: Version, context: Context, transcript: &Transcript) -> Signable<'static> {
+    let message = match transcript.bytes() {
+        Some(bytes) => bytes.to_vec(),
+        None => prefixed(version, context, transcript),
+    };
+    Signable {
+        hash: transcript.hash_alg(),
+        context: context.text().as_bytes(),
+        message: Cow::Owned(message),
     }
+}
+
+fn prefixed(version: Version, context: Context, transcript: &Transcript) -> Vec<u8> {
     let text = context.text().as_bytes();
     let mut message = Vec::with_capacity(64 + CONTEXT_SIZE + 64);
     for _ in 0..4 {

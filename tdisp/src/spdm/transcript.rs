@@ -15,6 +15,7 @@ use alloc::{boxed::Box, vec::Vec};
 
 /// A transcript being hashed. Below 1.2, where the transcript itself is what is signed, its bytes are kept too.
 pub struct Transcript {
+    alg: HashAlg,
     hash: Box<dyn Hash>,
     bytes: Option<Vec<u8>>,
 }
@@ -23,6 +24,7 @@ impl Transcript {
     /// An empty transcript.
     pub fn new(provider: &dyn Provider, hash: HashAlg, version: Version) -> Self {
         Self {
+            alg: hash,
             hash: provider.hash(hash),
             bytes: (version < Version::V1_2).then(Vec::new),
         }
@@ -41,6 +43,11 @@ impl Transcript {
         self.hash.digest()
     }
 
+    /// What it is hashed with.
+    pub fn hash_alg(&self) -> HashAlg {
+        self.alg
+    }
+
     /// The bytes, where the version signs them instead of their hash.
     pub fn bytes(&self) -> Option<&[u8]> {
         self.bytes.as_deref()
@@ -50,6 +57,7 @@ impl Transcript {
 impl Clone for Transcript {
     fn clone(&self) -> Self {
         Self {
+            alg: self.alg,
             hash: self.hash.fork(),
             bytes: self.bytes.clone(),
         }

@@ -23,15 +23,19 @@ enum Lie {
 
 impl Signer for Liar {
     fn algorithm(&self) -> SignAlg {
-        SignAlg::EcdsaP384Sha384
+        SignAlg::EcdsaP384
     }
 
-    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, CryptoError> {
+    fn signs_with(&self, hash: HashAlg) -> bool {
+        hash == HashAlg::Sha384
+    }
+
+    fn sign(&self, what: &Signable<'_>) -> Result<Vec<u8>, CryptoError> {
         let usual = &Identity::usual().signer;
         let left = self.honest.load(Ordering::Relaxed);
         if left > 0 {
             self.honest.store(left - 1, Ordering::Relaxed);
-            let signature = usual.sign(message)?;
+            let signature = usual.sign(what)?;
             self.first
                 .lock()
                 .unwrap()
@@ -40,8 +44,11 @@ impl Signer for Liar {
         }
         match self.how {
             Lie::Stale => Ok(self.first.lock().unwrap().clone().unwrap_or_else(|| vec![1; 96])),
-            Lie::OtherKey => Identity::new("other").signer.sign(message),
-            Lie::OtherMessage => usual.sign(&message[..message.len() - 1]),
+            Lie::OtherKey => Identity::new("other").signer.sign(what),
+            Lie::OtherMessage => usual.sign(&Signable {
+                message: what.message[1..].into(),
+                ..what.clone()
+            }),
             Lie::Zeros => Ok(vec![0; 96]),
         }
     }

@@ -3,7 +3,7 @@
 use crate::samples::{VERSIONS, bytes, connection, offer};
 use tdisp::crypto::{HashAlg, SignAlg};
 use tdisp::doe::{Object, ObjectType};
-use tdisp::spdm::algorithms::{Chosen, MeasurementHash, Offer};
+use tdisp::spdm::algorithms::{Chosen, MeasurementHash, Needs, Offer};
 use tdisp::spdm::msg::algorithms::{Table, TableKind};
 use tdisp::spdm::msg::capabilities::Flags;
 use tdisp::spdm::msg::certificate::Chain;
@@ -229,7 +229,7 @@ fn fields_of_later_versions_are_not_read_from_earlier_ones() {
 
 /// ALGORITHMS that choose what the default offer offers.
 fn algorithms() -> algorithms::Response<'static> {
-    let mut choice = Offer::default().to_set();
+    let mut choice = Offer::default().to_set(Version::V1_2);
     choice.extended_hash = &[];
     algorithms::Response {
         version: Version::V1_2,
@@ -241,10 +241,10 @@ fn algorithms() -> algorithms::Response<'static> {
 #[test]
 fn a_choice_of_algorithms_that_was_not_offered_or_is_not_one_bit_is_refused() {
     let offer = Offer::default();
-    let chosen = offer.accept(&algorithms()).unwrap();
+    let chosen = offer.accept(&algorithms(), Needs::SESSION).unwrap();
     assert_eq!(
         (chosen.sign, chosen.hash),
-        (SignAlg::EcdsaP384Sha384, HashAlg::Sha384)
+        (Some(SignAlg::EcdsaP384), HashAlg::Sha384)
     );
     assert_eq!(
         chosen.measurement_hash,
@@ -257,13 +257,17 @@ fn a_choice_of_algorithms_that_was_not_offered_or_is_not_one_bit_is_refused() {
             let mut response = algorithms();
             response.choice.asym = wrong;
             assert_eq!(
-                offer.accept(&response).is_ok(),
+                offer.accept(&response, Needs::SESSION).is_ok(),
                 wrong == 0x80,
                 "signature {wrong:#x}"
             );
             let mut response = algorithms();
             response.choice.hash = wrong;
-            assert_eq!(offer.accept(&response).is_ok(), wrong == 2, "hash {wrong:#x}");
+            assert_eq!(
+                offer.accept(&response, Needs::SESSION).is_ok(),
+                wrong == 2,
+                "hash {wrong:#x}"
+            );
         }
     }
     let tables = algorithms().choice.tables.len();
@@ -273,7 +277,7 @@ fn a_choice_of_algorithms_that_was_not_offered_or_is_not_one_bit_is_refused() {
             let mut response = algorithms();
             response.choice.tables[table].mask = wrong;
             assert_eq!(
-                offer.accept(&response).is_ok(),
+                offer.accept(&response, Needs::SESSION).is_ok(),
                 wrong == right,
                 "table {table}: {wrong:#x}"
             );
@@ -281,22 +285,31 @@ fn a_choice_of_algorithms_that_was_not_offered_or_is_not_one_bit_is_refused() {
     }
     let mut response = algorithms();
     response.choice.tables.clear();
-    assert!(offer.accept(&response).is_err(), "no structures at all");
+    assert!(
+        offer.accept(&response, Needs::SESSION).is_err(),
+        "no structures at all"
+    );
     for (other_params, right) in [(2, true), (0, false), (1, false), (3, false), (0x12, false)] {
         let mut response = algorithms();
         response.choice.other_params = other_params;
         assert_eq!(
-            offer.accept(&response).is_ok(),
+            offer.accept(&response, Needs::SESSION).is_ok(),
             right,
             "other parameters {other_params:#x}"
         );
     }
     let mut response = algorithms();
     response.choice.extended_asym = &[3, 0, 5, 0];
-    assert!(offer.accept(&response).is_err(), "an extended algorithm");
+    assert!(
+        offer.accept(&response, Needs::SESSION).is_err(),
+        "an extended algorithm"
+    );
     let mut response = algorithms();
     response.choice.tables[0].extended = &[3, 0, 5, 0];
-    assert!(offer.accept(&response).is_err(), "an extended group");
+    assert!(
+        offer.accept(&response, Needs::SESSION).is_err(),
+        "an extended group"
+    );
     let mut response = algorithms();
     response.choice.tables.push(Table {
         kind: TableKind::KEM,
@@ -304,44 +317,53 @@ fn a_choice_of_algorithms_that_was_not_offered_or_is_not_one_bit_is_refused() {
         extended: &[],
     });
     assert!(
-        offer.accept(&response).is_err(),
+        offer.accept(&response, Needs::SESSION).is_err(),
         "a structure that was not offered"
     );
     for (specification, right) in [(0, true), (1, true), (2, false), (3, false)] {
         let mut response = algorithms();
         response.choice.measurement_specification = specification;
         assert_eq!(
-            offer.accept(&response).is_ok(),
+            offer.accept(&response, Needs::SESSION).is_ok(),
             right,
             "measurement specification {specification}"
         );
     }
 }
 
+fn request(offer: &Offer) -> algorithms::Request<'static> {
+    let version = Version::V1_2;
+    algorithms::Request {
+        version,
+        offer: offer.to_set(version),
+    }
+}
+
 #[test]
 fn a_responder_chooses_by_its_own_preference_and_only_what_was_offered() {
     let ours = Offer {
-        sign: vec![SignAlg::EcdsaP384Sha384, SignAlg::EcdsaP256Sha256],
+        sign: vec![SignAlg::EcdsaP384, SignAlg::EcdsaP256],
         ..Offer::default()
     };
-    let theirs = Offer {
-        sign: vec![SignAlg::EcdsaP256Sha256, SignAlg::EcdsaP384Sha384],
+    let offer = Offer {
+        sign: vec![SignAlg::EcdsaP256, SignAlg::EcdsaP384],
         ..Offer::default()
     };
+    let theirs = request(&offer);
     let measured = MeasurementHash::Raw;
-    let chosen = ours.choose(&theirs.to_set(), measured).unwrap();
-    assert_eq!(chosen.sign, SignAlg::EcdsaP384Sha384);
+    let chosen = ours.choose(&theirs, Needs::SESSION, Some(measured)).unwrap();
+    assert_eq!(chosen.sign, Some(SignAlg::EcdsaP384));
     let response = algorithms::Response {
         version: Version::V1_2,
-        choice: chosen.to_set(&theirs.to_set()),
+        choice: chosen.to_set(&theirs.offer),
         measurement_hash: measured.bit(),
     };
-    assert_eq!(theirs.accept(&response), Ok(chosen));
-    let weak = Offer {
+    assert_eq!(offer.accept(&response, Needs::SESSION), Ok(chosen));
+    let weak = request(&Offer {
         hash: vec![HashAlg::Sha256],
         ..Offer::default()
-    };
-    assert_eq!(ours.choose(&weak.to_set(), measured), None::<Chosen>);
+    });
+    assert_eq!(ours.choose(&weak, Needs::SESSION, Some(measured)), None::<Chosen>);
 }
 
 #[test]

@@ -3,11 +3,11 @@
 use super::responder;
 use tdisp::{
     clock::Instant,
-    crypto::{DhGroup, HashAlg, Provider, Ring, Secret, digest},
+    crypto::{ExchangeAlg, HashAlg, Provider, Ring, Secret, digest},
     doe::{Object, ObjectType},
     spdm::{
         Responder, ResponderConfig, SECURED_VERSIONS,
-        algorithms::Offer,
+        algorithms::{Needs, Offer},
         key_schedule::Schedule,
         msg::{
             Context, Payload, Summary, Version, algorithms,
@@ -85,13 +85,13 @@ impl ByHand {
         let answer = self.add_vca(
             &algorithms::Request {
                 version: V,
-                offer: offer.to_set(),
+                offer: offer.to_set(V),
             }
             .to_vec(),
         );
         let (message, _) = algorithms::Response::decode_padded(&answer, &self.context).unwrap();
         self.context = offer
-            .accept(&message)
+            .accept(&message, Needs::SESSION)
             .unwrap()
             .context(V, self.context.handshake_in_clear);
     }
@@ -190,7 +190,7 @@ impl ByHand {
 
     /// Opens a session whose half of the id is `own`; the error's code and data if that is refused.
     pub fn key_exchange(&mut self, own: u16) -> Result<(), (u8, u8)> {
-        let agreement = Ring.key_agreement(DhGroup::P384).unwrap();
+        let agreement = Ring.key_agreement(ExchangeAlg::EcdhP384).unwrap();
         let offered = self.offered();
         let request = key_exchange::Request {
             version: V,
@@ -239,7 +239,7 @@ impl ByHand {
 
     /// A KEY_EXCHANGE with a public value that works and any opaque data.
     pub fn key_exchange_with(&self, opaque: &[u8]) -> Vec<u8> {
-        let agreement = Ring.key_agreement(DhGroup::P384).unwrap();
+        let agreement = Ring.key_agreement(ExchangeAlg::EcdhP384).unwrap();
         let request = key_exchange::Request {
             version: V,
             summary: Summary::NONE,

@@ -54,7 +54,7 @@ impl Identity {
             certificates: &certificates,
         }
         .encode(Version::V1_2, &mut chain);
-        let signer = RingSigner::from_pkcs8(SignAlg::EcdsaP384Sha384, &leaf_key.serialize_der()).unwrap();
+        let signer = RingSigner::from_pkcs8(SignAlg::EcdsaP384, &leaf_key.serialize_der()).unwrap();
         Self {
             chain,
             root,

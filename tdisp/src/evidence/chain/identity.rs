@@ -2,8 +2,7 @@
 
 use super::{Fault, Root, oid};
 use crate::{
-    crypto::{Digest, HashAlg, Provider, digest},
-    evidence::der,
+    crypto::{Digest, HashAlg, Provider, der, digest},
     wire::{DecodeError, Reader},
 };
 use alloc::{

@@ -10,7 +10,7 @@ fn judge(object: &[u8], roots: &[Root], rule: &IdentityRule) -> Result<Leaf, Err
     let rules = Rules {
         version: Version::V1_2,
         hash: HashAlg::Sha384,
-        leaf: SignAlg::EcdsaP384Sha384,
+        leaf: SignAlg::EcdsaP384,
         roots,
         now: NOW,
         identity: rule,
@@ -300,11 +300,7 @@ fn case_29_an_expired_or_future_certificate_is_refused_and_both_times_are_told()
         "{text}"
     );
     let object = Plan::good().object();
-    let (hash, leaf, identity) = (
-        HashAlg::Sha384,
-        SignAlg::EcdsaP384Sha384,
-        &IdentityRule::default(),
-    );
+    let (hash, leaf, identity) = (HashAlg::Sha384, SignAlg::EcdsaP384, &IdentityRule::default());
     let rules = Rules {
         version: Version::V1_2,
         hash,

@@ -47,7 +47,7 @@ pub(in crate::evidence) struct Scene {
 impl Scene {
     pub(in crate::evidence) fn good() -> Self {
         let plan = Plan::good();
-        let mut offer = Offer::default().to_set();
+        let mut offer = Offer::default().to_set(Version::V1_2);
         // The requester offers the weaker ones too: what is below the floor is the verifier's business.
         (offer.asym, offer.hash) = (0x90, 0x03);
         Self {
@@ -57,7 +57,7 @@ impl Scene {
             offered_versions: vec![Version::V1_1, Version::V1_2],
             flags: Flags::CERT | Flags::CHAL | Flags::MEAS_SIG,
             offer,
-            choice: Offer::default().to_set(),
+            choice: Offer::default().to_set(Version::V1_2),
             measurement_hash: 4,
             asked: measurements::Request {
                 version: Version::V1_2,

@@ -319,6 +319,9 @@ const EXCHANGES: [[&str; 2]; 2] = [
 struct Draws(Option<u8>);
 
 impl Provider for Draws {
+    fn supports(&self, ability: crate::crypto::Ability) -> bool {
+        Ring.supports(ability)
+    }
     fn hash(&self, alg: HashAlg) -> Box<dyn crate::crypto::Hash> {
         Ring.hash(alg)
     }
@@ -329,14 +332,14 @@ impl Provider for Draws {
         &self,
         alg: crate::crypto::SignAlg,
         key: &[u8],
-        message: &[u8],
+        what: &crate::crypto::Signable<'_>,
         signature: &[u8],
     ) -> Result<(), CryptoError> {
-        Ring.verify(alg, key, message, signature)
+        Ring.verify(alg, key, what, signature)
     }
     fn key_agreement(
         &self,
-        group: crate::crypto::DhGroup,
+        group: crate::crypto::ExchangeAlg,
     ) -> Result<Box<dyn crate::crypto::KeyAgreement>, CryptoError> {
         Ring.key_agreement(group)
     }

@@ -53,7 +53,7 @@ impl Flags {
     pub const LARGE_RESPONSE: Self = Self(1 << 31);
 
     const MEAS_MASK: Self = Self(3 << 3);
-    const PSK_MASK: Self = Self(3 << 10);
+    pub(in crate::spdm) const PSK_MASK: Self = Self(3 << 10);
     const EP_INFO_MASK: Self = Self(3 << 22);
     const MULTI_KEY_MASK: Self = Self(3 << 26);
 }

@@ -208,8 +208,10 @@ pub struct Context {
     pub signature_size: usize,
     /// Bytes of a requester's signature, with mutual authentication.
     pub requester_signature_size: usize,
-    /// Bytes of the exchange data in KEY_EXCHANGE and KEY_EXCHANGE_RSP.
-    pub dh_size: usize,
+    /// Bytes of the exchange data in KEY_EXCHANGE.
+    pub exchange_request_size: usize,
+    /// Bytes of the exchange data in KEY_EXCHANGE_RSP.
+    pub exchange_response_size: usize,
     /// Whether both sides have HANDSHAKE_IN_THE_CLEAR: KEY_EXCHANGE_RSP then lacks verify data and FINISH_RSP has it.
     pub handshake_in_clear: bool,
     /// Whether the responder uses several keys on this connection (1.3), as
@@ -231,7 +233,8 @@ impl Context {
             hash_size: 0,
             signature_size: 0,
             requester_signature_size: 0,
-            dh_size: 0,
+            exchange_request_size: 0,
+            exchange_response_size: 0,
             handshake_in_clear: false,
             multi_key: false,
             requester_multi_key: false,

@@ -21,7 +21,7 @@ pub struct Request<'a> {
     pub policy: u8,
     /// Random bytes.
     pub random: [u8; NONCE_SIZE],
-    /// The requester's public value; X‖Y, big-endian, with an elliptic curve.
+    /// The requester's public value: X‖Y, big-endian, of an elliptic curve, or the key to encapsulate with (1.4).
     pub exchange: &'a [u8],
     /// Opaque data, at most 1024 bytes: it offers secured message versions.
     pub opaque: &'a [u8],
@@ -45,7 +45,7 @@ impl<'a> Payload<'a> for Request<'a> {
                 0
             },
             random: r.array("requester random data")?,
-            exchange: r.take(context.dh_size, "requester exchange data")?,
+            exchange: r.take(context.exchange_request_size, "requester exchange data")?,
             opaque: field::read_opaque(r)?,
         })
     }
@@ -93,7 +93,7 @@ pub struct Response<'a> {
     pub requester_slot: u8,
     /// Random bytes.
     pub random: [u8; NONCE_SIZE],
-    /// The responder's public value.
+    /// The responder's public value, or a ciphertext (1.4).
     pub exchange: &'a [u8],
     /// Summary of the measurements, if one was asked for.
     pub summary: Option<&'a [u8]>,
@@ -116,7 +116,7 @@ impl<'a> Payload<'a> for Response<'a> {
             mutual: read_mutual(r.u8("mutual authentication")?)?,
             requester_slot: r.u8("requester slot")?,
             random: r.array("responder random data")?,
-            exchange: r.take(context.dh_size, "responder exchange data")?,
+            exchange: r.take(context.exchange_response_size, "responder exchange data")?,
             summary: field::read_if(r, context.summary_asked, context.hash_size, "measurement summary")?,
             opaque: field::read_opaque(r)?,
             signature: r.take(context.signature_size, "key exchange signature")?,

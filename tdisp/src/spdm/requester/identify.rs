@@ -7,6 +7,7 @@ use super::{
 use crate::{
     crypto::{Digest, same},
     spdm::{
+        algorithms::Needs,
         chain::Chain,
         connection::{Connection, Negotiated},
         error::Misbehaviour,
@@ -98,12 +99,13 @@ impl ExpectCapabilities {
         }
         let request = algorithms::Request {
             version: self.version,
-            offer: output.config.offer.to_set(),
+            offer: output.config.offer.to_set(self.version),
         };
         output.ask(Channel::Clear, Duration::ZERO, &request);
         let exponent = message.ct_exponent.min(capabilities::CT_EXPONENT_MAX);
         Ok(State::Algorithms(ExpectAlgorithms {
             version: self.version,
+            needs: Needs::of(self.flags, message.flags),
             handshake_in_clear: self.flags.and(message.flags).any(Flags::HANDSHAKE_IN_THE_CLEAR),
             peer_flags: message.flags,
             peer_sizes: message.sizes,
@@ -115,6 +117,7 @@ impl ExpectCapabilities {
 
 pub(super) struct ExpectAlgorithms {
     version: Version,
+    needs: Needs,
     handshake_in_clear: bool,
     peer_flags: Flags,
     peer_sizes: Option<Sizes>,
@@ -126,7 +129,8 @@ impl ExpectAlgorithms {
     pub(super) fn on_response(self, exchange: &Exchange<'_>, output: &mut Output<'_>) -> Next {
         let context = Context::new(self.version);
         let (message, bytes) = exchange.read::<algorithms::Response<'_>>(&context)?;
-        let chosen = output.config.offer.accept(&message)?;
+        let chosen = output.config.offer.accept(&message, self.needs)?;
+        chosen.check_supported(&**output.provider)?;
         let least = capabilities::DATA_TRANSFER_SIZE_MIN;
         let negotiated = Negotiated {
             version: self.version,
@@ -252,7 +256,7 @@ impl ExpectCertificate {
         let peer = Identified {
             slot: output.config.slot,
             chain_hash: self.digest,
-            leaf_key: chain.leaf_key(self.connection.negotiated.algorithms.sign)?,
+            leaf_key: chain.leaf_key(self.connection.sign_alg()?)?,
             connection: self.connection,
         };
         output.tell(Event::Certificates {
@@ -323,7 +327,7 @@ impl Identified {
     ) -> Result<(), Misbehaviour> {
         let negotiated = &self.connection.negotiated;
         let message = signing::message(negotiated.version, context, transcript);
-        let sign = negotiated.algorithms.sign;
+        let sign = self.connection.sign_alg()?;
         let provider = &self.connection.provider;
         let verified = provider.verify(sign, &self.leaf_key, &message, signature);
         verified.map_err(|_| Misbehaviour::BadSignature)

@@ -61,7 +61,10 @@ secured!(Session);
 
 pub(super) fn key_exchange(peer: Identified, output: &mut Output<'_>) -> Next {
     let negotiated = &peer.connection.negotiated;
-    let agreement = peer.connection.provider.key_agreement(negotiated.algorithms.dh)?;
+    let agreement = peer
+        .connection
+        .provider
+        .key_agreement(peer.connection.exchange_alg()?)?;
     let mut offered = Vec::new();
     opaque::encode_supported(negotiated.version, SECURED_VERSIONS, &mut offered);
     let [low, high] = output.random()?;

@@ -2,6 +2,7 @@
 
 use super::{Refusal, Reply, Responder};
 use crate::spdm::{
+    algorithms::Needs,
     connection::{Connection, Negotiated, VERSIONS},
     msg::{
         Code, Context, Payload, Version, algorithms,
@@ -160,9 +161,9 @@ impl Responder {
         };
         let context = Context::new(capable.version);
         let (request, size) = algorithms::Request::decode_padded(body, &context)?;
-        let mut ours = self.config.offer.clone();
-        ours.sign.retain(|alg| *alg == self.config.signer.algorithm());
-        let chosen = ours.choose(&request.offer, self.config.measurement_hash);
+        let needs = Needs::of(capable.peer_flags, self.flags());
+        let measurement_hash = Some(self.config.measurement_hash);
+        let chosen = self.config.offer.choose(&request, needs, measurement_hash);
         let chosen = chosen.ok_or(Refusal::new(ErrorCode::INVALID_REQUEST))?;
         let response = algorithms::Response {
             version: capable.version,

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     clock::Instant,
-    crypto::same,
+    crypto::{CryptoError, same},
     doe::ObjectType,
     spdm::{
         connection::{Connection, SECURED_VERSIONS},
@@ -173,13 +173,12 @@ impl Responder {
         let mut selected = Vec::new();
         let version = select_secured(&opaque::decode_supported(message.version, message.opaque)?)?;
         opaque::encode_selected(message.version, version, &mut selected);
-        let agreement = connection
-            .provider
-            .key_agreement(connection.negotiated.algorithms.dh)?;
+        let alg = connection.negotiated.algorithms.exchange.ok_or(INVALID)?;
+        let encapsulated = connection.provider.encapsulate(alg, message.exchange);
+        let agreed_on = encapsulated.map_err(bad_value)?;
         let own_id = self.sessions.new_id()?;
         let summary = summary(&self.config.measurements, message.summary, connection);
         let heartbeat_s = self.heartbeat_s(connection);
-        let public = agreement.public().to_vec();
         let mut response = key_exchange::Response {
             version: message.version,
             heartbeat_s,
@@ -187,7 +186,7 @@ impl Responder {
             mutual: Mutual::NONE,
             requester_slot: 0,
             random,
-            exchange: &public,
+            exchange: &agreed_on.answer,
             summary: summary.as_ref().map(AsRef::as_ref),
             opaque: &selected,
             signature: &[],
@@ -201,9 +200,8 @@ impl Responder {
         let signature = self.config.signer.sign(&to_sign)?;
         response.signature = &signature;
         th.add(&signature);
-        let shared = agreement.agree(message.exchange).map_err(|_| INVALID)?;
         let id = secured::session_id(message.session, own_id);
-        let mut handshake = Handshake::new(connection, Role::Responder, id, &shared, th)?;
+        let mut handshake = Handshake::new(connection, Role::Responder, id, &agreed_on.secret, th)?;
         let proof = handshake.exchange_proof();
         if !connection.context.handshake_in_clear {
             handshake.add(proof.expose());
@@ -225,6 +223,14 @@ impl Responder {
             true => self.config.heartbeat_s,
             false => 0,
         }
+    }
+}
+
+/// A public value that is none is the requester's fault; anything else that fails is ours.
+fn bad_value(error: CryptoError) -> Refusal {
+    match error {
+        CryptoError::BadKey(_) => INVALID,
+        ours => ours.into(),
     }
 }
 

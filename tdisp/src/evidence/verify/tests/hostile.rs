@@ -37,7 +37,7 @@ fn no_chain_makes_the_validator_panic() {
     let rules = chain::Rules {
         version: Version::V1_2,
         hash: HashAlg::Sha384,
-        leaf: SignAlg::EcdsaP384Sha384,
+        leaf: SignAlg::EcdsaP384,
         roots: &roots,
         now: NOW,
         identity: &identity,

@@ -1,17 +1,17 @@
 //! The little DER that `x509-parser` leaves to its user: strict, bounded, and read in one direction only.
 
 use crate::wire::{DecodeError, Reader};
-use alloc::vec::Vec;
+use alloc::{vec, vec::Vec};
 
-pub(super) const INTEGER: u8 = 0x02;
-pub(super) const BIT_STRING: u8 = 0x03;
-pub(super) const OBJECT_ID: u8 = 0x06;
-pub(super) const UTF8_STRING: u8 = 0x0c;
-pub(super) const SEQUENCE: u8 = 0x30;
-pub(super) const CONTEXT_0: u8 = 0xa0;
+pub(crate) const INTEGER: u8 = 0x02;
+pub(crate) const BIT_STRING: u8 = 0x03;
+pub(crate) const OBJECT_ID: u8 = 0x06;
+pub(crate) const UTF8_STRING: u8 = 0x0c;
+pub(crate) const SEQUENCE: u8 = 0x30;
+pub(crate) const CONTEXT_0: u8 = 0xa0;
 
 /// The content of the element at the cursor, which must have this tag and a minimal definite length.
-pub(super) fn element<'a>(r: &mut Reader<'a>, tag: u8, what: &'static str) -> Result<&'a [u8], DecodeError> {
+pub(crate) fn element<'a>(r: &mut Reader<'a>, tag: u8, what: &'static str) -> Result<&'a [u8], DecodeError> {
     let found = r.u8(what)?;
     if found != tag {
         return Err(DecodeError::Invalid {
@@ -41,13 +41,37 @@ pub(super) fn element<'a>(r: &mut Reader<'a>, tag: u8, what: &'static str) -> Re
 }
 
 /// Turns the DER form of an ECDSA signature, SEQUENCE { r INTEGER, s INTEGER }, into r‖s of `width` bytes each.
-pub(super) fn ecdsa_fixed(der: &[u8], width: usize) -> Result<Vec<u8>, DecodeError> {
+pub(crate) fn ecdsa_fixed(der: &[u8], width: usize) -> Result<Vec<u8>, DecodeError> {
     let content = Reader::all(der, |r| element(r, SEQUENCE, "ECDSA signature"))?;
     Reader::all(content, |reader| {
         let mut fixed = scalar(reader, width)?;
         fixed.append(&mut scalar(reader, width)?);
         Ok(fixed)
     })
+}
+
+/// Turns r‖s, of the same width each and at most 64 bytes, into the DER form of an ECDSA signature.
+pub(crate) fn ecdsa_der(fixed: &[u8]) -> Vec<u8> {
+    let (r, s) = fixed.split_at(fixed.len() / 2);
+    let content = [integer(r), integer(s)].concat();
+    let size = content.len() as u8;
+    let head = match size {
+        0..=0x7f => vec![SEQUENCE, size],
+        _ => vec![SEQUENCE, 0x81, size],
+    };
+    [head, content].concat()
+}
+
+/// The INTEGER of a magnitude of at most 64 bytes.
+fn integer(magnitude: &[u8]) -> Vec<u8> {
+    let zeros = magnitude.iter().take_while(|byte| **byte == 0).count();
+    let shortest = &magnitude[zeros..];
+    // A leading zero where the first bit would make it negative, and for zero itself.
+    let padded = shortest.first().is_none_or(|first| *first >= 0x80);
+    let mut der = vec![INTEGER, (shortest.len() + usize::from(padded)) as u8];
+    der.extend(padded.then_some(0));
+    der.extend_from_slice(shortest);
+    der
 }
 
 /// A positive INTEGER in its shortest form, as `width` bytes.
@@ -83,6 +107,16 @@ mod tests {
     fn a_signature_is_brought_to_its_width() {
         let der = [0x30, 7, 2, 1, 5, 2, 2, 0, 0x80];
         assert_eq!(ecdsa_fixed(&der, 2).unwrap(), [0, 5, 0, 0x80]);
+    }
+
+    #[test]
+    fn a_signature_goes_to_der_and_back() {
+        for fixed in [[0, 5, 0, 0x80], [0x80, 0, 0x7f, 1], [0xff; 4], [0, 1, 0, 1]] {
+            assert_eq!(ecdsa_fixed(&ecdsa_der(&fixed), 2).unwrap(), fixed);
+        }
+        assert_eq!(ecdsa_der(&[0, 0]), [0x30, 6, 2, 1, 0, 2, 1, 0]);
+        let wide = ecdsa_der(&[0xff; 128]);
+        assert_eq!(wide[..3], [0x30, 0x81, 134]);
     }
 
     #[test]

@@ -21,6 +21,7 @@
 //! | messages as bytes | [`msg`], opaque data in them [`opaque`], bits of algorithms [`algorithms`] |
 //! | what is hashed, signed and derived | [`transcript`], [`signing`], [`key_schedule`] |
 //! | messages in a session | [`secured`] |
+//! | messages in parts | [`chunk`] |
 //! | what carries messages | [`transport`] |
 //! | the two sides | [`requester`], [`responder`] |
 //!
@@ -31,6 +32,7 @@ pub mod msg;
 pub mod opaque;
 
 mod chain;
+pub mod chunk;
 mod connection;
 pub mod error;
 pub mod key_schedule;

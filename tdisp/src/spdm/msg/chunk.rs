@@ -12,6 +12,11 @@ const LAST: u8 = 1;
 /// Bit 0 of param1 in CHUNK_SEND_ACK: an error was found before the last chunk.
 const EARLY_ERROR: u8 = 1;
 
+/// Bytes of CHUNK_SEND and CHUNK_RESPONSE in front of the part, but for the first chunk's.
+pub const OVERHEAD: usize = 12;
+/// As [`OVERHEAD`], in the first chunk, which says how large the message is.
+pub const OVERHEAD_FIRST: usize = OVERHEAD + 4;
+
 /// A part of a large message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Chunk<'a> {

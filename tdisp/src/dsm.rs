@@ -33,7 +33,7 @@ use crate::{
     tdi::{
         self,
         msg::{InterfaceId, State},
-        responder::Step,
+        responder::{Misconfigured, Step},
     },
 };
 use alloc::{boxed::Box, collections::VecDeque, sync::Arc, vec::Vec};
@@ -59,6 +59,13 @@ pub enum Event {
         interface: InterfaceId,
         /// To what.
         state: State,
+    },
+    /// A lock was refused, because the device's configuration cannot be locked.
+    LockRefused {
+        /// Of what.
+        interface: InterfaceId,
+        /// Why.
+        why: Misconfigured,
     },
     /// A session is up.
     SessionStarted {
@@ -171,6 +178,12 @@ impl Dsm {
         self.tdi.state(interface)
     }
 
+    /// A port's IDE registers, which a model keeps up with what software writes to them. Streams of locked TDIs must not be
+    /// written: call [`Dsm::fault`] where they are.
+    pub fn port_mut(&mut self, port: u8) -> Option<&mut ide_km::responder::Port> {
+        self.ide.port_mut(port)
+    }
+
     /// The device's character.
     pub fn personality_mut(&mut self) -> &mut dyn Personality {
         &mut *self.personality
@@ -259,12 +272,34 @@ impl Dsm {
             Step::Respond(answer) => Some(answer),
             Step::Silent => None,
             Step::Lock(token) => {
-                let report = self.personality.report(token.interface(), token.lock());
+                let interface = token.interface();
+                let report = self.personality.report(interface, token.lock());
+                if let Err(why) = report {
+                    self.events.push_back(Event::LockRefused { interface, why });
+                }
                 Some(self.tdi.locked(token, report, &*self.provider))
             }
             Step::Stop(token) => {
                 self.personality.stop(token.interface());
                 Some(self.tdi.stopped(token))
+            }
+            Step::Bind(token) => {
+                let done = self.personality.bind_peer(token.interface(), token.stream());
+                Some(self.tdi.bound(token, done))
+            }
+            Step::Unbind(token) => {
+                self.personality.unbind_peer(token.interface(), token.stream());
+                Some(self.tdi.unbound(token))
+            }
+            Step::SetAttribute(token) => {
+                let done = self
+                    .personality
+                    .set_mmio_attribute(token.interface(), token.range());
+                Some(self.tdi.attribute_set(token, done))
+            }
+            Step::Vendor(token) => {
+                let answer = self.personality.vendor(token.interface(), token.said());
+                Some(self.tdi.vendor_answered(token, answer))
             }
         }
     }
@@ -279,6 +314,14 @@ struct View<'a> {
 impl tdi::responder::Device for View<'_> {
     fn stream_is_secure(&self, stream: u8, session: u32) -> bool {
         self.ide.is_secure(stream, session)
+    }
+
+    fn default_stream(&self, stream: u8) -> Result<(), Misconfigured> {
+        self.ide.check_default_stream(stream)
+    }
+
+    fn peer_stream(&self, stream: u8) -> Result<(), Misconfigured> {
+        self.ide.check_peer_stream(stream)
     }
 
     fn shown_state(&self, interface: InterfaceId, state: State) -> State {

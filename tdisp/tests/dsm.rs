@@ -30,7 +30,7 @@ use tdisp::{
         msg::{InterfaceId, Lock, LockFlags, Request, State},
         report::{Attributes, Info, Range, Report},
         requester::{Answer, Progress},
-        responder::{Ide, Misconfigured},
+        responder::{Ide, Misconfigured, Optional},
     },
 };
 
@@ -75,6 +75,7 @@ fn device(ide: Ide, personality: impl Personality + 'static) -> Dsm {
             lock_flags: LockFlags(0b1_0111),
             address_width: 52,
             portion_max: 32,
+            optional: Optional::default(),
         },
         ports: vec![Port::default()],
     };
@@ -229,7 +230,7 @@ fn a_lock_without_ide_keys_is_refused_unless_the_device_is_said_to_have_no_ide()
     let refused = pair.tdisp(|tsm| tsm.lock(LOCK)).unwrap_err();
     assert_eq!(
         refused.to_string(),
-        "the device refused LOCK: INVALID_DEVICE_CONFIGURATION (data 0x0)"
+        "the device refused LOCK: INVALID_REQUEST (data 0x0)"
     );
     let mut pair = Pair::connected(device(Ide::Absent, honest()));
     assert_eq!(pair.tdisp(|tsm| tsm.lock(LOCK)), Ok(Answer::Locked));

@@ -17,7 +17,6 @@ fn device() -> Responder {
     Responder::new(vec![Port {
         capability: 0x11,
         control: 0x22,
-        blocks: vec![1; 8],
         ..Port::default()
     }])
 }
@@ -301,7 +300,7 @@ fn the_tsm_refuses_an_acknowledgement_of_another_slot_or_with_a_bad_status() {
         let outcome = tsm.handle(&answer);
         assert!(matches!(
             tsm.go(Direction::Receive),
-            Err(Error::Busy | Error::NotProgrammed)
+            Err(Error::Busy | Error::StopFirst)
         ));
         outcome
     };

@@ -7,7 +7,7 @@ use tdisp::{
     tdi::{
         self,
         msg::{InterfaceId, Lock, LockFlags, Request, State},
-        responder::{Config, Device, Ide, Step},
+        responder::{Config, Device, Ide, NotSettable, Optional, Step, VendorRefusal},
     },
 };
 
@@ -28,6 +28,11 @@ fn device() -> tdi::Responder {
         lock_flags: LockFlags(0b1_0111),
         address_width: 52,
         portion_max: 100,
+        optional: Optional {
+            peer_streams: true,
+            mmio_attributes: true,
+            vendor: true,
+        },
     })
 }
 
@@ -48,6 +53,10 @@ fn play(device: &mut tdi::Responder, session: u32, object: &[u8]) -> Option<Vec<
         Step::Silent => None,
         Step::Lock(token) => Some(device.locked(token, Ok(vec![1, 2, 3]), &Ring)),
         Step::Stop(token) => Some(device.stopped(token)),
+        Step::Bind(token) => Some(device.bound(token, Ok(()))),
+        Step::Unbind(token) => Some(device.unbound(token)),
+        Step::SetAttribute(token) => Some(device.attribute_set(token, Err(NotSettable))),
+        Step::Vendor(token) => Some(device.vendor_answered(token, Err(VendorRefusal::Unsupported))),
     }
 }
 

@@ -9,7 +9,7 @@ use tdisp::{
             State, Vdm, Version,
         },
         report::{Attributes, Range},
-        responder::{Config, Device, Event, Ide, Misconfigured, Step},
+        responder::{Config, Device, Event, Ide, Misconfigured, Optional, Step},
     },
     wire::Write,
 };
@@ -48,6 +48,7 @@ impl Dsm {
             lock_flags: LockFlags(0b1_0111),
             address_width: 52,
             portion_max: 100,
+            optional: Optional::default(),
         };
         Self {
             responder: Responder::new(config),
@@ -95,6 +96,7 @@ impl Dsm {
             Step::Lock(token) => self.responder.locked(token, self.report.clone(), &Ring),
             Step::Stop(token) => self.responder.stopped(token),
             Step::Silent => panic!("an answer"),
+            other => panic!("an optional request of a device that has none: {other:?}"),
         };
         let (header, body) = Header::decode(&answer).expect("an answer has a header");
         assert_eq!(header.version, Version::V1_0);
@@ -416,7 +418,7 @@ fn a_lock_needs_ide_keys_of_the_same_session() {
         };
         let (header, body) = Header::decode(&answer).expect("an answer has a header");
         let response = Response::decode(header.code, body).unwrap();
-        assert_eq!(response, error(ErrorCode::INVALID_DEVICE_CONFIGURATION, 0));
+        assert_eq!(response, error(ErrorCode::INVALID_REQUEST, 0), "Table 11-12");
         assert_eq!(dsm.responder.state(TDI), Some(State::UNLOCKED));
     }
 }
@@ -438,7 +440,7 @@ fn a_flag_that_is_not_supported_is_an_invalid_request() {
 #[test]
 fn a_device_that_cannot_be_locked_stays_unlocked() {
     let mut dsm = Dsm::new();
-    dsm.report = Err(Misconfigured);
+    dsm.report = Err(Misconfigured::PhantomFunctions);
     assert_eq!(
         dsm.ask(&Request::Lock(LOCK)),
         error(ErrorCode::INVALID_DEVICE_CONFIGURATION, 0)

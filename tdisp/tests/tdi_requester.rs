@@ -6,7 +6,7 @@ use tdisp::{
         Requester, Responder,
         msg::{Code, ErrorCode, InterfaceId, Lock, LockFlags, Response, State, Version},
         requester::{Answer, Error, Misuse, Progress},
-        responder::{Config, Device, Ide, Step},
+        responder::{Config, Device, Ide, Optional, Step},
     },
 };
 
@@ -41,6 +41,7 @@ impl Pair {
             lock_flags: LockFlags(0b1_0111),
             address_width: 52,
             portion_max: 100,
+            optional: Optional::default(),
         };
         let report = (0..report_size).map(|at| at as u8).collect();
         Self {
@@ -58,6 +59,7 @@ impl Pair {
                 Step::Lock(token) => self.device.locked(token, Ok(self.report.clone()), &Ring),
                 Step::Stop(token) => self.device.stopped(token),
                 Step::Silent => panic!("an answer"),
+                other => panic!("an optional request of a device that has none: {other:?}"),
             };
             match self.tsm.handle(&answer)? {
                 Progress::More(next) => object = next,

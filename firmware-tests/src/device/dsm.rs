@@ -8,7 +8,7 @@
 
 use super::FUNCTIONS;
 use super::config::ConfigSpace;
-use super::function::{IDE_CAPABILITY, SELECTIVE_STREAM};
+use super::function::IDE_CAPABILITY;
 use super::gate::TdiState;
 use super::manager::SecurityManager;
 use super::measured::{Measured, shown};
@@ -20,10 +20,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tdisp::clock::Instant;
 use tdisp::crypto::{CryptoError, Ring, Signer};
 use tdisp::dsm::{self, Event, Personality};
+use tdisp::ide_km::registers::{SelectiveStream, Streams};
 use tdisp::ide_km::responder::Port;
 use tdisp::spdm::responder::{Measurement, ResponderConfig};
 use tdisp::tdi::msg::{InterfaceId, Lock, LockFlags, State};
-use tdisp::tdi::responder::{self as tdi, Ide, Misconfigured};
+use tdisp::tdi::responder::{self as tdi, Ide, Misconfigured, Optional};
 
 /// The configuration space of each function, shared with the function.
 pub type Configs = [Arc<Mutex<ConfigSpace>>; FUNCTIONS];
@@ -64,11 +65,15 @@ impl Dsm {
                 lock_flags: LOCK_FLAGS,
                 address_width: ADDRESS_WIDTH,
                 portion_max: PORTION_MAX,
+                optional: Optional::default(),
             },
             ports: vec![Port {
                 bus: BUS as u8,
                 capability: IDE_CAPABILITY,
-                blocks: vec![0; SELECTIVE_STREAM],
+                streams: Streams {
+                    link: Vec::new(),
+                    selective: vec![SelectiveStream::default()],
+                },
                 ..Port::default()
             }],
         };
@@ -134,7 +139,7 @@ impl Firmware {
 
 impl Personality for Firmware {
     fn report(&mut self, locked: InterfaceId, lock: &Lock) -> Result<Vec<u8>, Misconfigured> {
-        let honest = function(locked).ok_or(Misconfigured)?;
+        let honest = function(locked).ok_or(Misconfigured::Other)?;
         let other = self.lies_about(locked, |lie| match lie {
             Lie::ReportOfOtherFunction(scope) => Some(*scope),
             _ => None,
@@ -144,7 +149,7 @@ impl Personality for Firmware {
         let config = config.lock().unwrap_or_else(PoisonError::into_inner);
         let report = report(described, &config, lock).map_err(|why| {
             tracing::warn!(function = described, %why, "a lock is refused");
-            Misconfigured
+            Misconfigured::Other
         })?;
         let mut bytes = Vec::new();
         report.encode(&mut bytes);

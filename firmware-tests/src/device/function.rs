@@ -29,7 +29,7 @@ pub const MSIX_BAR_SIZE: u32 = 0x1000;
 /// IDE Capability register: selective streams, IDE_KM, TEE-limited streams.
 pub const IDE_CAPABILITY: u32 = 1 << 1 | 1 << 6 | 1 << 24;
 /// Bytes of a selective stream's registers: capability, control, status, two of RID association.
-pub const SELECTIVE_STREAM: usize = 4 * 5;
+const SELECTIVE_STREAM: usize = 4 * 5;
 
 /// Device Control's bit that resets the function.
 const INITIATE_FLR: u16 = 1 << 15;

@@ -312,6 +312,11 @@ impl Tdi {
             Answer::State(state) => Heard::State(TdiState(state.0)),
             Answer::Started => Heard::Started,
             Answer::Stopped => Heard::Stopped,
+            other => {
+                return Some(Err(format!(
+                    "the device answered {other:?}, which nobody asks for here"
+                )));
+            }
         }))
     }
 }

@@ -16,7 +16,7 @@ use tdisp::{
         self,
         msg::{InterfaceId, LockFlags, State},
         report::{Attributes, Info, Range, Report},
-        responder::Ide,
+        responder::{Ide, Optional},
     },
 };
 
@@ -44,6 +44,7 @@ impl Device {
                 address_width: 52,
                 // So small that a report takes several portions.
                 portion_max: 24,
+                optional: Optional::default(),
             },
             ports: vec![Port {
                 capability: 1,

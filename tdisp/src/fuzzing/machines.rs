@@ -31,7 +31,7 @@ use crate::{
         self,
         msg::{InterfaceId, LockFlags, State},
         report::{Attributes, Info, Range, Report},
-        responder::Ide,
+        responder::{Ide, Optional},
     },
     wire::Reader,
 };
@@ -190,6 +190,11 @@ pub fn new_dsm() -> Dsm {
             lock_flags: LockFlags(0b1_0111),
             address_width: 52,
             portion_max: 32,
+            optional: Optional {
+                peer_streams: true,
+                mmio_attributes: true,
+                vendor: true,
+            },
         },
         ports: vec![Port::default()],
     };

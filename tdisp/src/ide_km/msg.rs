@@ -1,5 +1,6 @@
 //! IDE_KM objects (PCIe §6.33.3), as they travel in the PCI-SIG's vendor-defined SPDM messages.
 
+use super::registers::{Capability, Streams};
 use crate::crypto::Secret;
 use crate::open_enum;
 use crate::wire::{DecodeError, Reader, Write};
@@ -8,8 +9,9 @@ use alloc::vec::Vec;
 /// Bytes of an AES-256 key.
 pub const KEY_SIZE: usize = 32;
 
-/// Bytes of registers in a QUERY_RESP: what 255 streams with all their registers take, rounded up.
-pub const REGISTERS_MAX: usize = 32 * 1024;
+/// Bytes of registers in a QUERY_RESP: what 256 selective streams with 15 address associations and eight link streams take
+/// is 51264 bytes; the rest is for what later versions put behind them.
+pub const REGISTERS_MAX: usize = 64 * 1024;
 
 open_enum! {
     /// Object IDs.
@@ -28,6 +30,14 @@ open_enum! {
         K_SET_STOP = 5,
         /// Done, for both.
         K_GOSTOP_ACK = 6,
+        /// Asks for a key that the port made.
+        GET_KEY = 7,
+        /// The key.
+        GET_KEY_ACK = 8,
+        /// Sets the limit of what one key may encrypt.
+        EN_AEAD_LC = 9,
+        /// Done.
+        EN_AEAD_LC_ACK = 10,
     }
 }
 
@@ -44,6 +54,10 @@ open_enum! {
         UNSUPPORTED_VALUE = 3,
         /// Something else.
         UNSPECIFIED_FAILURE = 4,
+        /// The key is not one that may be used.
+        INVALID_KEY = 5,
+        /// The initial value is not one that may be used.
+        INVALID_INITIAL_VALUE = 6,
     }
 }
 
@@ -113,8 +127,13 @@ pub struct Slot {
 pub struct Key {
     /// 32 bytes, as AES takes them. On the wire the bytes of each DW are reversed.
     pub key: Secret,
-    /// Initial value of the invocation field; 1 in all known uses.
+    /// Initial value of the invocation field; [`Key::INITIAL`] in all known uses.
     pub initial: u64,
+}
+
+impl Key {
+    /// The initial value that a port uses unless it makes its own.
+    pub const INITIAL: u64 = 1;
 }
 
 impl PartialEq for Key {
@@ -128,6 +147,8 @@ impl Eq for Key {}
 /// The answer to a QUERY.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Registers<'a> {
+    /// Version and abilities of the port's IDE_KM; 0 before PCIe 7.0. See [`QueryCapabilities`].
+    pub abilities: QueryCapabilities,
     /// Port index.
     pub port: u8,
     /// Device and function number of the port.
@@ -142,8 +163,44 @@ pub struct Registers<'a> {
     pub capability: u32,
     /// IDE control register.
     pub control: u32,
-    /// Link stream register blocks, then selective ones: whole DW.
+    /// Link stream register blocks, then selective ones: whole DW. [`Registers::streams`] reads them.
     pub blocks: &'a [u8],
+}
+
+/// The second byte of a QUERY_RESP, which was reserved before PCIe 7.0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
+pub struct QueryCapabilities(pub u8);
+
+impl QueryCapabilities {
+    /// The port makes initial values.
+    pub const MAKES_INITIAL_VALUES: Self = Self(1 << 4);
+    /// The port makes keys, which GET_KEY asks for.
+    pub const MAKES_KEYS: Self = Self(1 << 5);
+    /// The port limits what one key encrypts.
+    pub const LIMITS: Self = Self(1 << 6);
+    /// EN_AEAD_LC sets that limit.
+    pub const LIMIT_SETTABLE: Self = Self(1 << 7);
+
+    /// Version of the capabilities, in bits 3:0.
+    pub const fn version(self) -> u8 {
+        self.0 & 0xf
+    }
+
+    /// Whether all bits of `other` are set.
+    pub const fn contains(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+}
+
+/// What one key may encrypt at most, set for a stream at a port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct AeadLimit {
+    /// Stream ID.
+    pub stream: u8,
+    /// Two's logarithm of the count of blocks, in six bits; 0 stands for 64.
+    pub exponent: u8,
+    /// Port index.
+    pub port: u8,
 }
 
 /// An IDE_KM object.
@@ -166,6 +223,14 @@ pub enum Message<'a> {
     KSetStop(Slot),
     /// K_GOSTOP_ACK.
     KGostopAck(Slot),
+    /// GET_KEY.
+    GetKey(Slot),
+    /// GET_KEY_ACK.
+    GetKeyAck(Slot, Key),
+    /// EN_AEAD_LC.
+    EnableAeadLimit(AeadLimit),
+    /// EN_AEAD_LC_ACK.
+    AeadLimitAck(AeadLimit),
 }
 
 impl<'a> Message<'a> {
@@ -191,10 +256,17 @@ impl<'a> Message<'a> {
             ObjectId::K_SET_GO => Slot::read(r).map(|(slot, _)| Self::KSetGo(slot)),
             ObjectId::K_SET_STOP => Slot::read(r).map(|(slot, _)| Self::KSetStop(slot)),
             ObjectId::K_GOSTOP_ACK => Slot::read(r).map(|(slot, _)| Self::KGostopAck(slot)),
+            ObjectId::GET_KEY => Slot::read(r).map(|(slot, _)| Self::GetKey(slot)),
+            ObjectId::GET_KEY_ACK => {
+                let (slot, _) = Slot::read(r)?;
+                Ok(Self::GetKeyAck(slot, Key::read(r)?))
+            }
+            ObjectId::EN_AEAD_LC => AeadLimit::read(r).map(Self::EnableAeadLimit),
+            ObjectId::EN_AEAD_LC_ACK => AeadLimit::read(r).map(Self::AeadLimitAck),
             ObjectId(found) => Err(DecodeError::Invalid {
                 what: "IDE_KM object ID",
                 found: u64::from(found),
-                wanted: "0 to 6",
+                wanted: "0 to 10",
             }),
         })
     }
@@ -209,22 +281,29 @@ impl<'a> Message<'a> {
             Self::KSetGo(_) => ObjectId::K_SET_GO,
             Self::KSetStop(_) => ObjectId::K_SET_STOP,
             Self::KGostopAck(_) => ObjectId::K_GOSTOP_ACK,
+            Self::GetKey(_) => ObjectId::GET_KEY,
+            Self::GetKeyAck(..) => ObjectId::GET_KEY_ACK,
+            Self::EnableAeadLimit(_) => ObjectId::EN_AEAD_LC,
+            Self::AeadLimitAck(_) => ObjectId::EN_AEAD_LC_ACK,
         }
     }
 
-    /// Appends the object. A KEY_PROG puts the key into `out`: zeroize that when it is sent, and give it room for the
+    /// Appends the object. A KEY_PROG or GET_KEY_ACK puts the key into `out`: zeroize that when it is sent, and give it room for the
     /// whole message before, so that it does not grow and leave copies behind.
     pub fn encode(&self, out: &mut Vec<u8>) {
         out.u8(self.id().0);
         match self {
             Self::Query { port } => out.bytes(&[0, *port]),
             Self::QueryResp(registers) => registers.write(out),
-            Self::KeyProg(slot, key) => {
+            Self::KeyProg(slot, key) | Self::GetKeyAck(slot, key) => {
                 slot.write(out, 0);
                 key.write(out);
             }
             Self::KpAck(slot, status) => slot.write(out, status.0),
-            Self::KSetGo(slot) | Self::KSetStop(slot) | Self::KGostopAck(slot) => slot.write(out, 0),
+            Self::KSetGo(slot) | Self::KSetStop(slot) | Self::KGostopAck(slot) | Self::GetKey(slot) => {
+                slot.write(out, 0);
+            }
+            Self::EnableAeadLimit(limit) | Self::AeadLimitAck(limit) => limit.write(out),
         }
     }
 }
@@ -245,6 +324,24 @@ impl Slot {
 
     fn write(&self, out: &mut Vec<u8>, status: u8) {
         out.bytes(&[0, 0, self.stream, status, self.key_sub.0, self.port]);
+    }
+}
+
+impl AeadLimit {
+    fn read(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        r.reserved(2)?;
+        let stream = r.u8("IDE stream ID")?;
+        let exponent = r.u8("AEAD limit exponent")? & EXPONENT;
+        r.reserved(1)?;
+        Ok(Self {
+            stream,
+            exponent,
+            port: r.u8("IDE port index")?,
+        })
+    }
+
+    fn write(self, out: &mut Vec<u8>) {
+        out.bytes(&[0, 0, self.stream, self.exponent & EXPONENT, 0, self.port]);
     }
 }
 
@@ -273,9 +370,14 @@ impl Key {
 }
 
 impl<'a> Registers<'a> {
+    /// The register blocks that the capability register announces, and the bytes behind them.
+    pub fn streams(&self) -> Result<(Streams, &'a [u8]), DecodeError> {
+        Streams::decode(Capability(self.capability), self.blocks)
+    }
+
     fn read(r: &mut Reader<'a>) -> Result<Self, DecodeError> {
-        r.reserved(1)?;
         let registers = Self {
+            abilities: QueryCapabilities(r.u8("IDE_KM capabilities")?),
             port: r.u8("IDE port index")?,
             device_function: r.u8("IDE device and function")?,
             bus: r.u8("IDE bus")?,
@@ -292,13 +394,13 @@ impl<'a> Registers<'a> {
         Err(DecodeError::Invalid {
             what: "IDE stream registers in bytes",
             found: size as u64,
-            wanted: "whole DW, at most 32768",
+            wanted: "whole DW, at most 65536",
         })
     }
 
     fn write(&self, out: &mut Vec<u8>) {
         out.bytes(&[
-            0,
+            self.abilities.0,
             self.port,
             self.device_function,
             self.bus,
@@ -310,3 +412,6 @@ impl<'a> Registers<'a> {
         out.bytes(self.blocks);
     }
 }
+
+/// Bits of an AEAD limit's exponent.
+const EXPONENT: u8 = 0x3f;

@@ -8,11 +8,16 @@
 //!   stop()             K_SET_STOP, each set and way   ──► Stopped
 //! ```
 //! * Each key is drawn for one sub-stream and direction, and used once. The keys of a set that failed are never used.
-//! * An acknowledgement must name the very slot that was asked about. After any failure the set is to be stopped.
+//! * An acknowledgement must name the very slot that was asked about. After a KEY_PROG or K_SET_GO that failed nothing but
+//!   [`Requester::stop`] is left: the device may hold keys that no root port has.
+//! * What the device receives goes before what it transmits, and the whole set is programmed before either.
 //! * [`Requester::program`] again takes the other key set, and [`Requester::go`] switches to it.
 
 use super::{
-    msg::{Direction, KEY_SIZE, Key, KeySub, Message, ObjectId, Registers, Slot, Status, SubStream},
+    msg::{
+        Direction, KEY_SIZE, Key, KeySub, Message, ObjectId, QueryCapabilities, Registers, Slot, Status,
+        SubStream,
+    },
     stream::SUB_STREAMS,
 };
 use crate::{
@@ -37,13 +42,15 @@ pub enum Progress {
 pub enum Answer {
     /// The port's registers.
     Registers {
+        /// Version and abilities of the port's IDE_KM.
+        abilities: QueryCapabilities,
         /// Highest port index.
         port_max: u8,
         /// IDE capability register.
         capability: u32,
         /// IDE control register.
         control: u32,
-        /// Stream register blocks.
+        /// Stream register blocks, as they came: [`Streams::decode`](super::registers::Streams::decode) reads them.
         blocks: Vec<u8>,
     },
     /// The device holds these keys. From where it stands: what it receives the root port transmits.
@@ -91,6 +98,14 @@ pub enum Error {
     /// The caller's mistake: the keys are not all programmed.
     #[error("the IDE key set is not programmed; program it before it is used")]
     NotProgrammed,
+    /// The caller's mistake: the device would transmit before it receives.
+    #[error("the device does not receive with this key set yet; start that direction first, at both ends")]
+    ReceiveFirst,
+    /// The caller's mistake: a request failed, and the stream was not stopped.
+    #[error(
+        "an IDE_KM request for this stream failed before; stop the stream at both ends, then program it anew"
+    )]
+    StopFirst,
 }
 
 /// The machine of one stream at one port.
@@ -101,8 +116,12 @@ pub struct Requester {
     /// The set that is programmed, or is to be programmed next.
     key_set: bool,
     programmed: bool,
+    /// Whether the device receives with that set.
+    receives: bool,
     /// Sets that the device may hold keys of.
     held: [bool; 2],
+    /// Whether a request failed since the last stop.
+    failed: bool,
     asked: Asked,
 }
 
@@ -129,7 +148,9 @@ impl Requester {
             stream,
             key_set: false,
             programmed: false,
+            receives: false,
             held: [false; 2],
+            failed: false,
             asked: Asked::Nothing,
         }
     }
@@ -144,8 +165,9 @@ impl Requester {
     /// Six KEY_PROG with fresh keys: the first one; [`Self::handle`] gives the rest.
     pub fn program(&mut self, provider: &dyn Provider) -> Result<Zeroizing<Vec<u8>>, Error> {
         self.idle()?;
+        self.sound()?;
         self.key_set ^= self.programmed;
-        self.programmed = false;
+        (self.programmed, self.receives) = (false, false);
         self.held[usize::from(self.key_set)] = true;
         let mut keys = Vec::with_capacity(2 * SUB_STREAMS);
         for direction in [Direction::Transmit, Direction::Receive] {
@@ -164,8 +186,12 @@ impl Requester {
     /// K_SET_GO of the set that was programmed: Receive at both ends before Transmit.
     pub fn go(&mut self, direction: Direction) -> Result<Vec<u8>, Error> {
         self.idle()?;
+        self.sound()?;
         if !self.programmed {
             return Err(Error::NotProgrammed);
+        }
+        if direction == Direction::Transmit && !self.receives {
+            return Err(Error::ReceiveFirst);
         }
         let slot = self.slot(KeySub::new(self.key_set, direction, SubStream::PR));
         self.asked = Asked::Go(slot);
@@ -176,7 +202,7 @@ impl Requester {
     /// A stream that was never programmed is stopped too: a device acknowledges that.
     pub fn stop(&mut self) -> Result<Vec<u8>, Error> {
         self.idle()?;
-        self.programmed = false;
+        (self.programmed, self.receives) = (false, false);
         let sets = [!self.key_set, self.key_set].into_iter();
         let sets = sets.filter(|set| self.held[usize::from(*set)] || *set == self.key_set);
         let left = sets
@@ -195,6 +221,15 @@ impl Requester {
     /// Takes the answer to what was asked. Unless it is [`Progress::More`], the request is over.
     pub fn handle(&mut self, object: &[u8]) -> Result<Progress, Error> {
         let asked = core::mem::replace(&mut self.asked, Asked::Nothing);
+        let uses_keys = asked.uses_keys();
+        let progress = self.answer(asked, object);
+        if progress.is_err() && uses_keys {
+            self.fail();
+        }
+        progress
+    }
+
+    fn answer(&mut self, asked: Asked, object: &[u8]) -> Result<Progress, Error> {
         if let Asked::Nothing = asked {
             return Err(Error::NothingAsked);
         }
@@ -205,7 +240,9 @@ impl Requester {
                 self.acknowledged(done, left, slot, status)
             }
             (Asked::Go(slot), Message::KGostopAck(found)) if found == slot => {
-                Ok(Progress::Done(Answer::Going(slot.key_sub.direction())))
+                let direction = slot.key_sub.direction();
+                self.receives |= direction == Direction::Receive;
+                Ok(Progress::Done(Answer::Going(direction)))
             }
             (Asked::Stop { asked, left }, Message::KGostopAck(found)) if found == asked => {
                 Ok(self.stop_next(left))
@@ -219,7 +256,22 @@ impl Requester {
 
     /// The request will not be answered: a device that has no answer is silent, and then the set is to be stopped.
     pub fn abandon(&mut self) {
+        if self.asked.uses_keys() {
+            self.fail();
+        }
         self.asked = Asked::Nothing;
+    }
+
+    /// No key of the set is used any more.
+    fn fail(&mut self) {
+        (self.programmed, self.receives, self.failed) = (false, false, true);
+    }
+
+    fn sound(&self) -> Result<(), Error> {
+        match self.failed {
+            true => Err(Error::StopFirst),
+            false => Ok(()),
+        }
     }
 
     fn idle(&self) -> Result<(), Error> {
@@ -260,7 +312,7 @@ impl Requester {
     /// Stops the last of what is left.
     fn stop_next(&mut self, mut left: Vec<Slot>) -> Progress {
         let Some(asked) = left.pop() else {
-            self.held = [false; 2];
+            (self.held, self.failed) = ([false; 2], false);
             return Progress::Done(Answer::Stopped);
         };
         self.asked = Asked::Stop { asked, left };
@@ -286,6 +338,11 @@ impl Requester {
 }
 
 impl Asked {
+    /// Whether the device may hold keys by it that the root port does not know to be good.
+    fn uses_keys(&self) -> bool {
+        matches!(self, Self::Program { .. } | Self::Go(_) | Self::Stop { .. })
+    }
+
     fn id(&self) -> ObjectId {
         match self {
             Self::Nothing | Self::Query => ObjectId::QUERY,
@@ -298,6 +355,7 @@ impl Asked {
 
 fn registers(found: &Registers<'_>) -> Progress {
     Progress::Done(Answer::Registers {
+        abilities: found.abilities,
         port_max: found.port_max,
         capability: found.capability,
         control: found.control,
@@ -310,7 +368,7 @@ fn draw(provider: &dyn Provider) -> Result<Key, Error> {
     provider.random(&mut *key).map_err(Error::NoKey)?;
     Ok(Key {
         key: Secret::new(key.to_vec()),
-        initial: 1,
+        initial: Key::INITIAL,
     })
 }
 

@@ -1,16 +1,20 @@
 //! The device's side of IDE_KM: ports that are asked, and streams that are keyed (PCIe §6.33.3).
 //!
-//! * A stream belongs to the session that programmed its first key, until that session ends or all its keys are
-//!   stopped. What another session sends about it is discarded.
+//! * A port belongs to the session that programmed the first key at it, until that session ends or all keys there are
+//!   stopped. What another session sends about it, QUERY too, is discarded.
+//! * Where a port's registers are [`written`](Port::written), a stream's ID must be in one of their blocks.
 //! * K_SET_GO needs all keys of the set and direction; without them it is discarded.
 //! * K_SET_STOP and the end of the session erase keys; where a secure stream ends by it, an [`Event`] says so, and the
 //!   TDIs that were locked with it are to go to ERROR.
-//! * What is malformed or unknown is not acknowledged, but for a KEY_PROG, whose KP_ACK has statuses for that.
+//! * What is malformed or unknown is not acknowledged, but for a KEY_PROG, whose KP_ACK has statuses for that. GET_KEY and
+//!   EN_AEAD_LC are not acknowledged either: the port makes no keys and has no limit to set, and its QUERY_RESP says so.
 
 use super::{
-    msg::{Message, ObjectId, Registers, Slot, Status},
+    msg::{Key, Message, ObjectId, QueryCapabilities, Registers, Slot, Status},
+    registers::{SelectiveStream, Streams},
     stream::{Refusal, Stopped, Stream},
 };
+use crate::tdi::responder::Misconfigured;
 use alloc::{
     collections::{BTreeMap, VecDeque},
     vec::Vec,
@@ -29,8 +33,11 @@ pub struct Port {
     pub capability: u32,
     /// IDE control register.
     pub control: u32,
-    /// Link stream register blocks, then selective ones: whole DW.
-    pub blocks: Vec<u8>,
+    /// Register blocks, as many as the capability register announces.
+    pub streams: Streams,
+    /// Whether the blocks are what software wrote, so that stream IDs and the default stream are judged by them. A model whose
+    /// registers nobody writes leaves it false, and takes every stream ID.
+    pub written: bool,
 }
 
 /// A stream changed.
@@ -74,9 +81,58 @@ impl Responder {
 
     /// Takes an IDE_KM object that came over a session; answers what to send, if anything.
     pub fn handle(&mut self, session: u32, object: &[u8]) -> Option<Vec<u8>> {
-        let mut out = Vec::new();
-        self.respond(session, object)?.encode(&mut out);
-        Some(out)
+        // A stream without keys is nobody's.
+        self.streams.retain(|_, keys| !keys.is_empty());
+        match Message::decode(object) {
+            Ok(Message::Query { port }) => self.query(port, session),
+            Ok(other) => self.respond(session, other).map(encode),
+            Err(_) => {
+                let slot = wrong_length(object).filter(|slot| self.may_speak(slot.port, session))?;
+                Some(encode(Message::KpAck(slot, Status::INCORRECT_LENGTH)))
+            }
+        }
+    }
+
+    /// The registers of a port, which a model keeps up with what software writes to them.
+    pub fn port_mut(&mut self, port: u8) -> Option<&mut Port> {
+        self.ports.get_mut(usize::from(port))
+    }
+
+    /// Whether the registers have this stream as the only default stream, for TC 0. Where no port's are written, there is nothing
+    /// to tell by, and it is.
+    pub fn check_default_stream(&self, stream: u8) -> Result<(), Misconfigured> {
+        if !self.ports.iter().any(|port| port.written) {
+            return Ok(());
+        }
+        let mut defaults = self.written_blocks().filter(|block| block.control.is_default());
+        let (Some(block), None) = (defaults.next(), defaults.next()) else {
+            return Err(Misconfigured::DefaultStream(stream));
+        };
+        match (block.control.id() == stream, block.control.traffic_class()) {
+            (true, 0) => Ok(()),
+            (true, _) => Err(Misconfigured::TrafficClass(stream)),
+            (false, _) => Err(Misconfigured::DefaultStream(stream)),
+        }
+    }
+
+    /// Whether the registers have this stream once, not as the default, and apart from all others that are enabled.
+    pub fn check_peer_stream(&self, stream: u8) -> Result<(), Misconfigured> {
+        if !self.ports.iter().any(|port| port.written) {
+            return Ok(());
+        }
+        let refused = Misconfigured::PeerStream(stream);
+        let mut found = self.written_blocks().filter(|block| block.control.id() == stream);
+        let (Some(block), None) = (found.next(), found.next()) else {
+            return Err(refused);
+        };
+        let mut others = self.written_blocks().filter(|other| {
+            let is_other = other.control.id() != stream;
+            is_other && other.control.enabled() && !other.control.is_default()
+        });
+        match block.control.is_default() || others.any(|other| other.overlaps(block)) {
+            true => Err(refused),
+            false => Ok(()),
+        }
     }
 
     /// Whether the stream is keyed and in use at every port that has it, over this session.
@@ -103,33 +159,27 @@ impl Responder {
         self.events.pop_front()
     }
 
-    fn respond(&mut self, session: u32, object: &[u8]) -> Option<Message<'_>> {
-        // A stream without keys is nobody's.
-        self.streams.retain(|_, keys| !keys.is_empty());
-        match Message::decode(object) {
-            Ok(Message::Query { port }) => self.query(port),
-            Ok(Message::KeyProg(slot, key)) => {
-                let status = match self
-                    .stream(slot, session)?
-                    .map(|stream| stream.program(slot.key_sub, key))
-                {
-                    Ok(Ok(())) => Status::SUCCESSFUL,
-                    Ok(Err(Refusal::SubStream)) => Status::UNSUPPORTED_VALUE,
-                    Ok(Err(Refusal::InUse)) => Status::UNSPECIFIED_FAILURE,
-                    Err(status) => status,
-                };
+    fn respond(&mut self, session: u32, message: Message<'_>) -> Option<Message<'static>> {
+        match message {
+            Message::KeyProg(slot, key) => {
+                let status = self.program(slot, key, session)?;
                 Some(Message::KpAck(slot, status))
             }
-            Ok(Message::KSetGo(slot)) => self.go(slot, session),
-            Ok(Message::KSetStop(slot)) => self.stop(slot, session),
-            Ok(_) => None,
-            Err(_) => wrong_length(object).map(|slot| Message::KpAck(slot, Status::INCORRECT_LENGTH)),
+            Message::KSetGo(slot) => self.go(slot, session),
+            Message::KSetStop(slot) => self.stop(slot, session),
+            _ => None,
         }
     }
 
-    fn query(&self, port: u8) -> Option<Message<'_>> {
+    fn query(&self, port: u8, session: u32) -> Option<Vec<u8>> {
         let found = self.ports.get(usize::from(port))?;
-        Some(Message::QueryResp(Registers {
+        if !self.may_speak(port, session) {
+            return None;
+        }
+        let mut blocks = Vec::new();
+        found.streams.encode(&mut blocks);
+        Some(encode(Message::QueryResp(Registers {
+            abilities: QueryCapabilities::default(),
             port,
             device_function: found.device_function,
             bus: found.bus,
@@ -137,21 +187,43 @@ impl Responder {
             port_max: u8::try_from(self.ports.len() - 1).unwrap_or(u8::MAX),
             capability: found.capability,
             control: found.control,
-            blocks: &found.blocks,
-        }))
+            blocks: &blocks,
+        })))
     }
 
-    /// The stream, made if it is new; `None` if it is another session's.
-    fn stream(&mut self, slot: Slot, session: u32) -> Option<Result<&mut Stream, Status>> {
-        if usize::from(slot.port) >= self.ports.len() {
-            return Some(Err(Status::UNSUPPORTED_PORT_INDEX));
+    /// Whether no other session owns the port.
+    fn may_speak(&self, port: u8, session: u32) -> bool {
+        let mut here = self.streams.iter().filter(|(at, _)| at.port == port);
+        here.all(|(_, keys)| keys.session == session)
+    }
+
+    fn written_blocks(&self) -> impl Iterator<Item = &SelectiveStream> {
+        let written = self.ports.iter().filter(|port| port.written);
+        written.flat_map(|port| &port.streams.selective)
+    }
+
+    /// How a KEY_PROG goes; `None` if it is discarded, because the port is another session's.
+    fn program(&mut self, slot: Slot, key: Key, session: u32) -> Option<Status> {
+        let Some(port) = self.ports.get(usize::from(slot.port)) else {
+            return Some(Status::UNSUPPORTED_PORT_INDEX);
+        };
+        if !self.may_speak(slot.port, session) {
+            return None;
+        }
+        let known = !port.written || port.streams.has(slot.stream);
+        if !known || key.initial != Key::INITIAL {
+            return Some(Status::UNSUPPORTED_VALUE);
         }
         let at = StreamAt {
             port: slot.port,
             stream: slot.stream,
         };
         let stream = self.streams.entry(at).or_insert_with(|| Stream::new(session));
-        (stream.session == session).then_some(Ok(stream))
+        Some(match stream.program(slot.key_sub, key) {
+            Ok(()) => Status::SUCCESSFUL,
+            Err(Refusal::SubStream) => Status::UNSUPPORTED_VALUE,
+            Err(Refusal::InUse) => Status::UNSPECIFIED_FAILURE,
+        })
     }
 
     /// The stream, if it is there and this session's.
@@ -183,17 +255,24 @@ impl Responder {
             port: slot.port,
             stream: slot.stream,
         };
-        let Some(stream) = self.streams.get_mut(&at) else {
-            return (usize::from(slot.port) < self.ports.len()).then_some(Message::KGostopAck(slot));
-        };
-        if stream.session != session {
+        let there = usize::from(slot.port) < self.ports.len();
+        if !there || !self.may_speak(slot.port, session) {
             return None;
         }
+        let Some(stream) = self.streams.get_mut(&at) else {
+            return Some(Message::KGostopAck(slot));
+        };
         if stream.stop(slot.key_sub) == Stopped::Secure {
             self.events.push_back(Event::Insecure { stream: slot.stream });
         }
         Some(Message::KGostopAck(slot))
     }
+}
+
+fn encode(message: Message<'_>) -> Vec<u8> {
+    let mut out = Vec::new();
+    message.encode(&mut out);
+    out
 }
 
 /// The slot of a KEY_PROG that is too short or too long, if so much of it is there.

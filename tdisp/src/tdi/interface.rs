@@ -2,9 +2,9 @@
 //! nonce is there in LOCKED alone, and the report and the session in LOCKED and RUN.
 //! [`super::responder`] has the picture of how they follow each other.
 
-use super::msg::{NONCE_SIZE, State};
+use super::msg::{LockFlags, NONCE_SIZE, State};
 use crate::crypto::same;
-use alloc::vec::Vec;
+use alloc::{collections::BTreeSet, vec::Vec};
 use zeroize::Zeroizing;
 
 /// CONFIG_UNLOCKED, CONFIG_LOCKED, RUN or ERROR.
@@ -25,6 +25,17 @@ pub(super) struct Held {
     pub(super) stream: Option<u8>,
     /// The interface report as it was when the lock was made.
     pub(super) report: Vec<u8>,
+    /// The flags that it was made with.
+    pub(super) flags: LockFlags,
+    /// Peer-to-peer streams that are bound to it; none before it runs.
+    pub(super) peers: BTreeSet<u8>,
+}
+
+impl Held {
+    /// Whether the lock hangs on a stream.
+    pub(super) fn uses(&self, stream: u8) -> bool {
+        self.stream == Some(stream) || self.peers.contains(&stream)
+    }
 }
 
 /// A lock that is not started.
@@ -60,6 +71,14 @@ impl Interface {
             Self::Locked(_) => State::LOCKED,
             Self::Run(_) => State::RUN,
             Self::Error => State::ERROR,
+        }
+    }
+
+    /// What it runs with, if it runs.
+    pub(super) fn running(&mut self) -> Option<&mut Held> {
+        match self {
+            Self::Run(held) => Some(held),
+            _ => None,
         }
     }
 

@@ -269,7 +269,53 @@ pub struct Vdm<'a> {
     pub data: &'a [u8],
 }
 
+/// What a vendor says, kept: [`Vdm`] with bytes of its own.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct OwnedVdm {
+    /// 0 PCI-SIG, 1 CXL.
+    pub registry: u8,
+    /// The vendor's ID, at most 255 bytes.
+    pub vendor: Vec<u8>,
+    /// What the vendor says.
+    pub data: Vec<u8>,
+}
+
+impl OwnedVdm {
+    /// As it is written.
+    pub fn as_vdm(&self) -> Vdm<'_> {
+        Vdm {
+            registry: self.registry,
+            vendor: &self.vendor,
+            data: &self.data,
+        }
+    }
+}
+
 impl<'a> Vdm<'a> {
+    /// The registry of PCI vendor IDs.
+    pub const PCI_SIG: u8 = 0;
+    /// The registry of CXL.
+    pub const CXL: u8 = 1;
+
+    /// Reads a vendor's words: the body of a vendor-defined message, and the extended data of an error, to the end.
+    pub fn decode(bytes: &'a [u8]) -> Result<Self, DecodeError> {
+        Reader::all(bytes, Self::read)
+    }
+
+    /// Appends them. Of the vendor's ID 255 bytes are written at most.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        self.write(out);
+    }
+
+    /// Copies it.
+    pub fn to_kept(&self) -> OwnedVdm {
+        OwnedVdm {
+            registry: self.registry,
+            vendor: self.vendor.to_vec(),
+            data: self.data.to_vec(),
+        }
+    }
+
     fn read(r: &mut Reader<'a>) -> Result<Self, DecodeError> {
         let registry = r.u8("TDISP vendor registry")?;
         let size = r.u8("TDISP vendor ID length")?;

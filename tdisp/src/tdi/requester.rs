@@ -6,7 +6,9 @@
 //!                             └─► Done(Answer)
 //! ```
 //!
-//! * One request is outstanding at a time, which every device allows whatever its NUM_REQ fields say.
+//! * One request is outstanding at a time for a TDI, and an SPDM session carries one for all: that is within every device's
+//!   NUM_REQ_THIS and NUM_REQ_ALL, which are at least 1.
+//! * What the device's capabilities do not announce is not asked, once they are known.
 //! * One LOCK is made for a TDI until a STOP was answered: the nonce of a lock is kept here, used by START, and gone.
 //! * An answer must have the interface and the code of its request. An answer that does not is refused, and the request
 //!   is over; the TDI's state is unknown then: ask for it, or stop it.
@@ -14,10 +16,10 @@
 
 use super::{
     msg::{
-        Capabilities, Code, ErrorCode, Header, InterfaceId, Lock, NONCE_SIZE, Request, Response, State,
-        Version,
+        Capabilities, Code, ErrorCode, Header, InterfaceId, Lock, LockFlags, NONCE_SIZE, OwnedVdm, PAGE_SIZE,
+        Request, Response, State, Vdm, Version,
     },
-    report,
+    report::{self, Attributes, Range},
 };
 use crate::wire::DecodeError;
 use alloc::vec::Vec;
@@ -50,6 +52,14 @@ pub enum Answer {
     Started,
     /// The TDI is unlocked.
     Stopped,
+    /// The peer-to-peer stream is bound to the TDI.
+    PeerBound,
+    /// It is not any more.
+    PeerUnbound,
+    /// The range is as it was asked to be.
+    AttributeSet,
+    /// What the vendor's part of the device says.
+    Vendor(OwnedVdm),
 }
 
 /// Why a request failed.
@@ -65,6 +75,8 @@ pub enum Error {
         code: ErrorCode,
         /// By code.
         data: u32,
+        /// A vendor's own words about it.
+        vendor: Option<OwnedVdm>,
     },
     /// The answer is malformed.
     #[error("the device's answer to {request} is malformed: {fault}")]
@@ -125,6 +137,15 @@ pub enum Misuse {
     /// There is no lock to start.
     #[error("the TDI has no lock that could be started")]
     NotLocked,
+    /// The device does not announce the request.
+    #[error("the device's TDISP capabilities do not have {0}")]
+    NotAnnounced(Code),
+    /// The device does not announce the flags.
+    #[error("the device's TDISP capabilities do not have the lock flags {0:#x}; lock without them")]
+    FlagsNotAnnounced(u16),
+    /// The reporting offset is not on the page grid.
+    #[error("MMIO_REPORTING_OFFSET is {0:#x}, wanted a multiple of 4 KiB")]
+    Offset(u64),
 }
 
 /// The machine of one TDI.
@@ -132,6 +153,8 @@ pub struct Requester {
     interface: InterfaceId,
     asked: Option<Asked>,
     lock: LockUse,
+    /// What the device announced, once it did.
+    capabilities: Option<Capabilities>,
 }
 
 impl core::fmt::Debug for Requester {
@@ -169,6 +192,7 @@ impl Requester {
             interface,
             asked: None,
             lock: LockUse::None,
+            capabilities: None,
         }
     }
 
@@ -189,6 +213,15 @@ impl Requester {
 
     /// LOCK_INTERFACE_REQUEST; once until STOP.
     pub fn lock(&mut self, lock: Lock) -> Result<Vec<u8>, Misuse> {
+        if lock.mmio_reporting_offset % PAGE_SIZE != 0 {
+            return Err(Misuse::Offset(lock.mmio_reporting_offset));
+        }
+        if let Some(capabilities) = &self.capabilities
+            && !capabilities.lock_flags.contains(lock.flags)
+        {
+            let LockFlags(missing) = LockFlags(lock.flags.0 & !capabilities.lock_flags.0);
+            return Err(Misuse::FlagsNotAnnounced(missing));
+        }
         if !matches!(self.lock, LockUse::None) {
             return Err(Misuse::LockedBefore);
         }
@@ -224,6 +257,36 @@ impl Requester {
     /// STOP_INTERFACE_REQUEST.
     pub fn stop(&mut self) -> Result<Vec<u8>, Misuse> {
         self.ask(Request::Stop)
+    }
+
+    /// BIND_P2P_STREAM_REQUEST: the TDI may use this stream with a peer device.
+    pub fn bind_peer(&mut self, stream: u8) -> Result<Vec<u8>, Misuse> {
+        self.ask_optional(Request::BindP2p { stream })
+    }
+
+    /// UNBIND_P2P_STREAM_REQUEST.
+    pub fn unbind_peer(&mut self, stream: u8) -> Result<Vec<u8>, Misuse> {
+        self.ask_optional(Request::UnbindP2p { stream })
+    }
+
+    /// SET_MMIO_ATTRIBUTE_REQUEST: whether everybody may reach this range, which lies in one of the report's. A refusal is not
+    /// fatal: the TDI runs on, and the range is as it was.
+    pub fn set_mmio_attribute(&mut self, range: &Range, everybody: bool) -> Result<Vec<u8>, Misuse> {
+        let attributes = match everybody {
+            true => Attributes::NON_TEE,
+            false => Attributes::default(),
+        };
+        self.ask_optional(Request::SetMmioAttribute(Range { attributes, ..*range }))
+    }
+
+    /// VDM_REQUEST.
+    pub fn vendor(&mut self, said: Vdm<'_>) -> Result<Vec<u8>, Misuse> {
+        self.ask_optional(Request::Vdm(said))
+    }
+
+    /// What the device announced, once it was asked.
+    pub fn announced(&self) -> Option<&Capabilities> {
+        self.capabilities.as_ref()
     }
 
     /// Takes the answer to what was asked. Unless it is [`Progress::More`], the request is over.
@@ -264,6 +327,15 @@ impl Requester {
         Ok(self.object(request))
     }
 
+    /// A request that a device need not have.
+    fn ask_optional(&mut self, request: Request<'_>) -> Result<Vec<u8>, Misuse> {
+        let announced = self.capabilities.as_ref();
+        match announced.is_some_and(|announced| !announced.supports(request.code())) {
+            true => Err(Misuse::NotAnnounced(request.code())),
+            false => self.ask(request),
+        }
+    }
+
     fn object(&self, request: Request<'_>) -> Vec<u8> {
         let mut object = Vec::new();
         request.encode(self.interface, &mut object);
@@ -282,7 +354,10 @@ impl Requester {
                 true => done(Answer::Version),
                 false => Err(Error::Versions(versions)),
             },
-            (Response::Capabilities(capabilities), _) => done(Answer::Capabilities(capabilities)),
+            (Response::Capabilities(capabilities), _) => {
+                self.capabilities = Some(capabilities);
+                done(Answer::Capabilities(capabilities))
+            }
             (Response::Lock { nonce }, _) => {
                 self.lock = LockUse::Locked(Zeroizing::new(nonce));
                 done(Answer::Locked)
@@ -296,10 +371,15 @@ impl Requester {
                 self.lock = LockUse::None;
                 done(Answer::Stopped)
             }
+            (Response::BindP2p, _) => done(Answer::PeerBound),
+            (Response::UnbindP2p, _) => done(Answer::PeerUnbound),
+            (Response::SetMmioAttribute, _) => done(Answer::AttributeSet),
+            (Response::Vdm(vdm), _) => done(Answer::Vendor(vdm.to_kept())),
             (Response::Error(error), _) => Err(Error::Refused {
                 request,
                 code: error.code,
                 data: error.data,
+                vendor: error.vendor().map(|vendor| vendor.to_kept()),
             }),
             (other, _) => Err(Error::Code {
                 request,

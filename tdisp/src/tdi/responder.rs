@@ -24,8 +24,12 @@
 //! session that made it: another session, which anybody who reaches the mailbox can open, may not read its report, start
 //! it or stop it; or else it could stop it and lock it anew behind the owner's back.
 //!
-//! BIND_P2P, UNBIND_P2P,
-//! SET_MMIO_ATTRIBUTE and vendor-defined messages are answered UNSUPPORTED_REQUEST.
+//! BIND_P2P_STREAM, UNBIND_P2P_STREAM, SET_MMIO_ATTRIBUTE and vendor-defined messages are there if [`Optional`] says so, and
+//! are UNSUPPORTED_REQUEST where it does not. A refusal of theirs changes nothing either.
+
+mod configuration;
+mod optional;
+mod tokens;
 
 use super::{
     interface::{Held, Interface, Locked},
@@ -37,9 +41,12 @@ use super::{
 };
 use crate::{crypto::Provider, wire::DecodeError};
 use alloc::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     vec::Vec,
 };
+pub use configuration::{Configuration, Misconfigured, Space, SpaceKind};
+pub use optional::{NotSettable, Optional, VendorRefusal};
+pub use tokens::{Attributing, Binding, Hearing, Locking, Step, Stopping, Unbinding};
 use zeroize::Zeroizing;
 
 /// What the device is.
@@ -51,11 +58,33 @@ pub struct Config {
     pub ide: Ide,
     /// Flags that a lock may have.
     pub lock_flags: LockFlags,
-    /// Bits of the addresses that the device can send.
+    /// Bits of the addresses that the device can send; [`ADDRESS_WIDTH`] is what TEE-IO systems expect at least.
     pub address_width: u8,
     /// Bytes of the report that one answer carries at most; at least 1.
     pub portion_max: u16,
+    /// Requests beyond those that every device has.
+    pub optional: Optional,
 }
+
+impl Config {
+    /// A device with IDE and these interfaces: all lock flags but BIND_P2P, no optional request.
+    pub fn new(interfaces: Vec<InterfaceId>) -> Self {
+        Self {
+            interfaces,
+            ide: Ide::Required,
+            lock_flags: LockFlags::NO_FW_UPDATE
+                | LockFlags::SYS_CACHE_LINE_SIZE
+                | LockFlags::LOCK_MSIX
+                | LockFlags::ALL_REQUEST_REDIRECT,
+            address_width: ADDRESS_WIDTH,
+            portion_max: u16::MAX,
+            optional: Optional::default(),
+        }
+    }
+}
+
+/// Bits of addresses that TEE-IO systems expect a device to send at least.
+pub const ADDRESS_WIDTH: u8 = 52;
 
 /// Whether a lock needs an IDE stream whose keys were set over the same session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,62 +103,21 @@ pub trait Device {
     /// Whether all keys of an IDE stream are set and in use, and were set over this session.
     fn stream_is_secure(&self, stream: u8, session: u32) -> bool;
 
+    /// Whether the IDE registers have this stream, and no other, as the default stream, for TC 0.
+    fn default_stream(&self, _stream: u8) -> Result<(), Misconfigured> {
+        Ok(())
+    }
+
+    /// Whether the IDE registers have this stream once, not as the default stream, and apart from all others.
+    fn peer_stream(&self, _stream: u8) -> Result<(), Misconfigured> {
+        Ok(())
+    }
+
     /// The state that GET_DEVICE_INTERFACE_STATE answers. An honest device answers the one that it is in.
     fn shown_state(&self, _interface: InterfaceId, state: State) -> State {
         state
     }
 }
-
-/// What [`Responder::handle`] wants done.
-#[derive(Debug)]
-#[must_use]
-pub enum Step {
-    /// Send this.
-    Respond(Vec<u8>),
-    /// Send nothing: what came has no header to answer.
-    Silent,
-    /// Freeze the interface's configuration and make its report; then call [`Responder::locked`].
-    Lock(Locking),
-    /// Stop the interface's DMA and interrupts and scrub its secrets; then call [`Responder::stopped`].
-    Stop(Stopping),
-}
-
-/// A lock that is allowed and not yet made.
-#[derive(Debug)]
-pub struct Locking {
-    interface: InterfaceId,
-    lock: Lock,
-    session: u32,
-}
-
-impl Locking {
-    /// What is to be locked.
-    pub fn interface(&self) -> InterfaceId {
-        self.interface
-    }
-
-    /// How.
-    pub fn lock(&self) -> &Lock {
-        &self.lock
-    }
-}
-
-/// A stop that is not yet done.
-#[derive(Debug)]
-pub struct Stopping {
-    interface: InterfaceId,
-}
-
-impl Stopping {
-    /// What is to be stopped.
-    pub fn interface(&self) -> InterfaceId {
-        self.interface
-    }
-}
-
-/// The device's configuration cannot be locked: overlapping BARs, a feature that is not supported and so on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Misconfigured;
 
 /// An interface changed its state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -203,9 +191,9 @@ impl Responder {
         self.fail(|_, held| held.session == session);
     }
 
-    /// An IDE stream is insecure: what was locked with it is in ERROR.
+    /// An IDE stream is insecure: what was locked with it, or has it bound, is in ERROR.
     pub fn stream_stopped(&mut self, stream: u8) {
-        self.fail(|_, held| held.stream == Some(stream));
+        self.fail(|_, held| held.uses(stream));
     }
 
     /// The state that an interface is in; `None` of one that the device does not have.
@@ -225,7 +213,7 @@ impl Responder {
         if header.version != Version::V1_0 {
             return Err(refuse(ErrorCode::VERSION_MISMATCH));
         }
-        if !SUPPORTED.contains(&header.code) {
+        if !MANDATORY.contains(&header.code) && !self.config.optional.has(header.code) {
             return Err(Error::new(ErrorCode::UNSUPPORTED_REQUEST, header.code.0.into()));
         }
         let state = self
@@ -269,10 +257,22 @@ impl Responder {
                 Err(code) => Err(code),
             },
             Request::Stop => return Step::Stop(Stopping { interface }),
-            Request::BindP2p { .. }
-            | Request::UnbindP2p { .. }
-            | Request::SetMmioAttribute(_)
-            | Request::Vdm(_) => Err(ErrorCode::UNSUPPORTED_REQUEST),
+            Request::BindP2p { stream } => match self.check_bind(interface, stream, session, device) {
+                Ok(token) => return Step::Bind(token),
+                Err(code) => Err(code),
+            },
+            Request::UnbindP2p { stream } => match self.check_unbind(interface, stream) {
+                Ok(token) => return Step::Unbind(token),
+                Err(code) => Err(code),
+            },
+            Request::SetMmioAttribute(range) => match self.check_attribute(interface, range) {
+                Ok(token) => return Step::SetAttribute(token),
+                Err(code) => Err(code),
+            },
+            Request::Vdm(vdm) => {
+                let said = vdm.to_kept();
+                return Step::Vendor(Hearing { interface, said });
+            }
         };
         respond(
             interface,
@@ -289,11 +289,11 @@ impl Responder {
     fn capabilities(&self) -> Capabilities {
         Capabilities {
             dsm_caps: 0,
-            requests: Capabilities::REQUESTS_MANDATORY,
+            requests: self.config.optional.announced(),
             lock_flags: self.config.lock_flags,
             address_width: self.config.address_width,
-            outstanding_here: 0,
-            outstanding_all: 0,
+            outstanding_here: 1,
+            outstanding_all: 1,
         }
     }
 
@@ -347,12 +347,15 @@ impl Responder {
         if !self.config.lock_flags.contains(lock.flags) {
             return Err(ErrorCode::INVALID_REQUEST);
         }
-        match self.config.ide {
-            Ide::Required if !device.stream_is_secure(lock.default_stream, session) => {
-                Err(ErrorCode::INVALID_DEVICE_CONFIGURATION)
-            }
-            Ide::Required | Ide::Absent => Ok(()),
+        if self.config.ide == Ide::Absent {
+            return Ok(());
         }
+        // Table 11-12: keys that are not there, or are another session's, are the request's fault; registers the device's.
+        if !device.stream_is_secure(lock.default_stream, session) {
+            return Err(ErrorCode::INVALID_REQUEST);
+        }
+        let registers = device.default_stream(lock.default_stream);
+        registers.map_err(|_| ErrorCode::INVALID_DEVICE_CONFIGURATION)
     }
 
     fn commit_lock(
@@ -379,6 +382,8 @@ impl Responder {
             session: token.session,
             stream,
             report,
+            flags: token.lock.flags,
+            peers: BTreeSet::new(),
         };
         self.change(
             token.interface,
@@ -414,6 +419,7 @@ fn legal(code: Code, state: State) -> bool {
         Code::LOCK => state == State::UNLOCKED,
         Code::GET_REPORT => matches!(state, State::LOCKED | State::RUN),
         Code::START => state == State::LOCKED,
+        Code::BIND_P2P | Code::UNBIND_P2P | Code::SET_MMIO_ATTRIBUTE => state == State::RUN,
         _ => true,
     }
 }
@@ -429,10 +435,17 @@ fn encode(interface: InterfaceId, response: &Response<'_>) -> Vec<u8> {
 }
 
 /// The requests that only the session may make which holds the lock.
-const OWNERS: [Code; 3] = [Code::GET_REPORT, Code::START, Code::STOP];
+const OWNERS: [Code; 6] = [
+    Code::GET_REPORT,
+    Code::START,
+    Code::STOP,
+    Code::BIND_P2P,
+    Code::UNBIND_P2P,
+    Code::SET_MMIO_ATTRIBUTE,
+];
 
 /// The requests that [`Capabilities::REQUESTS_MANDATORY`] announces.
-const SUPPORTED: [Code; 7] = [
+const MANDATORY: [Code; 7] = [
     Code::GET_VERSION,
     Code::GET_CAPABILITIES,
     Code::LOCK,

@@ -10,11 +10,17 @@ const SLOT: Slot = Slot {
 };
 
 fn objects() -> Vec<Message<'static>> {
-    let key = Key {
+    let key = || Key {
         key: Secret::new((0..32).collect()),
         initial: 1,
     };
+    let limit = AeadLimit {
+        stream: 5,
+        exponent: 40,
+        port: 1,
+    };
     let registers = Registers {
+        abilities: QueryCapabilities(0x41),
         port: 1,
         device_function: 8,
         bus: 2,
@@ -27,11 +33,15 @@ fn objects() -> Vec<Message<'static>> {
     vec![
         Message::Query { port: 1 },
         Message::QueryResp(registers),
-        Message::KeyProg(SLOT, key),
+        Message::KeyProg(SLOT, key()),
         Message::KpAck(SLOT, Status::UNSUPPORTED_VALUE),
         Message::KSetGo(SLOT),
         Message::KSetStop(SLOT),
         Message::KGostopAck(SLOT),
+        Message::GetKey(SLOT),
+        Message::GetKeyAck(SLOT, key()),
+        Message::EnableAeadLimit(limit),
+        Message::AeadLimitAck(limit),
     ]
 }
 
@@ -82,7 +92,7 @@ fn a_key_sub_stream_byte_is_made_of_key_set_direction_and_sub_stream() {
 
 #[test]
 fn an_unknown_object_is_refused() {
-    for id in 7..=255 {
+    for id in 11..=255 {
         let mut object = bytes(&objects()[4]);
         object[0] = id;
         assert!(Message::decode(&object).is_err(), "{id}");

@@ -11,7 +11,9 @@ use crate::{
         machines::INTERFACES,
         messages::{open_direction, spdm_context},
     },
-    ide_km::msg::{Direction, Key, KeySub, Message, Registers, Slot, Status, SubStream},
+    ide_km::msg::{
+        AeadLimit, Direction, Key, KeySub, Message, QueryCapabilities, Registers, Slot, Status, SubStream,
+    },
     relay::{
         ObjectKind, Rid, TdiId, VmId, courier,
         guest::{self, Binding, Negotiated, TdiInfo, TdiState},
@@ -136,11 +138,17 @@ fn ide_km() -> Vec<Seed> {
         key_sub: KeySub::new(true, Direction::Transmit, SubStream::CPL),
         port: 1,
     };
-    let key = Key {
+    let key = || Key {
         key: Secret::new(vec![3; 32]),
         initial: 1,
     };
+    let limit = AeadLimit {
+        stream: 5,
+        exponent: 40,
+        port: 1,
+    };
     let registers = Registers {
+        abilities: QueryCapabilities(1),
         port: 1,
         device_function: 8,
         bus: 2,
@@ -153,11 +161,15 @@ fn ide_km() -> Vec<Seed> {
     let objects = [
         Message::Query { port: 1 },
         Message::QueryResp(registers),
-        Message::KeyProg(slot, key),
+        Message::KeyProg(slot, key()),
         Message::KpAck(slot, Status::UNSUPPORTED_VALUE),
         Message::KSetGo(slot),
         Message::KSetStop(slot),
         Message::KGostopAck(slot),
+        Message::GetKey(slot),
+        Message::GetKeyAck(slot, key()),
+        Message::EnableAeadLimit(limit),
+        Message::AeadLimitAck(limit),
     ];
     let objects = objects.iter();
     objects

@@ -124,15 +124,24 @@ pub struct Capabilities {
     pub lock_flags: LockFlags,
     /// DEV_ADDR_WIDTH: bits of addresses that the device can send.
     pub address_width: u8,
-    /// NUM_REQ_THIS: requests that may be outstanding for this interface, less one.
+    /// NUM_REQ_THIS: requests that may be outstanding for this interface; at least 1.
     pub outstanding_here: u8,
-    /// NUM_REQ_ALL: requests that may be outstanding for all interfaces, less one.
+    /// NUM_REQ_ALL: requests that may be outstanding for all interfaces; at least 1.
     pub outstanding_all: u8,
 }
 
 impl Capabilities {
     /// REQ_MSGS_SUPPORTED of the seven requests that every device must have.
     pub const REQUESTS_MANDATORY: [u8; 16] = [0xfe, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+
+    /// REQ_MSGS_SUPPORTED of these requests.
+    pub fn requests_of(codes: &[Code]) -> [u8; 16] {
+        codes.iter().fold([0; 16], |mut requests, code| {
+            let bit = code.request_bit();
+            requests[bit as usize / 8] |= 1 << (bit % 8);
+            requests
+        })
+    }
 
     /// Whether a request is supported. Bit 0 stands for no request: where it is set, the peer is one of those that
     /// count the bits from GET_TDISP_VERSION, and is read as it means it.
@@ -176,6 +185,23 @@ pub struct Error<'a> {
     pub data: u32,
     /// Extended data of [`ErrorCode::VENDOR`]; empty with any other code.
     pub extended: &'a [u8],
+}
+
+impl<'a> Error<'a> {
+    /// A vendor's error, whose extended data is a [`Vdm`] in bytes.
+    pub fn of_vendor(extended: &'a [u8]) -> Self {
+        Self {
+            code: ErrorCode::VENDOR,
+            data: u32::try_from(extended.len()).unwrap_or(u32::MAX),
+            extended,
+        }
+    }
+
+    /// What the vendor says, if it is a vendor's error in the form that the specification wants (Table 11-28).
+    pub fn vendor(&self) -> Option<Vdm<'a>> {
+        let of_vendor = self.code == ErrorCode::VENDOR;
+        of_vendor.then(|| Vdm::decode(self.extended).ok()).flatten()
+    }
 }
 
 impl Error<'_> {

@@ -8,6 +8,7 @@ use zeroize::Zeroizing;
 
 mod alg;
 pub(crate) mod der;
+pub mod x509;
 pub use alg::{Ability, AeadAlg, ExchangeAlg, HashAlg, SignAlg, TAG_SIZE};
 
 /// A digest of up to 64 bytes.

@@ -17,9 +17,12 @@
 
 use crate::{
     clock::UnixTime,
-    crypto::{Digest, HashAlg, Provider, SignAlg, Signable, der, digest, same},
+    crypto::{
+        Digest, HashAlg, Provider, SignAlg, digest, same,
+        x509::{PublicKey, X509Error},
+    },
     spdm::msg::{Version, certificate},
-    wire::{DecodeError, Reader},
+    wire::DecodeError,
 };
 use alloc::{
     boxed::Box,
@@ -28,8 +31,7 @@ use alloc::{
     vec::Vec,
 };
 use x509_parser::prelude::{
-    AlgorithmIdentifier, FromDer, ParsedExtension, SubjectPublicKeyInfo, X509Certificate, X509Name,
-    X509Version,
+    FromDer, ParsedExtension, SubjectPublicKeyInfo, X509Certificate, X509Name, X509Version,
 };
 
 mod identity;
@@ -70,7 +72,7 @@ pub struct Rules<'a> {
 /// What a valid chain proves.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Leaf {
-    /// Its public key, a SEC1 uncompressed point.
+    /// Its public key, as [`Provider::verify`] takes it.
     pub public_key: Vec<u8>,
     /// Whom it names.
     pub identity: Identity,
@@ -189,7 +191,7 @@ pub enum Fault {
     )]
     Signature,
     /// The signature or the key is of an algorithm that is not accepted.
-    #[error("it uses the algorithm {found}, wanted ECDSA with SHA-256 on P-256 or with SHA-384 on P-384")]
+    #[error("it uses the algorithm {found}, wanted ECDSA on P-256 or P-384, RSA or ML-DSA as SPDM has them")]
     Algorithm {
         /// Object id.
         found: String,
@@ -398,14 +400,10 @@ fn leaf_rules(certificate: &X509Certificate<'_>, wanted: SignAlg) -> Result<(), 
             return Err(Fault::Purpose);
         }
     }
-    match key_algorithm(certificate.public_key()) {
-        Ok(found) if found == wanted => Ok(()),
-        Ok(found) => Err(Fault::LeafKey {
-            found: found.to_string(),
-            wanted,
-        }),
-        Err(Fault::Algorithm { found }) => Err(Fault::LeafKey { found, wanted }),
-        Err(other) => Err(other),
+    match PublicKey::from_der(certificate.public_key().raw) {
+        Ok(key) => Ok(key.for_alg(wanted).map(drop)?),
+        Err(X509Error::Algorithm { found }) => Err(Fault::LeafKey { found, wanted }),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -455,73 +453,27 @@ fn validity(certificate: &X509Certificate<'_>, UnixTime(now): UnixTime) -> Resul
     Ok(())
 }
 
+/// Whether the key before it, its issuer's, has signed a certificate.
 fn signature(
     certificate: &X509Certificate<'_>,
     issuer: &SubjectPublicKeyInfo<'_>,
     provider: &dyn Provider,
 ) -> Result<(), Fault> {
-    let named = &certificate.signature_algorithm;
-    if *named != certificate.tbs_certificate.signature {
-        // The algorithm that is signed must be the one that is used (RFC 5280 §4.1.1.2).
-        return Err(Fault::Signature);
-    }
-    let (alg, hash) = signature_algorithm(named)?;
-    let canonical = certificate.signature_value.unused_bits == 0 && envelope(certificate.as_raw()).is_ok();
-    if !canonical {
-        return Err(Fault::Malformed);
-    }
-    if key_algorithm(issuer)? != alg {
-        return Err(Fault::Signature);
-    }
-    let fixed = der::ecdsa_fixed(&certificate.signature_value.data, alg.signature_size() / 2);
-    let fixed = fixed.map_err(|_| Fault::Signature)?;
-    let signed = certificate.tbs_certificate.as_ref();
-    provider
-        .verify(
-            alg,
-            &issuer.subject_public_key.data,
-            &Signable::plain(hash, signed),
-            &fixed,
-        )
-        .map_err(|_| Fault::Signature)
+    PublicKey::from_der(issuer.raw)?.check_signed(certificate.as_raw(), provider)?;
+    Ok(())
 }
 
-/// What is around the signed part is not signed itself; in DER it has one form only, and `x509-parser` takes others.
-fn envelope(certificate: &[u8]) -> Result<(), DecodeError> {
-    let what = "certificate";
-    let content = Reader::all(certificate, |r| der::element(r, der::SEQUENCE, what))?;
-    Reader::all(content, |r| {
-        der::element(r, der::SEQUENCE, what)?;
-        let alg = der::element(r, der::SEQUENCE, what)?;
-        Reader::all(alg, |r| der::element(r, der::OBJECT_ID, what))?;
-        der::element(r, der::BIT_STRING, what).map(drop)
-    })
-}
-
-fn signature_algorithm(named: &AlgorithmIdentifier<'_>) -> Result<(SignAlg, HashAlg), Fault> {
-    match named.algorithm.to_id_string().as_str() {
-        oid::ECDSA_SHA256 => Ok((SignAlg::EcdsaP256, HashAlg::Sha256)),
-        oid::ECDSA_SHA384 => Ok((SignAlg::EcdsaP384, HashAlg::Sha384)),
-        found => Err(Fault::Algorithm {
-            found: found.to_string(),
-        }),
-    }
-}
-
-fn key_algorithm(key: &SubjectPublicKeyInfo<'_>) -> Result<SignAlg, Fault> {
-    let family = key.algorithm.algorithm.to_id_string();
-    let curve = key
-        .algorithm
-        .parameters
-        .as_ref()
-        .and_then(|any| any.as_oid().ok());
-    let curve = curve.map(|oid| oid.to_id_string()).unwrap_or_default();
-    match (family.as_str(), curve.as_str()) {
-        (oid::EC_KEY, oid::P256) => Ok(SignAlg::EcdsaP256),
-        (oid::EC_KEY, oid::P384) => Ok(SignAlg::EcdsaP384),
-        _ => Err(Fault::Algorithm {
-            found: format!("{family} {curve}").trim_end().to_string(),
-        }),
+impl From<X509Error> for Fault {
+    fn from(error: X509Error) -> Self {
+        match error {
+            X509Error::Malformed(_) => Self::Malformed,
+            X509Error::Algorithm { found } => Self::Algorithm { found },
+            X509Error::Key { found, wanted } => Self::LeafKey {
+                found: found.to_string(),
+                wanted,
+            },
+            X509Error::Mismatch { .. } | X509Error::Signature => Self::Signature,
+        }
     }
 }
 
@@ -556,11 +508,6 @@ fn names(roots: &[Root]) -> String {
 }
 
 mod oid {
-    pub(super) const ECDSA_SHA256: &str = "1.2.840.10045.4.3.2";
-    pub(super) const ECDSA_SHA384: &str = "1.2.840.10045.4.3.3";
-    pub(super) const EC_KEY: &str = "1.2.840.10045.2.1";
-    pub(super) const P256: &str = "1.2.840.10045.3.1.7";
-    pub(super) const P384: &str = "1.3.132.0.34";
     /// DMTF: extended key usage of an SPDM responder (DSP0274, id-DMTF-eku-responder-auth).
     pub(super) const SPDM_RESPONDER: &str = "1.3.6.1.4.1.412.274.3";
     /// DMTF: what kind of certificate it is (DSP0274, id-spdm-cert-oids).

@@ -11,7 +11,7 @@ use crate::{
     crypto::{HashAlg, Provider, SignAlg, Signable},
     relay::guest::Negotiated,
     spdm::{
-        algorithms::{MeasurementHash, hash_from_bit, sign_from_bit},
+        algorithms::{MeasurementHash, hash_bit, hash_from_bit, sign_bit, sign_from_bit},
         msg::{
             Context, Header, Payload, Version,
             algorithms::{self, Set, TableKind},
@@ -182,22 +182,16 @@ fn one_of(what: Parameter, found: u32, offered: u32) -> Result<(), Refusal> {
     }
 }
 
-/// The algorithms that signatures can be checked with here; the floor can allow no others.
+/// The algorithms that are known here; whether the provider has the two together is seen when it is to verify.
 fn understood(negotiated: &Negotiated) -> Result<(SignAlg, HashAlg), Refusal> {
     let unknown = |what, found, allowed| Refusal::Algorithm { what, found, allowed };
+    let signatures = SignAlg::ALL.into_iter().fold(0, |all, alg| all | sign_bit(alg));
     let sign = sign_from_bit(negotiated.asym);
-    let sign = sign.ok_or(unknown(Parameter::Signature, negotiated.asym, 0x90))?;
-    // A signature algorithm of the provider has its hash, so that one is wanted.
-    let (wanted, allowed) = match sign {
-        SignAlg::EcdsaP256 => (HashAlg::Sha256, 1),
-        SignAlg::EcdsaP384 => (HashAlg::Sha384, 2),
-        _ => return Err(unknown(Parameter::Signature, negotiated.asym, 0x90)),
-    };
-    let hash = hash_from_bit(negotiated.hash).filter(|hash| *hash == wanted);
-    Ok((
-        sign,
-        hash.ok_or(unknown(Parameter::Hash, negotiated.hash, allowed))?,
-    ))
+    let sign = sign.ok_or(unknown(Parameter::Signature, negotiated.asym, signatures))?;
+    let hashes = HashAlg::ALL.into_iter().fold(0, |all, alg| all | hash_bit(alg));
+    let hash = hash_from_bit(negotiated.hash);
+    let hash = hash.ok_or(unknown(Parameter::Hash, negotiated.hash, hashes))?;
+    Ok((sign, hash))
 }
 
 fn malformed(what: &'static str, found: u64, wanted: &'static str) -> Refusal {

@@ -2,12 +2,12 @@
 //! link from that key to the root. Everything else about certificates is judged by `evidence`.
 
 use super::{connection::Connection, error::Misbehaviour, msg::certificate};
-use crate::crypto::{Digest, SignAlg, same};
-use alloc::{format, vec::Vec};
-use x509_parser::{
-    asn1_rs::oid,
-    prelude::{FromDer, X509Certificate},
+use crate::crypto::{
+    Digest, SignAlg, same,
+    x509::{PublicKey, X509Error},
 };
+use alloc::{format, vec::Vec};
+use x509_parser::prelude::{FromDer, X509Certificate};
 
 /// Certificates of one chain. Device chains have three to five.
 const CERTIFICATES_MAX: usize = 16;
@@ -48,21 +48,8 @@ impl<'a> Chain<'a> {
             .certificates
             .last()
             .ok_or_else(|| unusable("it has no certificate"))?;
-        let key = leaf.public_key();
-        let curve = match alg {
-            SignAlg::EcdsaP256 => oid!(1.2.840.10045.3.1.7),
-            SignAlg::EcdsaP384 => oid!(1.3.132.0.34),
-            _ => return Err(unusable(format_args!("keys for {alg} are not read"))),
-        };
-        let found = key
-            .algorithm
-            .parameters
-            .as_ref()
-            .and_then(|any| any.as_oid().ok());
-        if key.algorithm.algorithm != oid!(1.2.840.10045.2.1) || found.as_ref() != Some(&curve) {
-            return Err(unusable(format_args!("its leaf has no key for {alg}")));
-        }
-        Ok(key.subject_public_key.data.to_vec())
+        let key = key_of(leaf).and_then(|key| key.for_alg(alg).map(<[u8]>::to_vec));
+        key.map_err(|error| unusable(format_args!("its leaf is of no use: {error}")))
     }
 
     /// Whether the chain begins with one of the `pinned` roots and each certificate is signed by the one before.
@@ -86,16 +73,21 @@ impl<'a> Chain<'a> {
             return Err(Misbehaviour::UntrustedRoot { found, pinned });
         }
         let pairs = self.certificates.iter().zip(self.certificates.iter().skip(1));
-        for (number, ((_, issuer), (_, subject))) in pairs.enumerate() {
-            subject.verify_signature(Some(issuer.public_key())).map_err(|_| {
+        for (number, ((_, issuer), (subject, _))) in pairs.enumerate() {
+            let signed = key_of(issuer).and_then(|key| key.check_signed(subject, &*connection.provider));
+            signed.map_err(|error| {
                 unusable(format_args!(
-                    "certificate {} is not signed by the one before",
+                    "certificate {} is not signed by the one before: {error}",
                     number + 1
                 ))
             })?;
         }
         Ok(())
     }
+}
+
+fn key_of(certificate: &X509Certificate<'_>) -> Result<PublicKey, X509Error> {
+    PublicKey::from_der(certificate.public_key().raw)
 }
 
 fn unusable(error: impl core::fmt::Display) -> Misbehaviour {

@@ -19,12 +19,15 @@ use std::{
 };
 use tdisp::{
     clock,
-    crypto::{AeadAlg, ExchangeAlg, HashAlg, Provider, Ring, Secret, SignAlg, Signable, Signer, TAG_SIZE},
+    crypto::{
+        AeadAlg, ExchangeAlg, HashAlg, Provider, Ring, Secret, SignAlg, Signable, Signer, TAG_SIZE, wipe,
+    },
     spdm::{
         Event, Requester, RequesterConfig, Responder, ResponderConfig, Trust,
         key_schedule::Schedule,
         msg::{Header, Message, Version},
-        secured::{Half, OVERHEAD, Record},
+        secured::{Half, OVERHEAD, Protection, Record},
+        transport::Transport,
     },
 };
 
@@ -293,7 +296,11 @@ fn records() {
     for size in [64, 1024, 4096, 16384, 65517 - 5] {
         let message = vec![7; size];
         let mut sending = half();
-        let seal = median(|| sending.seal(1, &message).expect("it fits"));
+        let mut record = Vec::with_capacity(size + OVERHEAD);
+        let seal = median(|| {
+            record.clear();
+            sending.seal(&Ring, 1, &message, &mut record).expect("it fits");
+        });
         let open = opening(&message);
         let (raw_seal, raw_open) = raw(&message);
         let rate = |time: Duration| size as f64 / time.as_secs_f64() / 1e6;
@@ -316,23 +323,26 @@ fn half() -> Half {
         hash: HashAlg::Sha384,
         version: Version::V1_2,
     };
-    Half::new(&schedule, AeadAlg::Aes256Gcm, Secret::new(vec![7; 48])).expect("a key of the right size")
+    let protection = Protection::new(AeadAlg::Aes256Gcm);
+    Half::new(&schedule, protection, Secret::new(vec![7; 48])).expect("a key of the right size")
 }
 
 /// Each record opens once, and in its turn: so many are sealed before.
 fn opening(message: &[u8]) -> Duration {
     let (mut sending, mut receiving) = (half(), half());
     let count = (8 << 20) / (message.len() + OVERHEAD);
-    let records: Vec<Vec<u8>> = (0..count.min(20_000))
-        .map(|_| sending.seal(1, message).expect("it fits"))
+    let mut records: Vec<Vec<u8>> = (0..count.min(20_000))
+        .map(|_| sending.seal_to_vec(&Ring, 1, message).expect("it fits"))
         .collect();
+    let round = records.len().div_ceil(31);
     let times = records
-        .chunks(records.len().div_ceil(31))
+        .chunks_mut(round)
         .map(|records| {
             let start = Instant::now();
-            for record in records {
-                let record = Record::decode(record).expect("a record");
-                black_box(receiving.open(&record).expect("its turn"));
+            for record in records.iter_mut() {
+                let body = Record::decode(Transport::Doe, record).expect("a record");
+                black_box(receiving.open(body).expect("its turn"));
+                wipe(record);
             }
             start.elapsed() / records.len() as u32
         })
@@ -345,15 +355,12 @@ fn raw(message: &[u8]) -> (Duration, Duration) {
     let aead = Ring
         .aead(AeadAlg::Aes256Gcm, &[7; 32])
         .expect("a key of the right size");
-    let mut data = Vec::with_capacity(message.len() + TAG_SIZE);
-    data.extend_from_slice(message);
-    let seal = median(|| {
-        data.truncate(message.len());
-        aead.seal([1; 12], &[0; 6], &mut data).expect("it seals");
-    });
-    data.truncate(message.len());
+    let mut data = message.to_vec();
+    let seal = median(|| aead.seal([1; 12], &[0; 6], &mut data).expect("it seals"));
+    data.extend_from_slice(&[0; TAG_SIZE]);
     let both = median(|| {
-        aead.seal([1; 12], &[0; 6], &mut data).expect("it seals");
+        let (plain, tag) = data.split_at_mut(message.len());
+        tag.copy_from_slice(&aead.seal([1; 12], &[0; 6], plain).expect("it seals"));
         aead.open([1; 12], &[0; 6], &mut data).expect("it opens");
     });
     (seal, both.saturating_sub(seal))

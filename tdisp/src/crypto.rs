@@ -81,6 +81,13 @@ pub fn same(a: &[u8], b: &[u8]) -> bool {
     subtle::ConstantTimeEq::ct_eq(a, b).into()
 }
 
+/// Overwrites what is no longer needed, at the speed of a copy. Nobody reads the zeros, so the compiler is told that somebody
+/// might: it is the best that safe code can do for a whole buffer. For keys that are kept, [`Secret`] is.
+pub fn wipe(bytes: &mut [u8]) {
+    bytes.fill(0);
+    core::hint::black_box(bytes);
+}
+
 /// What went wrong in a cryptographic operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum CryptoError {
@@ -130,10 +137,11 @@ pub struct Encapsulated {
 
 /// An AEAD key.
 pub trait Aead: Send + Sync {
-    /// Encrypts `data` in place and appends the 16-byte tag.
-    fn seal(&self, nonce: [u8; 12], aad: &[u8], data: &mut Vec<u8>) -> Result<(), CryptoError>;
-    /// Checks the tag at the end of `data`, decrypts in place and removes the tag; on error `data` is cleared.
-    fn open(&self, nonce: [u8; 12], aad: &[u8], data: &mut Vec<u8>) -> Result<(), CryptoError>;
+    /// Encrypts `data` in place; the tag is the answer. `data` may be empty: then all that it does is authenticate `aad`.
+    fn seal(&self, nonce: [u8; 12], aad: &[u8], data: &mut [u8]) -> Result<[u8; TAG_SIZE], CryptoError>;
+    /// Checks the tag at the end of `data` and decrypts what is in front of it, in place: the plaintext is the answer.
+    /// On error `data` is of no more use.
+    fn open<'d>(&self, nonce: [u8; 12], aad: &[u8], data: &'d mut [u8]) -> Result<&'d mut [u8], CryptoError>;
 }
 
 /// What a signature is over.

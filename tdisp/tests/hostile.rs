@@ -21,7 +21,7 @@ use tdisp::spdm::msg::{
 use tdisp::{
     crypto::{HashAlg, Provider, Ring, SignAlg},
     doe::ObjectType,
-    spdm::{Measurement, msg::capabilities::Flags, secured::Record, signing, transcript::Transcript},
+    spdm::{Measurement, msg::capabilities::Flags, signing, transcript::Transcript},
 };
 
 const V: Version = Version::V1_2;
@@ -363,7 +363,7 @@ fn a_record_that_does_not_open_ends_its_session_and_only_that() {
     hand.finish();
     assert_eq!(hand.responder.sessions().len(), 2);
     let session = hand.session.as_mut().unwrap();
-    let mut record = session.request.seal(session.id, &right(Code::HEARTBEAT)).unwrap();
+    let mut record = session.seal(session.id, &right(Code::HEARTBEAT));
     *record.last_mut().unwrap() ^= 1;
     let (kind, answer) = hand.say(ObjectType::SECURED_SPDM, &record).unwrap();
     assert_eq!(
@@ -380,10 +380,7 @@ fn a_record_that_does_not_open_ends_its_session_and_only_that() {
 fn a_record_of_no_session_ends_none() {
     let mut hand = Place::InSession.reach();
     let session = hand.session.as_mut().unwrap();
-    let record = session
-        .request
-        .seal(session.id ^ 0x8000_0000, &right(Code::HEARTBEAT))
-        .unwrap();
+    let record = session.seal(session.id ^ 0x8000_0000, &right(Code::HEARTBEAT));
     let (_, answer) = hand.say(ObjectType::SECURED_SPDM, &record).unwrap();
     assert_eq!(answer[2], ErrorCode::DECRYPT_ERROR.0);
     assert_eq!(hand.responder.sessions().len(), 1);
@@ -393,7 +390,7 @@ fn a_record_of_no_session_ends_none() {
 fn a_replayed_record_ends_the_session() {
     let mut hand = Place::InSession.reach();
     let session = hand.session.as_mut().unwrap();
-    let record = session.request.seal(session.id, &right(Code::HEARTBEAT)).unwrap();
+    let record = session.seal(session.id, &right(Code::HEARTBEAT));
     let (kind, _) = hand.say(ObjectType::SECURED_SPDM, &record).unwrap();
     assert_eq!(kind, ObjectType::SECURED_SPDM);
     let (_, answer) = hand.say(ObjectType::SECURED_SPDM, &record).unwrap();
@@ -431,16 +428,15 @@ fn key_update_changes_the_request_key_alone_or_both_from_the_answer_on() {
     for operation in [Operation::UPDATE_KEY, Operation::UPDATE_ALL_KEYS] {
         let mut hand = Place::InSession.reach();
         let schedule = hand.schedule();
-        let aead = tdisp::crypto::AeadAlg::Aes256Gcm;
         let session = hand.session.as_mut().unwrap();
-        let record = session.request.seal(session.id, &key_update(operation)).unwrap();
-        session.request = session.request.updated(&schedule, aead).unwrap();
+        let record = session.seal(session.id, &key_update(operation));
+        session.request = session.request.updated(&schedule).unwrap();
         if operation == Operation::UPDATE_ALL_KEYS {
-            session.response = session.response.updated(&schedule, aead).unwrap();
+            session.response = session.response.updated(&schedule).unwrap();
         }
         let (_, answer) = hand.say(ObjectType::SECURED_SPDM, &record).unwrap();
         let session = hand.session.as_mut().unwrap();
-        let answer = session.response.open(&Record::decode(&answer).unwrap()).unwrap();
+        let answer = session.open(&answer);
         assert_eq!(answer[1..], [Code::KEY_UPDATE_ACK.0, operation.0, 0x5a]);
         // A second update before the new key was tried is refused, under the key that counts now.
         let answer = hand.secured(&key_update(Operation::UPDATE_KEY));

@@ -2,7 +2,7 @@
 
 use super::{
     Ability, Aead, AeadAlg, CryptoError, Digest, ExchangeAlg, Hash, HashAlg, KeyAgreement, Provider, Ring,
-    Secret, SignAlg, Signable, der,
+    Secret, SignAlg, Signable, TAG_SIZE, der,
 };
 use alloc::{boxed::Box, vec, vec::Vec};
 use ring::{aead, agreement, digest, hmac, rand, rand::SecureRandom, signature};
@@ -171,23 +171,19 @@ impl KeyAgreement for Ephemeral {
 struct Key(aead::LessSafeKey);
 
 impl Aead for Key {
-    fn seal(&self, nonce: [u8; 12], aad: &[u8], data: &mut Vec<u8>) -> Result<(), CryptoError> {
-        self.0
-            .seal_in_place_append_tag(
-                aead::Nonce::assume_unique_for_key(nonce),
-                aead::Aad::from(aad),
-                data,
-            )
-            .map_err(|_| CryptoError::BadKey("plaintext length"))
+    fn seal(&self, nonce: [u8; 12], aad: &[u8], data: &mut [u8]) -> Result<[u8; TAG_SIZE], CryptoError> {
+        let nonce = aead::Nonce::assume_unique_for_key(nonce);
+        let tag = self
+            .0
+            .seal_in_place_separate_tag(nonce, aead::Aad::from(aad), data);
+        let tag = tag.map_err(|_| CryptoError::BadKey("plaintext length"))?;
+        tag.as_ref()
+            .try_into()
+            .map_err(|_| CryptoError::Unsupported("a tag of another size"))
     }
-    fn open(&self, nonce: [u8; 12], aad: &[u8], data: &mut Vec<u8>) -> Result<(), CryptoError> {
-        let opened = self.0.open_in_place(
-            aead::Nonce::assume_unique_for_key(nonce),
-            aead::Aad::from(aad),
-            data,
-        );
-        let size = opened.map(|plain| plain.len()).map_err(|_| CryptoError::BadTag);
-        data.truncate(*size.as_ref().unwrap_or(&0));
-        size.map(drop)
+    fn open<'d>(&self, nonce: [u8; 12], aad: &[u8], data: &'d mut [u8]) -> Result<&'d mut [u8], CryptoError> {
+        let nonce = aead::Nonce::assume_unique_for_key(nonce);
+        let opened = self.0.open_in_place(nonce, aead::Aad::from(aad), data);
+        opened.map_err(|_| CryptoError::BadTag)
     }
 }

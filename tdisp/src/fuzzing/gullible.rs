@@ -127,21 +127,20 @@ fn agreed(peers: &[u8]) -> Result<Secret, CryptoError> {
 struct Clear;
 
 impl Aead for Clear {
-    fn seal(&self, _nonce: [u8; 12], _aad: &[u8], data: &mut Vec<u8>) -> Result<(), CryptoError> {
-        data.extend_from_slice(&[BYTE; TAG_SIZE]);
-        Ok(())
+    fn seal(&self, _nonce: [u8; 12], _aad: &[u8], _data: &mut [u8]) -> Result<[u8; TAG_SIZE], CryptoError> {
+        Ok([BYTE; TAG_SIZE])
     }
 
-    fn open(&self, _nonce: [u8; 12], _aad: &[u8], data: &mut Vec<u8>) -> Result<(), CryptoError> {
-        match data.len().checked_sub(TAG_SIZE) {
-            Some(at) if data[at] != BAD => {
-                data.truncate(at);
-                Ok(())
-            }
-            _ => {
-                data.clear();
-                Err(CryptoError::BadTag)
-            }
+    fn open<'d>(
+        &self,
+        _nonce: [u8; 12],
+        _aad: &[u8],
+        data: &'d mut [u8],
+    ) -> Result<&'d mut [u8], CryptoError> {
+        let at = data.len().checked_sub(TAG_SIZE).ok_or(CryptoError::BadTag)?;
+        match data.split_at_mut(at) {
+            (plain, [first, ..]) if *first != BAD => Ok(plain),
+            _ => Err(CryptoError::BadTag),
         }
     }
 }

@@ -14,7 +14,7 @@
 use super::{
     gullible::{self, Gullible},
     judge::{CERTIFICATES, chain_object},
-    messages::{open_direction, steps},
+    messages::{sealed, steps},
 };
 use crate::{
     clock::Instant,
@@ -63,7 +63,7 @@ fn play(machine: &mut impl Machine, script: &[u8]) {
                 machine.handle(now, &object(ObjectType::SPDM, bytes));
             }
             2 => {
-                if let Ok(record) = open_direction().seal(overheard.session(), bytes) {
+                if let Ok(record) = sealed(overheard.session(), bytes) {
                     machine.handle(now, &object(ObjectType::SECURED_SPDM, &record));
                 }
             }

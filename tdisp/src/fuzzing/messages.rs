@@ -10,7 +10,8 @@ use crate::{
         key_schedule::Schedule,
         msg::{self, Context, Version, version::Entry},
         opaque,
-        secured::{Half, Record},
+        secured::{Half, Protection, Record, RecordError},
+        transport::Transport,
     },
     tdi,
     wire::Reader,
@@ -112,25 +113,65 @@ pub fn spdm_opaque(bytes: &[u8]) {
 
 /// The direction of a session in which every tag is right.
 pub(super) fn open_direction() -> Half {
+    direction(Protection::new(AeadAlg::Aes256Gcm))
+}
+
+fn direction(protection: Protection) -> Half {
     let schedule = Schedule {
         provider: &Gullible::default(),
         hash: HashAlg::Sha384,
         version: Version::V1_2,
     };
-    Half::new(&schedule, AeadAlg::Aes256Gcm, Secret::new(vec![0; 48])).expect("every key is a key")
+    Half::new(&schedule, protection, Secret::new(vec![0; 48])).expect("every key is a key")
 }
 
-/// Secured records, whose tag is believed.
+/// What the direction in which every tag is right makes of a message.
+pub(super) fn sealed(session: u32, message: &[u8]) -> Result<Vec<u8>, RecordError> {
+    open_direction().seal_to_vec(&Gullible::default(), session, message)
+}
+
+/// What such a record holds.
+#[cfg(test)]
+pub(super) fn opened(record: &[u8]) -> Result<Vec<u8>, RecordError> {
+    let mut record = record.to_vec();
+    let record = Record::decode(Transport::Doe, &mut record)?;
+    open_direction().open(record).map(|message| message.to_vec())
+}
+
+/// Secured records on either transport, encrypted or not, whose tag is believed.
 pub fn secured_record(bytes: &[u8]) {
-    let Ok(record) = Record::decode(bytes) else { return };
-    let Ok(message) = open_direction().open(&record) else {
+    for transport in [Transport::Doe, Transport::Mctp] {
+        for encrypted in [true, false] {
+            record_comes_back(
+                bytes,
+                Protection {
+                    transport,
+                    encrypted,
+                    ..Protection::new(AeadAlg::Aes256Gcm)
+                },
+            );
+        }
+    }
+}
+
+fn record_comes_back(bytes: &[u8], protection: Protection) {
+    let mut bytes = bytes.to_vec();
+    let Ok(record) = Record::decode(protection.transport, &mut bytes) else {
         return;
     };
-    let again = open_direction().seal(record.session, &message);
-    let again = again.expect("what a record brought fits a record");
-    let again = Record::decode(&again).expect("what was sealed is a record");
-    assert_eq!(again.session, record.session);
-    assert_eq!(open_direction().open(&again), Ok(message));
+    let session = record.session;
+    let Ok(message) = direction(protection).open(record) else {
+        return;
+    };
+    let again = direction(protection).seal_to_vec(&Gullible::default(), session, message);
+    let mut again = match again {
+        // The padding behind a message is of a random length.
+        Err(RecordError::TooLong { .. }) if protection.transport == Transport::Mctp => return,
+        again => again.expect("what a record brought fits a record"),
+    };
+    let again = Record::decode(protection.transport, &mut again).expect("what was sealed is a record");
+    assert_eq!(again.session, session);
+    assert_eq!(direction(protection).open(again), Ok(message));
 }
 
 /// IDE_KM's objects.

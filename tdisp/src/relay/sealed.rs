@@ -193,7 +193,7 @@ impl Guest {
         }
         let mut plain = Vec::new();
         request.encode(&mut plain);
-        let sealed = channel.seal(Kind::REQUEST, plain);
+        let sealed = channel.seal(Kind::REQUEST, &plain);
         self.channel = self.channel.take().filter(|_| sealed.is_ok());
         self.asked = Some(request.clone());
         sealed
@@ -296,7 +296,7 @@ impl Tsm {
         }
         let mut plain = Vec::new();
         response.encode(&mut plain);
-        let sealed = channel.seal(Kind::RESPONSE, plain);
+        let sealed = channel.seal(Kind::RESPONSE, &plain);
         self.channel = self.channel.take().filter(|_| sealed.is_ok());
         sealed
     }
@@ -340,13 +340,15 @@ impl Channel {
         })
     }
 
-    fn seal(&mut self, kind: Kind, mut content: Vec<u8>) -> Result<Vec<u8>, Error> {
+    fn seal(&mut self, kind: Kind, content: &[u8]) -> Result<Vec<u8>, Error> {
         let sequence = self.sending.take_number()?;
         let mut message = Vec::with_capacity(HEADER_SIZE + content.len() + TAG_SIZE);
         header(kind, sequence, &mut message);
-        let sealed = self.sending.key.seal(nonce(sequence), &message, &mut content);
-        sealed.map_err(Error::Crypto)?;
-        message.append(&mut content);
+        let start = message.len();
+        message.extend_from_slice(content);
+        let (aad, content) = message.split_at_mut(start);
+        let sealed = self.sending.key.seal(nonce(sequence), aad, content);
+        message.extend_from_slice(&sealed.map_err(Error::Crypto)?);
         Ok(message)
     }
 
@@ -367,7 +369,8 @@ impl Channel {
         }
         let mut plain = content.to_vec();
         let opened = self.receiving.key.open(nonce(sequence), aad, &mut plain);
-        opened.map_err(|_| Error::Forged)?;
+        let size = opened.map_err(|_| Error::Forged)?.len();
+        plain.truncate(size);
         self.receiving.take_number()?;
         Ok(plain)
     }

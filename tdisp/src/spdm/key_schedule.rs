@@ -1,7 +1,7 @@
 //! The key schedule of a session (DSP0274 §12.3).
 //!
 //! ```text
-//!          0^H                                             0^H
+//!          0^H (a pre-shared key: FF^H from 1.3 on)         0^H
 //!           │salt                                           │ikm
 //! shared ─►Extract─► handshake secret ─"derived"─► salt1 ─►Extract─► master secret
 //!                     │TH1      │TH1                         │TH2     │TH2      │TH2
@@ -35,11 +35,17 @@ impl core::fmt::Debug for Schedule<'_> {
 }
 
 impl Schedule<'_> {
-    /// The handshake secret from the shared secret of the key agreement. Its salt is all zeros, which holds for
-    /// every version; a session on a pre-shared key has another salt from 1.3 on, and is not derived here.
+    /// The handshake secret from what the key exchange gave both ends: the shared x coordinate of an elliptic curve, the
+    /// shared secret of a key encapsulation. Its salt is all zeros in every version.
     pub fn handshake_secret(&self, shared: &Secret) -> Secret {
-        let salt = vec![0; self.hash.size()];
-        self.provider.hmac(self.hash, &salt, &[shared.expose()])
+        self.extract(0, shared)
+    }
+
+    /// The handshake secret from a pre-shared key. Its salt is all zeros up to 1.2, and all ones from 1.3 on, where it so
+    /// differs from that of a key exchange.
+    pub fn handshake_secret_from_psk(&self, psk: &Secret) -> Secret {
+        let salt = if self.version < Version::V1_3 { 0 } else { 0xff };
+        self.extract(salt, psk)
     }
 
     /// The direction secrets of the handshake; `th1` is the transcript through the responder's signature.
@@ -89,6 +95,12 @@ impl Schedule<'_> {
     /// What replaces a direction's secret at a KEY_UPDATE.
     pub fn updated(&self, direction: &Secret) -> Secret {
         self.derive(direction, b"traffic upd", &[])
+    }
+
+    /// HKDF-Extract with a salt of equal bytes.
+    fn extract(&self, salt: u8, key: &Secret) -> Secret {
+        let salt = vec![salt; self.hash.size()];
+        self.provider.hmac(self.hash, &salt, &[key.expose()])
     }
 
     fn derive(&self, secret: &Secret, label: &[u8], context: &[u8]) -> Secret {

@@ -35,6 +35,7 @@ use super::{
         respond_if_ready,
     },
     secured::{self, Record},
+    transport::Transport,
 };
 use crate::{
     clock::Instant,
@@ -283,10 +284,11 @@ impl Requester {
     }
 
     fn seal(&mut self, message: &[u8]) -> Result<Vec<u8>, Fault> {
-        let record = match &mut self.state {
-            Ok(state) => state.seal(message)?,
+        let mut record = Vec::new();
+        match &mut self.state {
+            Ok(state) => state.seal(message, &mut record)?,
             Err(_) => return Err(Fault::Peer(Misbehaviour::WrongChannel { in_session: true })),
-        };
+        }
         Ok(object(ObjectType::SECURED_SPDM, &record))
     }
 
@@ -337,9 +339,10 @@ impl Requester {
     }
 
     fn open(&mut self, body: &[u8]) -> Result<Vec<u8>, Fault> {
-        let record = Record::decode(body)?;
+        let mut body = body.to_vec();
+        let record = Record::decode(Transport::Doe, &mut body)?;
         match &mut self.state {
-            Ok(state) => state.open(&record),
+            Ok(state) => state.open(record).map(|message| message.to_vec()),
             Err(_) => Err(Fault::Peer(Misbehaviour::WrongChannel { in_session: true })),
         }
     }
@@ -500,14 +503,14 @@ impl State {
         }
     }
 
-    fn seal(&mut self, message: &[u8]) -> Result<Vec<u8>, Fault> {
+    fn seal(&mut self, message: &[u8], out: &mut Vec<u8>) -> Result<(), Fault> {
         match self.session_mut() {
-            Some(session) => Ok(session.seal(message)?),
+            Some(session) => Ok(session.seal(message, out)?),
             None => Err(Fault::Peer(Misbehaviour::WrongChannel { in_session: true })),
         }
     }
 
-    fn open(&mut self, record: &Record<'_>) -> Result<Vec<u8>, Fault> {
+    fn open<'a>(&mut self, record: Record<'a>) -> Result<&'a mut [u8], Fault> {
         match self.session_mut() {
             Some(session) if session.id() == record.session => Ok(session.open(record)?),
             Some(session) => Err(Fault::Peer(Misbehaviour::Inconsistent {

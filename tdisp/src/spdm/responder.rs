@@ -32,6 +32,7 @@ use super::{
         vendor::{self as vendor_msg, Body},
     },
     secured::Record,
+    transport::Transport,
 };
 use crate::{
     clock::Instant,
@@ -309,18 +310,19 @@ impl Responder {
     // Below: what comes in a session.
 
     fn on_record(&mut self, now: Instant, body: &[u8]) {
-        let record = match Record::decode(body) {
+        let mut body = body.to_vec();
+        let record = match Record::decode(Transport::Doe, &mut body) {
             Ok(record) => record,
             Err(error) => return self.refuse_in_clear(error.into()),
         };
         let id = record.session;
         let opened = match self.sessions.find(id) {
-            Some(Open::Shaking(shaking)) => shaking.handshake.open(&record),
-            Some(Open::Live(live)) => live.session.open(&record),
+            Some(Open::Shaking(shaking)) => shaking.handshake.open(record),
+            Some(Open::Live(live)) => live.session.open(record),
             None => return self.refuse_in_clear(Refusal::new(ErrorCode::DECRYPT_ERROR)),
         };
         match opened {
-            Ok(message) => self.on_secured(now, id, &message),
+            Ok(message) => self.on_secured(now, id, message),
             Err(_) => {
                 self.close(id);
                 self.refuse_in_clear(Refusal::new(ErrorCode::DECRYPT_ERROR));
@@ -396,13 +398,14 @@ impl Responder {
             Ok(None) => return,
             Err(refusal) => self.error_message(refusal),
         };
+        let mut record = Vec::new();
         let sealed = match self.sessions.find(id) {
-            Some(Open::Shaking(shaking)) => shaking.handshake.seal(&message),
-            Some(Open::Live(live)) => live.session.seal(&message),
+            Some(Open::Shaking(shaking)) => shaking.handshake.seal(&message, &mut record),
+            Some(Open::Live(live)) => live.session.seal(&message, &mut record),
             None => return,
         };
         match sealed {
-            Ok(record) => self.send(ObjectType::SECURED_SPDM, &record),
+            Ok(()) => self.send(ObjectType::SECURED_SPDM, &record),
             Err(_) => self.close(id),
         }
     }

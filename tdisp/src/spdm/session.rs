@@ -3,6 +3,7 @@
 //! ```text
 //!             Exchanged ──────────► Handshake ───────────────────────► Session
 //! shared secret, TH1 known          FINISH and its proofs are added    TH2 known; KEY_UPDATE replaces halves
+//! pre-shared key, TH1 known         PSK_FINISH, where there is one
 //! ```
 //! A handshake becomes a session by being consumed, so that the application's keys exist only after the proofs. Secrets are
 //! zeroized when the value that holds them goes.
@@ -10,10 +11,11 @@
 use super::{
     connection::Connection,
     key_schedule::{Directions, Schedule},
-    secured::{Half, Record, RecordError},
+    msg::version::Entry,
+    secured::{Half, Order, Protection, Record, RecordError},
     transcript::Transcript,
 };
-use crate::crypto::{AeadAlg, CryptoError, Digest, HashAlg, Provider, Secret};
+use crate::crypto::{CryptoError, Digest, HashAlg, Provider, Secret};
 use alloc::{sync::Arc, vec::Vec};
 
 /// Which end of the session this is.
@@ -23,13 +25,41 @@ pub(super) enum Role {
     Responder,
 }
 
+/// What both ends have in common before the handshake. It also says which messages may end the handshake: FINISH the one
+/// that began with KEY_EXCHANGE, PSK_FINISH the one that began with PSK_EXCHANGE, and never the other way round.
+pub(super) enum Shared<'a> {
+    /// What KEY_EXCHANGE and its response gave.
+    Exchanged(&'a Secret),
+    /// The key that PSK_EXCHANGE named.
+    PreShared(&'a Secret),
+}
+
+/// The version of secured messages that 1.2 settled the byte order in.
+const SETTLED: Entry = Entry(0x1200);
+
+impl Connection {
+    /// What protects a session of this connection in the version of secured messages chosen.
+    pub(super) fn protection(&self, secured: Entry) -> Result<Protection, CryptoError> {
+        let order = match secured.version() < SETTLED.version() {
+            true => Order::Unsettled,
+            false => Order::Little,
+        };
+        let aead = self.negotiated.algorithms.aead;
+        let aead = aead.ok_or(CryptoError::Unsupported("a session without a negotiated cipher"))?;
+        Ok(Protection {
+            order,
+            ..Protection::new(aead)
+        })
+    }
+}
+
 /// What keys are derived with.
 #[derive(Clone)]
 struct Derivation {
     provider: Arc<dyn Provider>,
     hash: HashAlg,
-    aead: AeadAlg,
     version: super::msg::Version,
+    protection: Protection,
     role: Role,
 }
 
@@ -42,8 +72,15 @@ impl Derivation {
         }
     }
 
+    fn handshake_secret(&self, shared: &Shared<'_>) -> Secret {
+        match shared {
+            Shared::Exchanged(shared) => self.schedule().handshake_secret(shared),
+            Shared::PreShared(key) => self.schedule().handshake_secret_from_psk(key),
+        }
+    }
+
     fn records(&self, id: u32, directions: Directions) -> Result<Records, CryptoError> {
-        let half = |secret| Half::new(&self.schedule(), self.aead, secret);
+        let half = |secret| Half::new(&self.schedule(), self.protection, secret);
         let (request, response) = (half(directions.request)?, half(directions.response)?);
         let (sending, receiving) = match self.role {
             Role::Requester => (request, response),
@@ -66,16 +103,24 @@ struct Records {
 }
 
 impl Records {
-    fn seal(&mut self, message: &[u8]) -> Result<Vec<u8>, RecordError> {
-        self.sending.seal(self.id, message)
+    fn seal(
+        &mut self,
+        provider: &dyn Provider,
+        message: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<(), RecordError> {
+        self.sending.seal(provider, self.id, message, out)
     }
 
-    fn open(&mut self, record: &Record<'_>) -> Result<Vec<u8>, RecordError> {
-        self.receiving.open(record)
+    /// A peer counts in one order, both when it seals and when it opens.
+    fn open<'a>(&mut self, record: Record<'a>) -> Result<&'a mut [u8], RecordError> {
+        let message = self.receiving.open(record)?;
+        self.sending.settle(self.receiving.order());
+        Ok(message)
     }
 }
 
-/// A session between KEY_EXCHANGE_RSP and FINISH_RSP.
+/// A session between KEY_EXCHANGE_RSP and FINISH_RSP, or between PSK_EXCHANGE_RSP and PSK_FINISH_RSP.
 pub(super) struct Handshake {
     derivation: Derivation,
     handshake_secret: Secret,
@@ -86,24 +131,24 @@ pub(super) struct Handshake {
 }
 
 impl Handshake {
-    /// From the shared secret and the transcript through the responder's signature.
+    /// From what both ends share and the transcript through the responder's signature, or on a pre-shared key through
+    /// what precedes the responder's proof. `secured` is the version of secured messages.
     pub(super) fn new(
         connection: &Connection,
         role: Role,
         id: u32,
-        shared: &Secret,
+        (shared, secured): (Shared<'_>, Entry),
         th: Transcript,
     ) -> Result<Self, CryptoError> {
-        let aead = connection.negotiated.algorithms.aead;
         let derivation = Derivation {
             provider: connection.provider.clone(),
             hash: connection.negotiated.algorithms.hash,
-            aead: aead.ok_or(CryptoError::Unsupported("a session without a negotiated cipher"))?,
             version: connection.negotiated.version,
+            protection: connection.protection(secured)?,
             role,
         };
         let th1 = th.digest();
-        let handshake_secret = derivation.schedule().handshake_secret(shared);
+        let handshake_secret = derivation.handshake_secret(&shared);
         let directions = derivation.schedule().handshake(&handshake_secret, &th1);
         let records = derivation.records(id, directions.clone())?;
         Ok(Self {
@@ -120,13 +165,13 @@ impl Handshake {
         self.records.id
     }
 
-    /// The responder's proof in KEY_EXCHANGE_RSP: over TH1.
+    /// The responder's proof in KEY_EXCHANGE_RSP or PSK_EXCHANGE_RSP: over TH1.
     pub(super) fn exchange_proof(&self) -> Secret {
         let schedule = self.derivation.schedule();
         schedule.verify_data(&self.directions.response, &self.th1)
     }
 
-    /// The requester's proof in FINISH: over the transcript through FINISH's header.
+    /// The requester's proof in FINISH or PSK_FINISH: over the transcript up to it.
     pub(super) fn finish_proof(&self) -> Secret {
         let schedule = self.derivation.schedule();
         schedule.verify_data(&self.directions.request, &self.th.digest())
@@ -138,29 +183,43 @@ impl Handshake {
         schedule.verify_data(&self.directions.response, &self.th.digest())
     }
 
+    /// The transcript as it stands: what the requester signs in FINISH.
+    pub(super) fn transcript(&self) -> &Transcript {
+        &self.th
+    }
+
     /// Adds to the transcript.
     pub(super) fn add(&mut self, bytes: &[u8]) {
         self.th.add(bytes);
     }
 
-    pub(super) fn seal(&mut self, message: &[u8]) -> Result<Vec<u8>, RecordError> {
-        self.records.seal(message)
+    /// Appends `message` to `out` as a record.
+    pub(super) fn seal(&mut self, message: &[u8], out: &mut Vec<u8>) -> Result<(), RecordError> {
+        self.records.seal(&*self.derivation.provider, message, out)
     }
 
-    pub(super) fn open(&mut self, record: &Record<'_>) -> Result<Vec<u8>, RecordError> {
+    pub(super) fn open<'a>(&mut self, record: Record<'a>) -> Result<&'a mut [u8], RecordError> {
         self.records.open(record)
     }
 
     /// Goes over to the application's keys; the transcript is whole.
-    pub(super) fn finished(self) -> Result<Session, CryptoError> {
+    pub(super) fn finished(mut self) -> Result<Session, CryptoError> {
+        // What the handshake's records have shown need not be found out again.
+        let order = self.records.receiving.order();
+        if order != Order::Unsettled {
+            self.derivation.protection.order = order;
+        }
         let schedule = self.derivation.schedule();
         let master = schedule.master_secret(&self.handshake_secret);
-        let directions = schedule.application(&master, &self.th.digest());
+        let th2 = self.th.digest();
+        let directions = schedule.application(&master, &th2);
+        let exporter = schedule.exporter(&master, &th2);
         let records = self.derivation.records(self.records.id, directions)?;
         Ok(Session {
             derivation: self.derivation,
             records,
             receiving_next: None,
+            exporter,
         })
     }
 }
@@ -175,8 +234,10 @@ impl core::fmt::Debug for Handshake {
 pub(super) struct Session {
     derivation: Derivation,
     records: Records,
-    /// The requester has asked for new keys both ways: the acknowledgement comes under this one, a refusal under the old.
+    /// The peer has been asked to use new keys, or has said that it will: what it sends next comes under this one, a refusal under
+    /// the old.
     receiving_next: Option<Half>,
+    exporter: Secret,
 }
 
 impl Session {
@@ -184,18 +245,26 @@ impl Session {
         self.records.id
     }
 
-    pub(super) fn seal(&mut self, message: &[u8]) -> Result<Vec<u8>, RecordError> {
-        self.records.seal(message)
+    /// The export master secret: keys for what is not SPDM are derived from it.
+    pub(super) fn exporter(&self) -> &Secret {
+        &self.exporter
     }
 
-    pub(super) fn open(&mut self, record: &Record<'_>) -> Result<Vec<u8>, RecordError> {
-        if let Some(mut next) = self.receiving_next.take()
-            && let Ok(message) = next.open(record)
-        {
-            self.records.receiving = next;
-            return Ok(message);
+    /// How many records the keys of both directions may still protect: of the direction that has fewer.
+    pub(super) fn records_left(&self) -> u64 {
+        self.records.sending.left().min(self.records.receiving.left())
+    }
+
+    /// Appends `message` to `out` as a record.
+    pub(super) fn seal(&mut self, message: &[u8], out: &mut Vec<u8>) -> Result<(), RecordError> {
+        self.records.seal(&*self.derivation.provider, message, out)
+    }
+
+    pub(super) fn open<'a>(&mut self, record: Record<'a>) -> Result<&'a mut [u8], RecordError> {
+        match self.receiving_next.take() {
+            Some(next) => self.records.receiving.open_by_either(next, record),
+            None => self.records.open(record),
         }
-        self.records.open(record)
     }
 
     /// New keys for what this end sends, from its next record on.
@@ -217,7 +286,7 @@ impl Session {
     }
 
     fn updated(&self, half: &Half) -> Result<Half, CryptoError> {
-        half.updated(&self.derivation.schedule(), self.derivation.aead)
+        half.updated(&self.derivation.schedule())
     }
 }
 
@@ -236,6 +305,7 @@ mod tests {
             algorithms::{Chosen, Offer},
             connection::Negotiated,
             msg::{Version, capabilities::Flags},
+            transport::Transport,
         },
     };
     use alloc::vec;
@@ -272,15 +342,23 @@ mod tests {
         let end = |role| {
             let th = connection.transcript_from_vca();
             let shared = Secret::new(vec![9; 48]);
-            let handshake = Handshake::new(&connection, role, 5, &shared, th).unwrap();
+            let handshake = Handshake::new(&connection, role, 5, (Shared::Exchanged(&shared), SETTLED), th);
+            let handshake = handshake.unwrap();
             handshake.finished().unwrap()
         };
         (end(Role::Requester), end(Role::Responder))
     }
 
+    fn sealed(from: &mut Session, message: &[u8]) -> Vec<u8> {
+        let mut record = Vec::new();
+        from.seal(message, &mut record).unwrap();
+        record
+    }
+
     fn carry(from: &mut Session, to: &mut Session, message: &[u8]) -> Result<Vec<u8>, RecordError> {
-        let record = from.seal(message).unwrap();
-        to.open(&Record::decode(&record).unwrap())
+        let mut record = sealed(from, message);
+        let record = Record::decode(Transport::Doe, &mut record).unwrap();
+        to.open(record).map(|message| message.to_vec())
     }
 
     #[test]
@@ -313,7 +391,8 @@ mod tests {
         let (mut requester, mut responder) = both();
         assert_eq!(carry(&mut requester, &mut responder, b"to").unwrap(), b"to");
         assert_eq!(carry(&mut responder, &mut requester, b"fro").unwrap(), b"fro");
-        let record = requester.seal(b"mirror").unwrap();
-        assert!(requester.open(&Record::decode(&record).unwrap()).is_err());
+        let mut record = sealed(&mut requester, b"mirror");
+        let record = Record::decode(Transport::Doe, &mut record).unwrap();
+        assert!(requester.open(record).is_err());
     }
 }

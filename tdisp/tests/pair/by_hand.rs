@@ -15,8 +15,9 @@ use tdisp::{
             finish, key_exchange, version,
         },
         opaque,
-        secured::{Half, Record, session_id},
+        secured::{Half, Protection, Record, session_id},
         transcript::Transcript,
+        transport::Transport,
     },
 };
 
@@ -37,6 +38,20 @@ pub struct HandSession {
     handshake_secret: Secret,
     request_secret: Secret,
     th: Transcript,
+}
+
+impl HandSession {
+    /// The next request's record; `id` may be another session's.
+    pub fn seal(&mut self, id: u32, message: &[u8]) -> Vec<u8> {
+        self.request.seal_to_vec(&Ring, id, message).unwrap()
+    }
+
+    /// The next response, from its record.
+    pub fn open(&mut self, record: &[u8]) -> Vec<u8> {
+        let mut record = record.to_vec();
+        let record = Record::decode(Transport::Doe, &mut record).unwrap();
+        self.response.open(record).unwrap().to_vec()
+    }
 }
 
 const V: Version = Version::V1_2;
@@ -138,8 +153,8 @@ impl ByHand {
     }
 
     fn half(&self, secret: Secret) -> Half {
-        let aead = Offer::default().aead[0];
-        Half::new(&self.schedule(), aead, secret).unwrap()
+        let protection = Protection::new(Offer::default().aead[0]);
+        Half::new(&self.schedule(), protection, secret).unwrap()
     }
 
     /// Says one object; what comes back, its kind and its body with padding.
@@ -170,11 +185,11 @@ impl ByHand {
     /// Says a message in the session; the answer, opened if it came in the session.
     pub fn secured(&mut self, message: &[u8]) -> Option<Vec<u8>> {
         let session = self.session.as_mut().expect("a session");
-        let record = session.request.seal(session.id, message).unwrap();
+        let record = session.seal(session.id, message);
         match self.say(ObjectType::SECURED_SPDM, &record)? {
             (ObjectType::SECURED_SPDM, body) => {
                 let session = self.session.as_mut().expect("a session");
-                Some(session.response.open(&Record::decode(&body).unwrap()).unwrap())
+                Some(session.open(&body))
             }
             (_, body) => Some(body),
         }
@@ -261,7 +276,7 @@ impl ByHand {
         }
         let body = Object::decode(&object).unwrap().body.to_vec();
         let session = self.session.as_mut().expect("a session");
-        Some(session.response.open(&Record::decode(&body).unwrap()).unwrap())
+        Some(session.open(&body))
     }
 
     /// A FINISH that the responder must believe; its bytes.

@@ -8,8 +8,9 @@ use tdisp::{
     spdm::{
         key_schedule::Directions,
         msg::Version,
-        secured::{self, Half, Record},
+        secured::{self, Half, Protection, Record},
         transcript::Transcript,
+        transport::Transport,
     },
 };
 
@@ -107,13 +108,15 @@ impl<'a> Replay<'a> {
     }
 
     fn secured(&mut self, request: &[u8], response: &[u8]) -> Result<(), Failed> {
-        let records = [Record::decode(request)?, Record::decode(response)?];
+        let (mut request, mut response) = (request.to_vec(), response.to_vec());
+        let record = |bytes| Record::decode(Transport::Doe, bytes);
+        let records = [record(&mut request)?, record(&mut response)?];
         self.records += 2;
         let Some(session) = self.sessions.get_mut(&records[0].session) else {
             self.unknown += 2;
             return Ok(());
         };
-        let pair = session.open(self.c, &records)?;
+        let pair = session.open(self.c, records)?;
         if session.is_first {
             self.first.push(pair.clone());
         }
@@ -159,21 +162,22 @@ impl Session {
     }
 
     /// Opens a request and its response; the keys change where KEY_UPDATE says.
-    fn open(&mut self, c: &Conversation, records: &[Record<'_>; 2]) -> Result<[Vec<u8>; 2], Failed> {
-        let request = self.request.open(&records[0])?;
+    fn open(&mut self, c: &Conversation, records: [Record<'_>; 2]) -> Result<[Vec<u8>; 2], Failed> {
+        let [request, response] = records;
+        let request = self.request.open(request)?.to_vec();
         let [update_key, update_all] = [1, 2].map(|operation| request[1] == 0xe9 && request[2] == operation);
         if update_key || update_all {
-            self.request = self.request.updated(&c.schedule(), c.is.aead)?;
+            self.request = self.request.updated(&c.schedule())?;
         }
         if update_all {
-            self.response = self.response.updated(&c.schedule(), c.is.aead)?;
+            self.response = self.response.updated(&c.schedule())?;
         }
-        let response = self.response.open(&records[1])?;
+        let response = self.response.open(response)?.to_vec();
         Ok([request, response])
     }
 }
 
 fn halves(c: &Conversation, directions: Directions) -> Result<(Half, Half), Failed> {
-    let half = |secret| Half::new(&c.schedule(), c.is.aead, secret);
+    let half = |secret| Half::new(&c.schedule(), Protection::new(c.is.aead), secret);
     Ok((half(directions.request)?, half(directions.response)?))
 }

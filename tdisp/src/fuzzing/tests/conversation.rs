@@ -5,14 +5,13 @@ use crate::{
     doe::{Object, ObjectType, discovery},
     fuzzing::{
         machines::{INTERFACES, new_dsm, new_requester, new_responder},
-        messages::open_direction,
+        messages::opened,
     },
     ide_km,
     spdm::{
         Event, Requester,
         msg::vendor::{PciSig, Protocol},
         responder,
-        secured::Record,
     },
     tdi::msg::{Lock, LockFlags, Request},
     wire::Write,
@@ -178,8 +177,7 @@ fn came(object: &[u8], script: &mut Vec<u8>) {
     match kind {
         ObjectType::SPDM => step(1, body, script),
         _ => {
-            let record = Record::decode(body).unwrap();
-            step(2, &open_direction().open(&record).unwrap(), script);
+            step(2, &opened(body).unwrap(), script);
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::{
         gullible::BYTE,
         judge::{CERTIFICATES, chain_object, evidence_case},
         machines::INTERFACES,
-        messages::{open_direction, spdm_context},
+        messages::{sealed, spdm_context},
     },
     ide_km::msg::{
         AeadLimit, Direction, Key, KeySub, Message, QueryCapabilities, Registers, Slot, Status, SubStream,
@@ -126,7 +126,7 @@ fn spdm_session() -> Vec<Seed> {
         ));
     }
     for size in [0, 4, 33] {
-        let record = open_direction().seal(0x0001_ffff, &vec![7; size]).unwrap();
+        let record = sealed(0x0001_ffff, &vec![7; size]).unwrap();
         seeds.push(seed("secured_record", format_args!("{size}-bytes"), record));
     }
     seeds

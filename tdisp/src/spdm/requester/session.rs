@@ -22,7 +22,7 @@ use crate::{
         },
         opaque,
         secured::{self, Record, RecordError},
-        session::{Handshake, Role, Session},
+        session::{Handshake, Role, Session, Shared},
         signing,
     },
 };
@@ -35,8 +35,8 @@ const VENDOR_ENVELOPE_SIZE: usize = 4 + 2 + 1 + 2 + 2;
 /// What seals and opens records: a handshake or a session.
 pub(super) trait Secured {
     fn id(&self) -> u32;
-    fn seal(&mut self, message: &[u8]) -> Result<Vec<u8>, RecordError>;
-    fn open(&mut self, record: &Record<'_>) -> Result<Vec<u8>, RecordError>;
+    fn seal(&mut self, message: &[u8], out: &mut Vec<u8>) -> Result<(), RecordError>;
+    fn open<'a>(&mut self, record: Record<'a>) -> Result<&'a mut [u8], RecordError>;
 }
 
 macro_rules! secured {
@@ -45,10 +45,10 @@ macro_rules! secured {
             fn id(&self) -> u32 {
                 <$type>::id(self)
             }
-            fn seal(&mut self, message: &[u8]) -> Result<Vec<u8>, RecordError> {
-                <$type>::seal(self, message)
+            fn seal(&mut self, message: &[u8], out: &mut Vec<u8>) -> Result<(), RecordError> {
+                <$type>::seal(self, message, out)
             }
-            fn open(&mut self, record: &Record<'_>) -> Result<Vec<u8>, RecordError> {
+            fn open<'a>(&mut self, record: Record<'a>) -> Result<&'a mut [u8], RecordError> {
                 <$type>::open(self, record)
             }
         }
@@ -118,7 +118,13 @@ impl ExpectKeyExchange {
         let shared = self.agreement.agree(message.exchange);
         let shared = shared.map_err(|_| Misbehaviour::BadPublicValue)?;
         let id = secured::session_id(self.session, message.session);
-        let mut handshake = Handshake::new(connection, Role::Requester, id, &shared, th)?;
+        let mut handshake = Handshake::new(
+            connection,
+            Role::Requester,
+            id,
+            (Shared::Exchanged(&shared), selected),
+            th,
+        )?;
         if let Some(found) = message.verify_data {
             if !same(found, handshake.exchange_proof().expose()) {
                 return Err(Misbehaviour::BadVerifyData.into());

@@ -22,7 +22,7 @@ use crate::{
             version::Entry,
         },
         opaque, secured,
-        session::{Handshake, Role, Session},
+        session::{Handshake, Role, Session, Shared},
         signing,
         transcript::Transcript,
     },
@@ -201,7 +201,13 @@ impl Responder {
         response.signature = &signature;
         th.add(&signature);
         let id = secured::session_id(message.session, own_id);
-        let mut handshake = Handshake::new(connection, Role::Responder, id, &agreed_on.secret, th)?;
+        let mut handshake = Handshake::new(
+            connection,
+            Role::Responder,
+            id,
+            (Shared::Exchanged(&agreed_on.secret), version),
+            th,
+        )?;
         let proof = handshake.exchange_proof();
         if !connection.context.handshake_in_clear {
             handshake.add(proof.expose());
@@ -267,9 +273,10 @@ impl Responder {
             Ok(response) => response.clone(),
             Err(refusal) => self.error_message(*refusal),
         };
-        let Ok(record) = shaking.handshake.seal(&response) else {
+        let mut record = Vec::new();
+        if shaking.handshake.seal(&response, &mut record).is_err() {
             return;
-        };
+        }
         if checked.is_ok()
             && let Err(refusal) = self.start(now, id, *shaking)
         {

@@ -36,7 +36,7 @@ fn read(message: &[u8], version: Version) -> Chunk<'_> {
 fn assembled(chunks: &[Chunk<'_>]) -> Result<Option<Vec<u8>>, ChunkError> {
     let mut assembler = Assembler::begin(&chunks[0], MAX)?;
     for chunk in &chunks[1..] {
-        match assembler.add(chunk)? {
+        match assembler.join(chunk)? {
             Progress::More(more) => assembler = more,
             Progress::Whole(message) => return Ok(Some(message.to_vec())),
         }
@@ -168,13 +168,13 @@ fn chunk_numbers_do_not_wrap() {
     (chunk.large_size, chunk.part) = (None, &part);
     for sequence in 1..=0xffff {
         chunk.sequence = sequence;
-        let Ok(Progress::More(more)) = assembler.add(&chunk) else {
+        let Ok(Progress::More(more)) = assembler.join(&chunk) else {
             panic!("{sequence}")
         };
         assembler = more;
     }
     chunk.sequence = 0;
-    assert!(assembler.add(&chunk).is_err());
+    assert!(assembler.join(&chunk).is_err());
 }
 
 #[test]

@@ -146,7 +146,7 @@ impl Assembler {
     }
 
     /// Goes on with another chunk. What has come so far goes with an error.
-    pub fn add(mut self, chunk: &Chunk<'_>) -> Result<Progress, ChunkError> {
+    pub fn join(mut self, chunk: &Chunk<'_>) -> Result<Progress, ChunkError> {
         expect("chunk handle", chunk.handle.into(), self.handle.into())?;
         expect(
             "chunk sequence number",

@@ -30,6 +30,7 @@
 pub mod algorithms;
 pub mod msg;
 pub mod opaque;
+pub mod pkcs10;
 
 mod chain;
 pub mod chunk;

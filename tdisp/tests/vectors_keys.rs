@@ -19,6 +19,7 @@ use tdisp::{
         msg::Version,
         signing::{self, Context},
         transcript::Transcript,
+        transport::{Kind, Transport},
     },
     wire::Reader,
 };
@@ -43,6 +44,8 @@ struct Recording {
     hash: HashAlg,
     sign: SignAlg,
     aead: AeadAlg,
+    /// What carried it.
+    transport: Transport,
     /// Whether FINISH goes in clear.
     clear: bool,
     /// Records in the file, and those whose secrets were not recorded.
@@ -64,6 +67,7 @@ const fn p384(name: &'static str, version: Version, clear: bool, records: (usize
         hash: HashAlg::Sha384,
         sign: SignAlg::EcdsaP384,
         aead: AeadAlg::Aes256Gcm,
+        transport: Transport::Doe,
         clear,
         records,
     }
@@ -84,6 +88,10 @@ const RECORDINGS: &[Recording] = &[
     p384("doe_1.2_p384_encmut", Version::V1_2, false, (228, 98)),
     p384("doe_1.3_p384_enc", Version::V1_3, false, (216, 92)),
     p384("doe_1.4_p384_enc", Version::V1_4, false, (216, 92)),
+    Recording {
+        transport: Transport::Mctp,
+        ..p384("mctp_1.2_p384_enc", Version::V1_2, false, (28, 14))
+    },
 ];
 
 type Check = fn(&Conversation) -> Result<(), Failed>;
@@ -116,14 +124,16 @@ struct Conversation {
     secured: Vec<[Vec<u8>; 2]>,
     chains: HashMap<String, Vec<u8>>,
     values: HashMap<String, Vec<u8>>,
-    objects: Vec<Vec<u8>>,
+    /// What was carried, with padding; discovery has no kind.
+    units: Vec<(Option<Kind>, Vec<u8>)>,
 }
 
 impl Conversation {
     fn read(folder: PathBuf, is: &'static Recording) -> Result<Self, Failed> {
         let json = std::fs::read(folder.join(format!("{}.json", is.name)))?;
         let json: serde_json::Value = serde_json::from_slice(&json)?;
-        let (_, objects) = vectors_support::pcap(&folder.join(format!("{}.pcap", is.name)))?;
+        let (link, packets) = vectors_support::pcap(&folder.join(format!("{}.pcap", is.name)))?;
+        let units = packets.iter().map(|packet| unit(link, packet));
         let object = |key: &str| json[key].as_object().into_iter().flatten();
         let texts = json.as_object().ok_or("not an object")?.iter();
         Ok(Self {
@@ -137,7 +147,7 @@ impl Conversation {
                 .filter(|(key, value)| *key != "name" && value.is_string())
                 .map(|(key, value)| Ok((key.clone(), hex(value)?)))
                 .collect::<Result<_, Failed>>()?,
-            objects,
+            units: units.collect::<Result<_, _>>()?,
         })
     }
 
@@ -243,6 +253,17 @@ impl Conversation {
         let mut pairs = pairs.iter();
         Ok(pairs.find(|pair| pair[0][1] == 0xe5).ok_or("no FINISH")?)
     }
+}
+
+/// What a packet carries: DOE's are objects, MCTP's begin with four bytes of its own header.
+fn unit(link: u32, packet: &[u8]) -> Result<(Option<Kind>, Vec<u8>), Failed> {
+    const MCTP: u32 = 291;
+    let carried = match link {
+        MCTP => Transport::Mctp.unwrap(packet.get(4..).ok_or("a packet without MCTP header")?)?,
+        _ => Transport::Doe.unwrap(packet)?,
+    };
+    let (kind, body) = carried.unzip();
+    Ok((kind, body.unwrap_or_default().to_vec()))
 }
 
 struct Exchange<'a> {
@@ -506,7 +527,7 @@ impl Conversation {
 /// session's with what the recording says they hold.
 fn records(c: &Conversation) -> Result<(), Failed> {
     let mut replay = Replay::new(c);
-    for pair in c.objects.chunks(2) {
+    for pair in c.units.chunks(2) {
         let [request, response] = pair else {
             return Err("a request without response".into());
         };

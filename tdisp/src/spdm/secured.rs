@@ -26,7 +26,7 @@ use super::{
     transport::Transport,
 };
 use crate::{
-    crypto::{Aead, AeadAlg, CryptoError, Provider, Secret, TAG_SIZE},
+    crypto::{Aead, AeadAlg, CryptoError, Provider, Secret, TAG_SIZE, wipe},
     wire::{DecodeError, Reader, Write},
 };
 use alloc::{boxed::Box, vec::Vec};
@@ -59,22 +59,6 @@ impl Transport {
 
     const fn type_size(self) -> usize {
         self.inner_type().is_some() as usize
-    }
-
-    /// Refuses application data of another type than SPDM; says how many bytes the type is.
-    fn check_type(self, data: &[u8]) -> Result<usize, DecodeError> {
-        let Some(wanted) = self.inner_type() else {
-            return Ok(0);
-        };
-        let found = Reader::new(data).u8("message type in a record")?;
-        if found == wanted {
-            return Ok(1);
-        }
-        Err(DecodeError::Invalid {
-            what: "message type in a record",
-            found: found.into(),
-            wanted: "5 (SPDM)",
-        })
     }
 }
 
@@ -126,6 +110,12 @@ pub enum RecordError {
     /// The record was not sealed with this direction's key and number.
     #[error(transparent)]
     Crypto(#[from] CryptoError),
+    /// The record is in order and holds no SPDM message, but another that MCTP carries: nothing that is served here.
+    #[error("the record holds a message of type {found}; only SPDM's (5) are served in a session")]
+    Foreign {
+        /// Its type.
+        found: u8,
+    },
     /// The record on the wire says another number than its own.
     #[error("record {found} came in the place of record {wanted} (low 16 bits of both)")]
     Sequence {
@@ -314,35 +304,48 @@ impl Half {
         Ok(())
     }
 
-    /// Opens the next record, in its place: the message is the answer. After an error the direction, and with it the
-    /// session, is lost.
-    pub fn open<'a>(&mut self, mut record: Record<'a>) -> Result<&'a mut [u8], RecordError> {
-        let message = self.open_in_place(&mut record)?;
-        Ok(&mut record.bytes[message])
+    /// Opens the next record, in its place: the SPDM message is the answer. After an error the direction, and with it
+    /// the session, is lost; but for [`RecordError::Foreign`], which leaves it as it is.
+    pub fn open<'a>(&mut self, record: Record<'a>) -> Result<&'a mut [u8], RecordError> {
+        let spdm = self.protection.transport.inner_type();
+        match self.open_any(record)? {
+            (found, message) if found == spdm => Ok(message),
+            (found, _) => Err(RecordError::Foreign {
+                found: found.unwrap_or_default(),
+            }),
+        }
     }
 
-    /// Opens a record that is `next`'s first or else this direction's next. If it is `next`'s, `next` takes the place of
-    /// this direction.
-    pub fn open_by_either<'a>(
+    /// [`Self::open`] of a message of any type; the type too, where the transport has one.
+    pub fn open_any<'a>(
         &mut self,
-        mut next: Self,
         mut record: Record<'a>,
-    ) -> Result<&'a mut [u8], RecordError> {
-        let untouched = record.bytes.to_vec();
-        let message = match next.open_in_place(&mut record) {
-            Ok(message) => {
-                *self = next;
-                message
-            }
-            Err(_) => {
-                record.bytes.copy_from_slice(&untouched);
-                self.open_in_place(&mut record)?
-            }
-        };
-        Ok(&mut record.bytes[message])
+    ) -> Result<(Option<u8>, &'a mut [u8]), RecordError> {
+        let data = self.open_in_place(&mut record)?;
+        let data = &mut record.bytes[data];
+        if self.protection.transport.inner_type().is_none() {
+            return Ok((None, data));
+        }
+        let kind = Reader::new(data).u8("message type in a record")?;
+        Ok((Some(kind), &mut data[1..]))
     }
 
-    /// Says where in the record its message is, now that it can be read.
+    /// Goes over to `next` if the record that came is `next`'s first: asked of a record before it is opened, which this does
+    /// not do.
+    pub fn change_if_sealed_by(&mut self, mut next: Self, record: &Record<'_>) {
+        let mut copy = record.bytes.to_vec();
+        let mut trial = Record {
+            bytes: &mut copy,
+            ..*record
+        };
+        if next.open_in_place(&mut trial).is_ok() {
+            next.sequence = 0;
+            *self = next;
+        }
+        wipe(&mut copy);
+    }
+
+    /// Says where in the record its application data is, now that it can be read.
     fn open_in_place(&mut self, record: &mut Record<'_>) -> Result<Range<usize>, RecordError> {
         let number = self.next_number()?;
         let wanted = number as u16;
@@ -356,17 +359,15 @@ impl Half {
         };
         let (aad, sealed) = record.bytes.split_at_mut(covered);
         self.decrypt(number, aad, sealed)?;
+        if !self.protection.encrypted {
+            return Ok(record.header_size..tag);
+        }
         let mut reader = Reader::new(&record.bytes[..tag]);
         reader.take(record.header_size, "record header")?;
-        if self.protection.encrypted {
-            let size = reader.u16("application data length")?;
-            let start = reader.consumed();
-            let data = reader.take(size.into(), "application data")?;
-            let behind_type = self.protection.transport.check_type(data)?;
-            return Ok(start + behind_type..reader.consumed());
-        }
-        let behind_type = self.protection.transport.check_type(reader.rest())?;
-        Ok(record.header_size + behind_type..tag)
+        let size = reader.u16("application data length")?;
+        let start = reader.consumed();
+        reader.take(size.into(), "application data")?;
+        Ok(start..reader.consumed())
     }
 
     fn decrypt(&mut self, number: u64, aad: &[u8], sealed: &mut [u8]) -> Result<(), CryptoError> {

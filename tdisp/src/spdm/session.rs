@@ -261,10 +261,10 @@ impl Session {
     }
 
     pub(super) fn open<'a>(&mut self, record: Record<'a>) -> Result<&'a mut [u8], RecordError> {
-        match self.receiving_next.take() {
-            Some(next) => self.records.receiving.open_by_either(next, record),
-            None => self.records.open(record),
+        if let Some(next) = self.receiving_next.take() {
+            self.records.receiving.change_if_sealed_by(next, &record);
         }
+        self.records.open(record)
     }
 
     /// New keys for what this end sends, from its next record on.

@@ -10,7 +10,7 @@ use tdisp::{
         msg::Version,
         secured::{self, Half, Protection, Record},
         transcript::Transcript,
-        transport::Transport,
+        transport::Kind,
     },
 };
 
@@ -44,12 +44,14 @@ impl<'a> Replay<'a> {
         }
     }
 
-    pub(crate) fn pair(&mut self, request: &[u8], response: &[u8]) -> Result<(), Failed> {
-        const SPDM: u8 = 1;
-        const SECURED: u8 = 2;
-        match (request[2], response[2]) {
-            (SPDM, SPDM) => self.plain(&request[8..], &response[8..]),
-            (SECURED, SECURED) => self.secured(&request[8..], &response[8..]),
+    pub(crate) fn pair(
+        &mut self,
+        request: &(Option<Kind>, Vec<u8>),
+        response: &(Option<Kind>, Vec<u8>),
+    ) -> Result<(), Failed> {
+        match (request.0, response.0) {
+            (Some(Kind::Clear), Some(Kind::Clear)) => self.plain(&request.1, &response.1),
+            (Some(Kind::Record), Some(Kind::Record)) => self.secured(&request.1, &response.1),
             _ => Ok(()),
         }
     }
@@ -109,7 +111,8 @@ impl<'a> Replay<'a> {
 
     fn secured(&mut self, request: &[u8], response: &[u8]) -> Result<(), Failed> {
         let (mut request, mut response) = (request.to_vec(), response.to_vec());
-        let record = |bytes| Record::decode(Transport::Doe, bytes);
+        let transport = self.c.is.transport;
+        let record = |bytes| Record::decode(transport, bytes);
         let records = [record(&mut request)?, record(&mut response)?];
         self.records += 2;
         let Some(session) = self.sessions.get_mut(&records[0].session) else {
@@ -164,7 +167,7 @@ impl Session {
     /// Opens a request and its response; the keys change where KEY_UPDATE says.
     fn open(&mut self, c: &Conversation, records: [Record<'_>; 2]) -> Result<[Vec<u8>; 2], Failed> {
         let [request, response] = records;
-        let request = self.request.open(request)?.to_vec();
+        let request = self.request.open_any(request)?.1.to_vec();
         let [update_key, update_all] = [1, 2].map(|operation| request[1] == 0xe9 && request[2] == operation);
         if update_key || update_all {
             self.request = self.request.updated(&c.schedule())?;
@@ -172,12 +175,16 @@ impl Session {
         if update_all {
             self.response = self.response.updated(&c.schedule())?;
         }
-        let response = self.response.open(response)?.to_vec();
+        let response = self.response.open_any(response)?.1.to_vec();
         Ok([request, response])
     }
 }
 
 fn halves(c: &Conversation, directions: Directions) -> Result<(Half, Half), Failed> {
-    let half = |secret| Half::new(&c.schedule(), Protection::new(c.is.aead), secret);
+    let protection = Protection {
+        transport: c.is.transport,
+        ..Protection::new(c.is.aead)
+    };
+    let half = |secret| Half::new(&c.schedule(), protection, secret);
     Ok((half(directions.request)?, half(directions.response)?))
 }

@@ -58,20 +58,32 @@ impl<'a> Chain<'a> {
         pinned: &[Digest],
         connection: &Connection,
     ) -> Result<(), Misbehaviour> {
+        let found = self.root(connection)?;
+        if !pinned.contains(&found) {
+            let pinned = pinned.len();
+            return Err(Misbehaviour::UntrustedRoot { found, pinned });
+        }
+        self.check_linked(connection)
+    }
+
+    /// The digest of the root, with which the chain must begin.
+    fn root(&self, connection: &Connection) -> Result<Digest, Misbehaviour> {
         let (root, _) = self
             .certificates
             .first()
             .ok_or_else(|| unusable("it has no certificate"))?;
         let found = connection.digest(root);
-        if !same(found.as_ref(), self.root_hash) {
-            return Err(unusable(
-                "it does not begin with the root that its header names; a pinned root must be in it",
-            ));
+        if same(found.as_ref(), self.root_hash) {
+            return Ok(found);
         }
-        if !pinned.contains(&found) {
-            let pinned = pinned.len();
-            return Err(Misbehaviour::UntrustedRoot { found, pinned });
-        }
+        Err(unusable(
+            "it does not begin with the root that its header names; a pinned root must be in it",
+        ))
+    }
+
+    /// Whether the chain begins with the root that its header names and each certificate is signed by the one before.
+    pub(super) fn check_linked(&self, connection: &Connection) -> Result<(), Misbehaviour> {
+        self.root(connection)?;
         let pairs = self.certificates.iter().zip(self.certificates.iter().skip(1));
         for (number, ((_, issuer), (subject, _))) in pairs.enumerate() {
             let signed = key_of(issuer).and_then(|key| key.check_signed(subject, &*connection.provider));

@@ -36,6 +36,7 @@ mod chain;
 pub mod chunk;
 mod connection;
 pub mod error;
+pub mod events;
 pub mod key_schedule;
 pub mod requester;
 pub mod responder;

@@ -161,7 +161,7 @@ fn refusal(answer: Option<Vec<u8>>) -> Option<ErrorCode> {
 fn psk_finish_does_not_finish_a_handshake_that_key_exchange_began() {
     let mut hand = Place::InHandshake.reach();
     let refused = refusal(hand.secured(&right(Code::PSK_FINISH)));
-    assert_eq!(refused, Some(ErrorCode::UNEXPECTED_REQUEST));
+    assert_eq!(refused, Some(ErrorCode::UNSUPPORTED_REQUEST));
     assert!(hand.responder.sessions().is_empty());
     hand.finish();
     assert_eq!(hand.responder.sessions().len(), 1);

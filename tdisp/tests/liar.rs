@@ -236,7 +236,7 @@ fn a_certificate_of_another_slot_is_refused() {
 #[test]
 fn an_empty_slot_is_named_with_those_that_are_not() {
     let mut config = responder_config();
-    config.chains.swap(0, 3);
+    config.slots.swap(0, 3);
     let wanted = Misbehaviour::EmptySlot {
         slot: 0,
         provisioned: 8,
@@ -270,7 +270,7 @@ fn a_chain_that_begins_with_the_pinned_root_but_goes_on_with_anothers_is_refused
     let [root, ..] = split(&usual.chain[52..]);
     let [_, middle, leaf] = split(&other.chain[52..]);
     let mut config = with_certificates(&[root, middle, leaf].concat());
-    config.signer = other.signer.clone();
+    config.slots[0].as_mut().unwrap().signer = other.signer.clone();
     let (awaited, what) = peer(failed_with(config));
     assert_eq!(awaited, Code::CERTIFICATE);
     assert!(

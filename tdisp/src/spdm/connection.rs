@@ -3,15 +3,28 @@
 use super::{
     algorithms::Chosen,
     error::Misbehaviour,
-    msg::{Context, Version, capabilities::Flags, version::Entry},
+    msg::{Context, Payload, Version, capabilities::Flags, version::Entry},
     transcript::Transcript,
+    transport::Transport,
 };
-use crate::crypto::{Digest, ExchangeAlg, Provider, SignAlg, digest};
+use crate::{
+    crypto::{Digest, ExchangeAlg, Provider, SignAlg, digest},
+    wire::DecodeError,
+};
 use alloc::{sync::Arc, vec::Vec};
 use core::time::Duration;
 
-/// The SPDM versions that the machines here speak, lowest first. The decoders know more of them.
-pub const VERSIONS: &[Version] = &[Version::V1_2];
+/// The SPDM versions that the machines here can speak, lowest first.
+pub const VERSIONS: &[Version] = &[
+    Version::V1_0,
+    Version::V1_1,
+    Version::V1_2,
+    Version::V1_3,
+    Version::V1_4,
+];
+
+/// Those of them that they speak unless told otherwise: the older ones' signatures do not say what they are for.
+pub const DEFAULT_VERSIONS: &[Version] = &[Version::V1_2, Version::V1_3, Version::V1_4];
 
 /// The versions of secured messages (DSP0277) that the machines here speak, lowest first. On DOE they differ in nothing
 /// but that 1.2 settled the byte order of the nonce, in which 1.1 was read both ways.
@@ -34,6 +47,7 @@ pub struct Negotiated {
 #[derive(Clone)]
 pub(super) struct Connection {
     pub(super) provider: Arc<dyn Provider>,
+    pub(super) transport: Transport,
     pub(super) negotiated: Negotiated,
     /// For decoding what follows.
     pub(super) context: Context,
@@ -57,6 +71,26 @@ impl Connection {
             true => self.empty_transcript(),
             false => self.transcript_from_vca(),
         }
+    }
+
+    /// TH before KEY_EXCHANGE: VCA, the first DIGESTS if the responder uses several keys on this connection (1.3), and the
+    /// digest of its chain or its provisioned key.
+    pub(super) fn session_transcript(&self, digests: Option<&[u8]>, identity: &Digest) -> Transcript {
+        let mut th = self.transcript_from_vca();
+        if let Some(digests) = digests.filter(|_| self.context.multi_key) {
+            th.add(digests);
+        }
+        th.add(identity.as_ref());
+        th
+    }
+
+    /// A message, and its bytes without the padding that one in clear may have.
+    pub(super) fn read<'a, M: Payload<'a>>(
+        &self,
+        in_clear: bool,
+        bytes: &'a [u8],
+    ) -> Result<(M, &'a [u8]), DecodeError> {
+        self.transport.read(in_clear, bytes, &self.context)
     }
 
     fn empty_transcript(&self) -> Transcript {

@@ -32,6 +32,7 @@ pub mod msg;
 pub mod opaque;
 pub mod pkcs10;
 
+mod ability;
 mod chain;
 pub mod chunk;
 mod connection;
@@ -46,7 +47,7 @@ pub mod signing;
 pub mod transcript;
 pub mod transport;
 
-pub use connection::{Negotiated, SECURED_VERSIONS, VERSIONS};
+pub use connection::{DEFAULT_VERSIONS, Negotiated, SECURED_VERSIONS, VERSIONS};
 pub use error::{Error, Misbehaviour, Misuse};
 pub use requester::{Event, Goal, MeasurementRecord, Requester, RequesterConfig, Timing, Trust};
 pub use responder::{Measurement, Responder, ResponderConfig};

@@ -48,6 +48,7 @@ impl Connection {
         let aead = aead.ok_or(CryptoError::Unsupported("a session without a negotiated cipher"))?;
         Ok(Protection {
             order,
+            transport: self.transport,
             ..Protection::new(aead)
         })
     }
@@ -325,6 +326,7 @@ mod tests {
         };
         Connection {
             provider: Arc::new(Ring),
+            transport: crate::spdm::transport::Transport::Doe,
             negotiated: Negotiated {
                 version: Version::V1_2,
                 algorithms,

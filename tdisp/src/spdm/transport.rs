@@ -12,6 +12,7 @@
 //! | random bytes behind a message in a record | 0 | 1 to 32 |
 //! | in front of a message in a record | nothing | type 5 |
 
+use super::msg::{Context, Payload};
 use crate::{
     doe::{Object, ObjectType, object::PCI_SIG},
     open_enum,
@@ -84,6 +85,20 @@ impl Transport {
                 Ok(Some((kind, r.rest())))
             }
         }
+    }
+
+    /// A message, and its bytes without what pads them: zeros up to a DW, in clear and on DOE.
+    pub(super) fn read<'a, M: Payload<'a>>(
+        self,
+        in_clear: bool,
+        bytes: &'a [u8],
+        context: &Context,
+    ) -> Result<(M, &'a [u8]), DecodeError> {
+        if !in_clear || !self.pads() {
+            return Ok((M::decode_exact(bytes, context)?, bytes));
+        }
+        let (message, size) = M::decode_padded(bytes, context)?;
+        Ok((message, bytes.get(..size).unwrap_or_default()))
     }
 
     /// Whether zeros may follow a message or a record in its unit, up to a DW's end.

@@ -10,8 +10,9 @@ fn wanted(place: Place, code: Code) -> Answer {
     match (code, place) {
         (Code::GET_VERSION, Start | Versioned | Capable | Agreed) => Answer::Is(response),
         (Code::GET_VERSION, _) => unexpected,
-        (Code::GET_CAPABILITIES, Versioned) => Answer::Is(response),
-        (Code::NEGOTIATE_ALGORITHMS, Capable) => Answer::Is(response),
+        // The second time it is a retry, the same to the byte.
+        (Code::GET_CAPABILITIES, Versioned | Capable) => Answer::Is(response),
+        (Code::NEGOTIATE_ALGORITHMS, Capable | Agreed) => Answer::Is(response),
         (Code::GET_DIGESTS | Code::GET_CERTIFICATE | Code::GET_MEASUREMENTS, Agreed | InSession) => {
             Answer::Is(response)
         }
@@ -25,7 +26,6 @@ fn wanted(place: Place, code: Code) -> Answer {
         (Code::HEARTBEAT | Code::KEY_UPDATE | Code::END_SESSION, InSession) => Answer::Is(response),
         // In a session it is for the device, which says nothing here; outside nobody hears it.
         (Code::VENDOR_DEFINED_REQUEST, Agreed | InSession) => Answer::Silence,
-        (Code::PSK_FINISH, InHandshake | InSession) => unexpected,
         (
             Code::GET_CAPABILITIES
             | Code::NEGOTIATE_ALGORITHMS

@@ -60,7 +60,7 @@ fn a_wrong_signature_is_refused_wherever_one_is_due() {
     for (honest, awaited) in due.into_iter().enumerate() {
         for how in [Lie::Stale, Lie::OtherKey, Lie::OtherMessage, Lie::Zeros] {
             let mut config = responder_config();
-            config.signer = Arc::new(Liar {
+            config.slots[0].as_mut().unwrap().signer = Arc::new(Liar {
                 honest: AtomicUsize::new(honest),
                 how,
                 first: Mutex::new(None),

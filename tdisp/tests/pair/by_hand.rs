@@ -60,7 +60,7 @@ impl ByHand {
     /// Nothing said yet.
     pub fn start(config: ResponderConfig) -> Self {
         Self {
-            chain: config.chains[0].clone().unwrap(),
+            chain: config.slots[0].as_ref().unwrap().chain.clone(),
             responder: responder(config),
             now: Instant::START,
             context: Context::new(V),

@@ -109,7 +109,11 @@ pub fn requester_config() -> RequesterConfig {
 
 pub fn responder_config() -> ResponderConfig {
     let usual = Identity::usual();
-    ResponderConfig::new(usual.chain.clone(), usual.signer.clone(), measurements())
+    // What is not about versions is tested in one; `versions` has them all.
+    ResponderConfig {
+        versions: vec![Version::V1_2],
+        ..ResponderConfig::new(usual.chain.clone(), usual.signer.clone(), measurements())
+    }
 }
 
 pub fn requester(config: RequesterConfig) -> Requester {

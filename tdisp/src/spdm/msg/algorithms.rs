@@ -183,6 +183,19 @@ impl<'a> Payload<'a> for Request<'a> {
     }
 }
 
+impl Request<'_> {
+    /// The supported algorithms block of CAPABILITIES (1.3): the same from its third byte on, with a length that says so.
+    pub fn to_supported_block(&self) -> Vec<u8> {
+        let mut block = Vec::from([self.offer.tables.len() as u8, 0]);
+        let mut fields = Vec::new();
+        self.write(&mut fields);
+        let length = 2 + fields.len();
+        block.u16(length as u16);
+        block.extend_from_slice(fields.get(2..).unwrap_or_default());
+        block
+    }
+}
+
 /// ALGORITHMS.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Response<'a> {

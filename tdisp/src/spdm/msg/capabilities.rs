@@ -52,10 +52,10 @@ impl Flags {
     pub const SET_KEY_PAIR_RESET: Self = Self(1 << 30);
     pub const LARGE_RESPONSE: Self = Self(1 << 31);
 
-    const MEAS_MASK: Self = Self(3 << 3);
+    pub(in crate::spdm) const MEAS_MASK: Self = Self(3 << 3);
     pub(in crate::spdm) const PSK_MASK: Self = Self(3 << 10);
-    const EP_INFO_MASK: Self = Self(3 << 22);
-    const MULTI_KEY_MASK: Self = Self(3 << 26);
+    pub(in crate::spdm) const EP_INFO_MASK: Self = Self(3 << 22);
+    pub(in crate::spdm) const MULTI_KEY_MASK: Self = Self(3 << 26);
 }
 
 impl Flags {
@@ -76,6 +76,12 @@ impl Flags {
             0 => false,
             mode => mode == Self::MULTI_KEY_ONLY.0 || agreed,
         }
+    }
+
+    /// These flags but for those of `flags`.
+    #[must_use]
+    pub const fn without(self, flags: Self) -> Self {
+        Self(self.0 & !flags.0)
     }
 
     /// Both sides' flags.

@@ -140,6 +140,7 @@ impl ExpectAlgorithms {
         };
         let connection = Connection {
             provider: output.provider.clone(),
+            transport: crate::spdm::transport::Transport::Doe,
             negotiated,
             context: chosen.context(self.version, self.handshake_in_clear),
             vca: [&self.vca, exchange.request, bytes].concat(),

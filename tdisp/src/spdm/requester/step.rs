@@ -5,7 +5,6 @@ use crate::{
     clock::Instant,
     crypto::{CryptoError, Provider},
     spdm::{
-        connection::VERSIONS,
         error::{Error, Misbehaviour},
         msg::{Code, Context, Payload, Version},
         secured::RecordError,
@@ -113,9 +112,8 @@ impl<'a> Output<'a> {
     /// The versions that this requester accepts.
     pub(super) fn versions(&self) -> Vec<Version> {
         let floor = self.config.floor;
-        VERSIONS
-            .iter()
-            .copied()
+        [Version::V1_2]
+            .into_iter()
             .filter(|version| *version >= floor)
             .collect()
     }

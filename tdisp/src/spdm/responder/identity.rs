@@ -1,157 +1,142 @@
-//! GET_DIGESTS, GET_CERTIFICATE, CHALLENGE, GET_MEASUREMENTS: in clear, and but for CHALLENGE in a session too.
+//! GET_DIGESTS and GET_CERTIFICATE, in clear and in a session; CHALLENGE, in clear.
 
-use super::{Agreed, INVALID, Measurement, Open, Refusal, Reply, Responder, UNEXPECTED};
+use super::{Asked, At, INVALID, Refusal, Reply, Responder, Slot, UNEXPECTED, usage};
 use crate::{
-    crypto::Digest,
+    crypto::{Digest, Signer},
     spdm::{
         connection::Connection,
         msg::{
-            NONCE_SIZE, Payload, Summary, certificate, challenge, digests,
-            measurements::{self, Block, Dmtf, Kind, Operation, Record, SPECIFICATION_DMTF},
+            NONCE_SIZE, Payload, SLOT_PUBLIC_KEY, Version, certificate, challenge, digests, error::ErrorCode,
         },
-        secured, signing,
-        transcript::Transcript,
+        signing,
     },
-    wire::DecodeError,
 };
-use alloc::vec::Vec;
+use alloc::{sync::Arc, vec::Vec};
 
-/// Bytes of CERTIFICATE in front of the portion.
-const CERTIFICATE_HEADER_SIZE: usize = 8;
+/// Bytes of CERTIFICATE in front of the portion, and of its large form.
+const HEADER_SIZE: usize = 8;
+const LARGE_HEADER_SIZE: usize = 16;
 
-/// What is in MEASUREMENTS' bits 5:4: measurements changed, or did not, since they were last signed.
-const CHANGED: u8 = 1 << 4;
-const UNCHANGED: u8 = 2 << 4;
+/// What stands for the provisioned key where a slot has four bits.
+pub(super) const PUBLIC_KEY: u8 = 0x0f;
+
+/// Who signs.
+pub(super) struct Identity {
+    /// The slot as four bits.
+    pub(super) slot: u8,
+    /// Digest of the chain object or of the provisioned key.
+    pub(super) hash: Digest,
+    pub(super) signer: Arc<dyn Signer>,
+}
 
 impl Responder {
-    pub(super) fn get_digests(&mut self, session: Option<u32>, body: &[u8]) -> Reply {
+    pub(super) fn get_digests(&mut self, asked: Asked<'_>) -> Reply {
+        let (message, request) = self.read::<digests::Request>(asked)?;
         let agreed = self.phase.agreed_mut().ok_or(UNEXPECTED)?;
-        let (_, request) = read::<digests::Request>(agreed, session, body)?;
-        let digests = digests(&self.config.chains, &agreed.connection);
-        let slots = digests.iter().map(|(number, digest)| digests::Slot {
-            number: *number,
-            digest: digest.as_ref(),
-            key: None,
+        let connection = &agreed.connection;
+        let held = held(&self.config.slots);
+        let hashes: Vec<_> = held
+            .clone()
+            .map(|(_, slot)| connection.digest(&slot.chain))
+            .collect();
+        let several = connection.context.multi_key;
+        let slots = held.zip(&hashes).map(|((number, slot), hash)| digests::Slot {
+            number,
+            digest: hash.as_ref(),
+            key: several.then_some(slot.key),
         });
         let response = digests::Response {
-            version: agreed.connection.negotiated.version,
-            supported: 0,
+            version: message.version,
+            supported: match message.version < Version::V1_3 {
+                true => 0,
+                false => provisioned(&self.config.slots),
+            },
             slots: slots.collect(),
         };
         let response = response.to_vec();
-        agreed.add_to_m1(session, &[request, &response]);
-        self.fitting(response)
-    }
-
-    pub(super) fn get_certificate(&mut self, session: Option<u32>, body: &[u8]) -> Reply {
-        let agreed = self.phase.agreed_mut().ok_or(UNEXPECTED)?;
-        let (message, request) = read::<certificate::Request>(agreed, session, body)?;
-        let chain = chain_of(&self.config.chains, message.slot).ok_or(INVALID)?;
-        let rest = chain.get(message.offset as usize..).ok_or(INVALID)?;
-        let room = agreed.connection.negotiated.peer_transfer_size as usize;
-        let room = room.saturating_sub(CERTIFICATE_HEADER_SIZE + secured::OVERHEAD);
-        let size = rest.len().min(message.length as usize).min(room);
-        if size == 0 {
-            return Err(INVALID);
+        agreed.check_fits(response.len())?;
+        if asked.at == At::Clear {
+            agreed.m1.add(request);
+            agreed.m1.add(&response);
+            if several && agreed.digests.is_none() {
+                agreed.digests = Some(response.clone());
+            }
         }
-        let response = certificate::Response {
-            version: message.version,
-            slot: message.slot,
-            certificate_info: 0,
-            large: false,
-            portion: &rest[..size],
-            remainder: (rest.len() - size) as u32,
-        };
-        let response = response.to_vec();
-        agreed.add_to_m1(session, &[request, &response]);
         Ok(Some(response))
     }
 
-    pub(super) fn challenge(&mut self, body: &[u8]) -> Reply {
-        let nonce = self.random()?;
+    pub(super) fn get_certificate(&mut self, asked: Asked<'_>) -> Reply {
+        let (message, request) = self.read::<certificate::Request>(asked)?;
         let agreed = self.phase.agreed_mut().ok_or(UNEXPECTED)?;
-        let (message, request) = read::<challenge::Request>(agreed, None, body)?;
-        let chain = chain_of(&self.config.chains, message.slot).ok_or(INVALID)?;
-        let chain_hash = agreed.connection.digest(chain);
-        let summary = summary(&self.config.measurements, message.summary, &agreed.connection);
-        let mut response = challenge::Response {
+        let slot = self.config.slots.get(usize::from(message.slot));
+        let slot = slot.and_then(Option::as_ref).ok_or(INVALID)?;
+        let room = agreed.connection.negotiated.peer_transfer_size as usize;
+        let room = room.saturating_sub(if message.large {
+            LARGE_HEADER_SIZE
+        } else {
+            HEADER_SIZE
+        });
+        let (portion, remainder) = portion(&slot.chain, &message, room)?;
+        let several = agreed.connection.context.multi_key;
+        let response = certificate::Response {
             version: message.version,
             slot: message.slot,
+            certificate_info: if several { slot.key.certificate_info } else { 0 },
+            large: message.large,
+            portion,
+            remainder,
+        };
+        let response = response.to_vec();
+        if asked.at == At::Clear {
+            agreed.m1.add(request);
+            agreed.m1.add(&response);
+        }
+        Ok(Some(response))
+    }
+
+    pub(super) fn challenge(&mut self, asked: Asked<'_>) -> Reply {
+        let nonce = self.random()?;
+        let (message, request) = self.read::<challenge::Request>(asked)?;
+        let identity = self.identity(message.slot, usage::CHALLENGE)?;
+        let summary = self.summary(message.summary)?;
+        let agreed = self.phase.agreed_mut().ok_or(UNEXPECTED)?;
+        let mut response = challenge::Response {
+            version: message.version,
+            slot: identity.slot,
             mutual: false,
-            slots: provisioned(&self.config.chains),
-            chain_hash: chain_hash.as_ref(),
+            slots: provisioned(&self.config.slots),
+            chain_hash: identity.hash.as_ref(),
             nonce,
             summary: summary.as_ref().map(AsRef::as_ref),
             opaque: &[],
             context: message.context,
             signature: &[],
         };
+        let unsigned = response.to_vec();
+        agreed.check_fits(unsigned.len() + agreed.connection.context.signature_size)?;
         agreed.m1.add(request);
-        agreed.m1.add(&response.to_vec());
+        agreed.m1.add(&unsigned);
         let m1 = core::mem::replace(&mut agreed.m1, agreed.connection.transcript_from_vca());
-        let version = message.version;
-        let to_sign = signing::message(version, signing::Context::ChallengeAuth, &m1);
-        let signature = self.config.signer.sign(&to_sign)?;
+        let to_sign = signing::message(message.version, signing::Context::ChallengeAuth, &m1);
+        let signature = identity.signer.sign(&to_sign)?;
         response.signature = &signature;
-        self.fitting(response.to_vec())
+        Ok(Some(response.to_vec()))
     }
 
-    pub(super) fn get_measurements(&mut self, session: Option<u32>, body: &[u8]) -> Reply {
-        let nonce = self.random()?;
-        let agreed = self.phase.agreed_mut().ok_or(UNEXPECTED)?;
-        let (message, request) = read::<measurements::Request>(agreed, session, body)?;
-        let slot = message.signed.map_or(0, |signed| signed.slot);
-        if message.signed.is_some() && chain_of(&self.config.chains, slot).is_none() {
+    /// Who signs for a slot, or with [`SLOT_PUBLIC_KEY`] (or [`PUBLIC_KEY`]) for none: there must be a key for that use, and
+    /// of the negotiated algorithm.
+    pub(super) fn identity(&self, slot: u8, usage: u16) -> Result<Identity, Refusal> {
+        let connection = &self.phase.agreed().ok_or(UNEXPECTED)?.connection;
+        if matches!(slot, SLOT_PUBLIC_KEY | PUBLIC_KEY) {
+            let key = self.config.public_key.as_ref().ok_or(INVALID)?;
+            return Identity::new(connection, PUBLIC_KEY, &key.key, &key.signer);
+        }
+        let held = self.config.slots.get(usize::from(slot)).ok_or(INVALID)?;
+        let held = held.as_ref().ok_or(INVALID)?;
+        if connection.context.multi_key && held.key.usage & usage == 0 {
             return Err(INVALID);
         }
-        let wanted = select(&self.config.measurements, message.operation)?;
-        let encoded = encode(&wanted);
-        let blocks = encoded.iter().map(|(index, measurement)| Block {
-            index: *index,
-            specification: SPECIFICATION_DMTF,
-            measurement,
-        });
-        let count = self.config.measurements.len() as u8;
-        let mut response = measurements::Response {
-            version: message.version,
-            count: if message.operation == Operation::COUNT {
-                count
-            } else {
-                0
-            },
-            param2: slot | if self.changed { CHANGED } else { UNCHANGED },
-            record: Record {
-                blocks: blocks.collect(),
-            },
-            nonce,
-            opaque: &[],
-            context: message.context,
-            signature: None,
-        };
-        // Before the transcript is touched: what is not said is not in it.
-        let unsigned = response.to_vec();
-        let signature_size = message
-            .signed
-            .map_or(0, |_| agreed.connection.context.signature_size);
-        agreed.check_fits(unsigned.len() + signature_size)?;
-        let l1 = match session {
-            None => &mut agreed.l1,
-            Some(id) => match self.sessions.find(id) {
-                Some(Open::Live(live)) => &mut live.l1,
-                _ => return Err(UNEXPECTED),
-            },
-        };
-        l1.add(request);
-        l1.add(&unsigned);
-        if message.signed.is_none() {
-            return Ok(Some(unsigned));
-        }
-        let l1: Transcript = core::mem::replace(l1, agreed.connection.measurement_transcript());
-        let to_sign = signing::message(message.version, signing::Context::Measurements, &l1);
-        let signature = self.config.signer.sign(&to_sign)?;
-        response.signature = Some(&signature);
-        self.changed = false;
-        Ok(Some(response.to_vec()))
+        Identity::new(connection, slot, &held.chain, &held.signer)
     }
 
     pub(super) fn random(&self) -> Result<[u8; NONCE_SIZE], Refusal> {
@@ -161,89 +146,57 @@ impl Responder {
     }
 }
 
-impl Agreed {
-    /// M1/M2 is of what is said in clear.
-    fn add_to_m1(&mut self, session: Option<u32>, messages: &[&[u8]]) {
-        if session.is_none() {
-            messages.iter().for_each(|message| self.m1.add(message));
+impl Identity {
+    fn new(
+        connection: &Connection,
+        slot: u8,
+        bytes: &[u8],
+        signer: &Arc<dyn Signer>,
+    ) -> Result<Self, Refusal> {
+        if connection.negotiated.algorithms.sign != Some(signer.algorithm()) {
+            return Err(INVALID);
         }
+        Ok(Self {
+            slot,
+            hash: connection.digest(bytes),
+            signer: Arc::clone(signer),
+        })
     }
 }
 
-/// A request and its bytes without the object's padding, which only a message in clear can have.
-pub(super) fn read<'a, M: Payload<'a>>(
-    agreed: &Agreed,
-    session: Option<u32>,
-    body: &'a [u8],
-) -> Result<(M, &'a [u8]), DecodeError> {
-    let context = &agreed.connection.context;
-    if session.is_some() {
-        return Ok((M::decode_exact(body, context)?, body));
+/// The slots that hold a chain, with their numbers.
+fn held(slots: &[Option<Slot>; 8]) -> impl Iterator<Item = (u8, &Slot)> + Clone {
+    let numbered = (0u8..).zip(slots);
+    numbered.filter_map(|(number, slot)| slot.as_ref().map(|slot| (number, slot)))
+}
+
+fn provisioned(slots: &[Option<Slot>; 8]) -> u8 {
+    held(slots).fold(0, |mask, (number, _)| mask | 1 << number)
+}
+
+/// The portion of a chain that is asked for, as much of it as there is room for, and how much follows.
+fn portion<'c>(
+    chain: &'c [u8],
+    asked: &certificate::Request,
+    room: usize,
+) -> Result<(&'c [u8], u32), Refusal> {
+    let most = if asked.large {
+        u32::MAX
+    } else {
+        u32::from(u16::MAX)
+    };
+    // A chain whose rest 16 bits cannot tell has the large form alone.
+    let whole = u32::try_from(chain.len()).map_err(|_| INVALID)?;
+    if whole > most {
+        return Err(Refusal::new(ErrorCode::DATA_TOO_LARGE));
     }
-    let (message, size) = M::decode_padded(body, context)?;
-    Ok((message, body.get(..size).unwrap_or_default()))
-}
-
-pub(super) fn chain_of(chains: &[Option<Vec<u8>>; 8], slot: u8) -> Option<&[u8]> {
-    chains.get(usize::from(slot)).and_then(Option::as_deref)
-}
-
-fn digests(chains: &[Option<Vec<u8>>; 8], connection: &Connection) -> Vec<(u8, Digest)> {
-    let held = (0u8..).zip(chains);
-    held.filter_map(|(slot, chain)| chain.as_ref().map(|chain| (slot, connection.digest(chain))))
-        .collect()
-}
-
-fn provisioned(chains: &[Option<Vec<u8>>; 8]) -> u8 {
-    let held = chains.iter().enumerate().filter(|(_, chain)| chain.is_some());
-    held.fold(0, |mask, (slot, _)| mask | 1 << slot)
-}
-
-/// The measurements that an operation asks for.
-fn select(all: &[Measurement], operation: Operation) -> Result<Vec<&Measurement>, Refusal> {
-    match operation {
-        Operation::COUNT => Ok(Vec::new()),
-        Operation::ALL => Ok(all.iter().collect()),
-        Operation(index) => {
-            let one = all.iter().find(|measurement| measurement.index == index);
-            Ok(Vec::from([one.ok_or(INVALID)?]))
-        }
+    if asked.size_asked {
+        return Ok((&[], whole));
     }
-}
-
-fn encode(measurements: &[&Measurement]) -> Vec<(u8, Vec<u8>)> {
-    let encode = |measurement: &&Measurement| {
-        let mut bytes = Vec::new();
-        let dmtf = Dmtf {
-            kind: measurement.kind,
-            raw: measurement.raw,
-            value: &measurement.value,
-        };
-        dmtf.encode(&mut bytes);
-        (measurement.index, bytes)
-    };
-    measurements.iter().map(encode).collect()
-}
-
-/// The hash over the blocks of all measurements, or of those that the trusted computing base is made of: ROM, firmware,
-/// and the configurations of both.
-pub(super) fn summary(all: &[Measurement], which: Summary, connection: &Connection) -> Option<Digest> {
-    let in_tcb = |measurement: &&Measurement| measurement.kind <= Kind::FIRMWARE_CONFIGURATION;
-    let wanted: Vec<_> = match which {
-        Summary::NONE => return None,
-        Summary::TCB => all.iter().filter(in_tcb).collect(),
-        _ => all.iter().collect(),
-    };
-    let encoded = encode(&wanted);
-    let blocks = encoded.iter().map(|(index, measurement)| Block {
-        index: *index,
-        specification: SPECIFICATION_DMTF,
-        measurement,
-    });
-    let record = Record {
-        blocks: blocks.collect(),
-    };
-    let mut bytes = Vec::new();
-    record.encode(&mut bytes);
-    Some(connection.digest(&bytes))
+    let rest = chain.get(asked.offset as usize..).ok_or(INVALID)?;
+    let size = rest.len().min(asked.length as usize).min(room);
+    if size == 0 {
+        return Err(INVALID);
+    }
+    Ok((&rest[..size], (rest.len() - size) as u32))
 }

@@ -1,20 +1,25 @@
 //! GET_VERSION, GET_CAPABILITIES, NEGOTIATE_ALGORITHMS.
+//!
+//! Each comes once in a connection. A GET_CAPABILITIES or NEGOTIATE_ALGORITHMS that comes again is a retry if it is the same
+//! to the byte, and is answered with the same bytes; if it is not, it is unexpected.
 
-use super::{Refusal, Reply, Responder};
-use crate::spdm::{
-    algorithms::Needs,
-    connection::{Connection, Negotiated, VERSIONS},
-    msg::{
-        Code, Context, Payload, Version, algorithms,
-        capabilities::{self, Flags, Sizes},
-        error::ErrorCode,
-        version::{self, Entry},
+use super::{Asked, INVALID, Measured, MultiKey, Refusal, Reply, Responder, UNEXPECTED};
+use crate::{
+    crypto::Digest,
+    spdm::{
+        algorithms::{MULTI_KEY, Needs, Offer},
+        connection::{Connection, Negotiated},
+        msg::{
+            Code, Context, Payload, Version, algorithms,
+            capabilities::{self, Flags, Sizes},
+            error::ErrorCode,
+            version::{self, Entry},
+        },
+        transcript::Transcript,
     },
-    secured,
-    transcript::Transcript,
 };
 use alloc::{boxed::Box, vec::Vec};
-use core::{mem, time::Duration};
+use core::time::Duration;
 
 /// How far the connection has come.
 pub(super) enum Phase {
@@ -28,15 +33,43 @@ pub(super) enum Phase {
 }
 
 pub(super) struct Capable {
-    vca: Vec<u8>,
+    /// GET_VERSION and VERSION.
+    said: Vec<u8>,
+    exchange: Exchanged,
     version: Version,
     peer_flags: Flags,
     peer_transfer_size: u32,
 }
 
+/// A request and what it was answered, without padding.
+struct Exchanged {
+    request: Vec<u8>,
+    response: Vec<u8>,
+}
+
+impl Exchanged {
+    fn new(request: &[u8], response: &[u8]) -> Self {
+        Self {
+            request: request.to_vec(),
+            response: response.to_vec(),
+        }
+    }
+
+    /// The same answer to the same request.
+    fn again(&self, request: &[u8]) -> Reply {
+        match self.request == request {
+            true => Ok(Some(self.response.clone())),
+            false => Err(UNEXPECTED),
+        }
+    }
+}
+
 /// A connection with algorithms, and the transcripts that go on over several requests in clear.
 pub(super) struct Agreed {
     pub(super) connection: Connection,
+    exchange: Exchanged,
+    /// The first DIGESTS, where sessions' transcripts have it.
+    pub(super) digests: Option<Vec<u8>>,
     /// M1/M2: VCA and what came of digests and certificates since the last CHALLENGE.
     pub(super) m1: Transcript,
     /// L1/L2 in clear.
@@ -79,12 +112,18 @@ impl core::fmt::Debug for Phase {
 }
 
 impl Agreed {
-    /// Refuses an answer of `size` bytes if the requester cannot take it in one piece, be it in a session.
+    /// Refuses an answer of `size` bytes if the requester cannot take it.
     pub(super) fn check_fits(&self, size: usize) -> Result<(), Refusal> {
-        if size + secured::OVERHEAD <= self.connection.negotiated.peer_transfer_size as usize {
+        if size <= self.connection.negotiated.peer_transfer_size as usize {
             return Ok(());
         }
         Err(Refusal::new(ErrorCode::RESPONSE_TOO_LARGE))
+    }
+
+    /// TH before KEY_EXCHANGE.
+    pub(super) fn session_transcript(&self, identity: &Digest) -> Transcript {
+        self.connection
+            .session_transcript(self.digests.as_deref(), identity)
     }
 
     /// A request begins L1/L2 anew unless it asks for measurements, and M1/M2 unless it belongs to a challenge.
@@ -100,101 +139,161 @@ impl Agreed {
 
 impl Responder {
     /// Starts anew, whatever was.
-    pub(super) fn get_version(&mut self, body: &[u8]) -> Reply {
-        let (_, size) = match version::Request::decode_padded(body, &Context::new(Version::V1_0)) {
-            Ok(request) => request,
-            Err(_) if body.first() != Some(&Version::V1_0.0) => {
-                return Err(Refusal::new(ErrorCode::VERSION_MISMATCH));
-            }
-            Err(error) => return Err(error.into()),
-        };
+    pub(super) fn get_version(&mut self, asked: Asked<'_>) -> Reply {
+        let first = Context::new(Version::V1_0);
+        if asked.message.first() != Some(&Version::V1_0.0) {
+            return Err(Refusal::new(ErrorCode::VERSION_MISMATCH));
+        }
+        let transport = self.config.transport;
+        let (_, request) = transport.read::<version::Request>(true, asked.message, &first)?;
         self.reset();
-        let versions = VERSIONS.iter().map(|version| Entry::of(*version)).collect();
-        let response = version::Response { versions }.to_vec();
-        self.phase = Phase::Versioned([&body[..size], &response].concat());
+        let versions = self.config.versions.iter().map(|version| Entry::of(*version));
+        let response = version::Response {
+            versions: versions.collect(),
+        };
+        let response = response.to_vec();
+        self.phase = Phase::Versioned([request, &response].concat());
         Ok(Some(response))
     }
 
-    pub(super) fn get_capabilities(&mut self, body: &[u8]) -> Reply {
-        let Phase::Versioned(said) = &self.phase else {
-            return Err(Refusal::new(ErrorCode::UNEXPECTED_REQUEST));
+    pub(super) fn get_capabilities(&mut self, asked: Asked<'_>) -> Reply {
+        let version = Version(asked.message.first().copied().unwrap_or_default());
+        let (message, request) = self.read_early::<capabilities::Request>(asked, version)?;
+        let said = match &self.phase {
+            Phase::Versioned(said) => said,
+            Phase::Capable(capable) => return capable.exchange.again(request),
+            Phase::Start | Phase::Agreed(_) => return Err(UNEXPECTED),
         };
-        let wanted = Version(body.first().copied().unwrap_or_default());
-        if !VERSIONS.contains(&wanted) {
-            return Err(Refusal::new(ErrorCode::VERSION_MISMATCH));
-        }
-        let (request, size) = capabilities::Request::decode_padded(body, &Context::new(wanted))?;
+        let listed = message
+            .algorithms_asked
+            .then(|| self.supported_algorithms(version));
         let response = capabilities::Response {
-            version: wanted,
+            version,
             ct_exponent: self.config.ct_exponent.min(capabilities::CT_EXPONENT_MAX),
             extended_flags: 0,
-            flags: self.flags(),
-            sizes: Some(Sizes {
-                transfer: self.config.transfer_size,
-                message: self.config.transfer_size,
-            }),
-            algorithms: None,
+            flags: self.config.flags(version),
+            sizes: Some(self.sizes()),
+            algorithms: listed.as_deref(),
         };
         let response = response.to_vec();
-        let least = capabilities::DATA_TRANSFER_SIZE_MIN;
+        // Versions without sizes have no limit but a peer's patience: ours is as good a guess as any.
+        let unsaid = self.config.transfer_size;
         self.phase = Phase::Capable(Capable {
-            vca: [said, &body[..size], &response].concat(),
-            version: wanted,
-            peer_flags: request.flags,
-            peer_transfer_size: request.sizes.map_or(least, |sizes| sizes.transfer),
+            said: said.clone(),
+            exchange: Exchanged::new(request, &response),
+            version,
+            peer_flags: message.flags,
+            peer_transfer_size: message.sizes.map_or(unsaid, |sizes| sizes.transfer),
         });
         Ok(Some(response))
     }
 
-    fn flags(&self) -> Flags {
-        let identity = Flags::CERT | Flags::CHAL | Flags::MEAS_SIG;
-        let session = Flags::KEY_EX | Flags::ENCRYPT | Flags::MAC | Flags::KEY_UPD | Flags::HBEAT;
-        match self.config.handshake_in_clear {
-            true => identity | session | Flags::HANDSHAKE_IN_THE_CLEAR,
-            false => identity | session,
+    fn sizes(&self) -> Sizes {
+        let transfer = self
+            .config
+            .transfer_size
+            .max(capabilities::DATA_TRANSFER_SIZE_MIN);
+        Sizes {
+            transfer,
+            message: transfer,
         }
     }
 
-    pub(super) fn negotiate_algorithms(&mut self, body: &[u8]) -> Reply {
-        let Phase::Capable(capable) = &self.phase else {
-            return Err(Refusal::new(ErrorCode::UNEXPECTED_REQUEST));
+    /// The supported algorithms block (1.3).
+    fn supported_algorithms(&self, version: Version) -> Vec<u8> {
+        let request = algorithms::Request {
+            version,
+            offer: self.offer().to_set(version),
         };
-        let context = Context::new(capable.version);
-        let (request, size) = algorithms::Request::decode_padded(body, &context)?;
-        let needs = Needs::of(capable.peer_flags, self.flags());
-        let measurement_hash = Some(self.config.measurement_hash);
-        let chosen = self.config.offer.choose(&request, needs, measurement_hash);
-        let chosen = chosen.ok_or(Refusal::new(ErrorCode::INVALID_REQUEST))?;
+        request.to_supported_block()
+    }
+
+    /// What the configuration offers and the device's keys can sign.
+    fn offer(&self) -> Offer {
+        let mut offer = self.config.offer.clone().of_requester(&*self.provider);
+        offer.sign = self.config.offer.sign.clone();
+        let signs = |alg| self.config.signers().any(|signer| signer.algorithm() == alg);
+        offer.sign.retain(|alg| signs(*alg));
+        if self.config.signers().next().is_some() {
+            let hashes = |hash| self.config.signers().any(|signer| signer.signs_with(hash));
+            offer.hash.retain(|hash| hashes(*hash));
+        }
+        offer
+    }
+
+    pub(super) fn negotiate_algorithms(&mut self, asked: Asked<'_>) -> Reply {
+        let version = self.phase.version().ok_or(UNEXPECTED)?;
+        let (message, request) = self.read_early::<algorithms::Request<'_>>(asked, version)?;
+        let capable = match &self.phase {
+            Phase::Capable(capable) => capable,
+            Phase::Agreed(agreed) => return agreed.exchange.again(request),
+            Phase::Start | Phase::Versioned(_) => return Err(UNEXPECTED),
+        };
+        let flags = self.config.flags(version);
+        let wants_several = message.offer.other_params & MULTI_KEY != 0;
+        self.check_multi_key(version, wants_several)?;
+        let needs = Needs::of(capable.peer_flags, flags);
+        let measured = self.config.measured != Measured::No;
+        let hash = measured.then_some(self.config.measurement_hash);
+        let chosen = self.offer().choose(&message, needs, hash).ok_or(INVALID)?;
         let response = algorithms::Response {
-            version: capable.version,
-            choice: chosen.to_set(&request.offer),
+            version,
+            choice: chosen.to_set(&message.offer),
             measurement_hash: chosen.measurement_hash.map_or(0, |hash| hash.bit()),
         };
         let response = response.to_vec();
-        let clear = self
-            .flags()
-            .and(capable.peer_flags)
-            .any(Flags::HANDSHAKE_IN_THE_CLEAR);
-        let Phase::Capable(capable) = mem::replace(&mut self.phase, Phase::Start) else {
-            return Err(Refusal::new(ErrorCode::UNEXPECTED_REQUEST));
-        };
+        let clear = flags.and(capable.peer_flags).any(Flags::HANDSHAKE_IN_THE_CLEAR);
+        let mut context = chosen.context(version, clear);
+        context.multi_key = version >= Version::V1_3 && flags.multi_key(wants_several);
+        let capabilities = &capable.exchange;
+        let vca = [
+            &capable.said,
+            &capabilities.request,
+            &capabilities.response,
+            request,
+            &response,
+        ];
         let connection = Connection {
             provider: self.provider.clone(),
+            transport: self.config.transport,
             negotiated: Negotiated {
-                version: capable.version,
+                version,
                 algorithms: chosen,
                 peer_flags: capable.peer_flags,
                 peer_transfer_size: capable.peer_transfer_size,
             },
-            context: chosen.context(capable.version, clear),
-            vca: [&capable.vca, &body[..size], &response].concat(),
+            context,
+            vca: vca.concat(),
             peer_crypto_time: Duration::ZERO,
         };
         self.phase = Phase::Agreed(Box::new(Agreed {
             m1: connection.transcript_from_vca(),
             l1: connection.measurement_transcript(),
+            exchange: Exchanged::new(request, &response),
+            digests: None,
             connection,
         }));
         Ok(Some(response))
+    }
+
+    /// Several keys are wanted of who has them only so, and of nobody who has not (1.3).
+    fn check_multi_key(&self, version: Version, wanted: bool) -> Result<(), Refusal> {
+        let right = match self.config.multi_key {
+            _ if version < Version::V1_3 => true,
+            MultiKey::No => !wanted,
+            MultiKey::Only => wanted,
+            MultiKey::Negotiated => true,
+        };
+        right.then_some(()).ok_or(INVALID)
+    }
+
+    /// A request before there is a connection, and its bytes without padding.
+    fn read_early<'a, M: Payload<'a>>(
+        &self,
+        asked: Asked<'a>,
+        version: Version,
+    ) -> Result<(M, &'a [u8]), Refusal> {
+        let context = Context::new(version);
+        Ok(self.config.transport.read(true, asked.message, &context)?)
     }
 }

@@ -1,13 +1,9 @@
 //! Sessions: KEY_EXCHANGE, FINISH, and what is said in them.
 
-use super::{
-    Event, INVALID, Refusal, Reply, Responder, UNEXPECTED,
-    identity::{chain_of, read, summary},
-};
+use super::{After, Asked, At, DECRYPT, Event, INVALID, Refusal, Reply, Responder, UNEXPECTED, usage};
 use crate::{
     clock::Instant,
     crypto::{CryptoError, same},
-    doe::ObjectType,
     spdm::{
         connection::{Connection, SECURED_VERSIONS},
         msg::{
@@ -26,7 +22,6 @@ use crate::{
         signing,
         transcript::Transcript,
     },
-    wire::DecodeError,
 };
 use alloc::{boxed::Box, vec::Vec};
 use core::time::Duration;
@@ -70,7 +65,7 @@ pub(super) struct Live {
 
 impl Live {
     /// A message came.
-    pub(super) fn heard(&mut self, now: Instant) {
+    fn heard(&mut self, now: Instant) {
         self.silence = self.silence.map(|(longest, _)| (longest, now.after(longest)));
     }
 
@@ -103,6 +98,13 @@ impl Sessions {
     pub(super) fn find(&mut self, id: u32) -> Option<&mut Open> {
         let found = self.open.iter_mut().find(|(open, _)| *open == id);
         found.map(|(_, open)| open)
+    }
+
+    /// A record of a session came, and opened.
+    pub(super) fn heard(&mut self, id: u32, now: Instant) {
+        if let Some(Open::Live(live)) = self.find(id) {
+            live.heard(now);
+        }
     }
 
     pub(super) fn remove(&mut self, id: u32) -> Option<Open> {
@@ -147,12 +149,15 @@ impl Sessions {
     }
 
     /// The handshake that began last: FINISH in clear does not say of which session it is.
-    fn take_last_shaking(&mut self) -> Option<(u32, Box<Shaking>)> {
-        let shaking = |(_, open): &(u32, Open)| matches!(open, Open::Shaking(_));
-        let at = self.open.iter().rposition(shaking)?;
-        match self.open.remove(at) {
-            (id, Open::Shaking(shaking)) => Some((id, shaking)),
-            (_, Open::Live(_)) => None,
+    fn last_shaking(&self) -> Option<u32> {
+        let shaking = |(_, open): &&(u32, Open)| matches!(open, Open::Shaking(_));
+        self.open.iter().rfind(shaking).map(|(id, _)| *id)
+    }
+
+    fn shaking_mut(&mut self, id: u32) -> Result<&mut Shaking, Refusal> {
+        match self.find(id) {
+            Some(Open::Shaking(shaking)) => Ok(shaking),
+            _ => Err(UNEXPECTED),
         }
     }
 }
@@ -160,16 +165,16 @@ impl Sessions {
 // KEY_EXCHANGE
 
 impl Responder {
-    pub(super) fn key_exchange(&mut self, now: Instant, body: &[u8]) -> Reply {
+    pub(super) fn key_exchange(&mut self, asked: Asked<'_>) -> Reply {
         let random = self.random()?;
+        let (message, request) = self.read::<key_exchange::Request<'_>>(asked)?;
         let agreed = self.phase.agreed().ok_or(UNEXPECTED)?;
         let connection = &agreed.connection;
-        let (message, request) = read::<key_exchange::Request<'_>>(agreed, None, body)?;
-        let protects = Flags::KEY_EX | Flags::ENCRYPT | Flags::MAC;
+        let protects = Flags::ENCRYPT | Flags::MAC;
         if !connection.negotiated.peer_flags.contains(protects) {
             return Err(Refusal::unsupported(Code::KEY_EXCHANGE));
         }
-        let chain = chain_of(&self.config.chains, message.slot).ok_or(INVALID)?;
+        let identity = self.identity(message.slot, usage::KEY_EXCHANGE)?;
         let mut selected = Vec::new();
         let version = select_secured(&opaque::decode_supported(message.version, message.opaque)?)?;
         opaque::encode_selected(message.version, version, &mut selected);
@@ -177,7 +182,7 @@ impl Responder {
         let encapsulated = connection.provider.encapsulate(alg, message.exchange);
         let agreed_on = encapsulated.map_err(bad_value)?;
         let own_id = self.sessions.new_id()?;
-        let summary = summary(&self.config.measurements, message.summary, connection);
+        let summary = self.summary(message.summary)?;
         let heartbeat_s = self.heartbeat_s(connection);
         let mut response = key_exchange::Response {
             version: message.version,
@@ -192,12 +197,11 @@ impl Responder {
             signature: &[],
             verify_data: None,
         };
-        let mut th = connection.transcript_from_vca();
-        th.add(connection.digest(chain).as_ref());
+        let mut th = agreed.session_transcript(&identity.hash);
         th.add(request);
         th.add(&response.to_vec());
         let to_sign = signing::message(message.version, signing::Context::KeyExchangeRsp, &th);
-        let signature = self.config.signer.sign(&to_sign)?;
+        let signature = identity.signer.sign(&to_sign)?;
         response.signature = &signature;
         th.add(&signature);
         let id = secured::session_id(message.session, own_id);
@@ -213,19 +217,21 @@ impl Responder {
             handshake.add(proof.expose());
             response.verify_data = Some(proof.expose());
         }
-        let reply = self.fitting(response.to_vec())?;
+        let reply = response.to_vec();
+        agreed.check_fits(reply.len())?;
         let shaking = Shaking {
             handshake,
-            expires: now.after(self.config.handshake_time),
+            expires: asked.now.after(self.config.handshake_time),
             silence: (heartbeat_s > 0).then(|| Duration::from_secs(u64::from(heartbeat_s) * 2)),
         };
         self.sessions.open.push((id, Open::Shaking(Box::new(shaking))));
-        Ok(reply)
+        Ok(Some(reply))
     }
 
     /// A heartbeat is for requesters that have one.
     fn heartbeat_s(&self, connection: &Connection) -> u8 {
-        match connection.negotiated.peer_flags.any(Flags::HBEAT) {
+        let ours = self.config.flags(connection.negotiated.version);
+        match ours.and(connection.negotiated.peer_flags).any(Flags::HBEAT) {
             true => self.config.heartbeat_s,
             false => 0,
         }
@@ -250,54 +256,28 @@ fn select_secured(offered: &[Entry]) -> Result<Entry, Refusal> {
 // FINISH
 
 impl Responder {
-    /// FINISH in clear is for the handshake that goes on, if the handshake was agreed to be in clear.
-    pub(super) fn finish_in_clear(&mut self, now: Instant, body: &[u8]) -> Reply {
+    /// FINISH comes in clear if that was agreed to, and then it is for the handshake that began last; otherwise it comes in
+    /// its session. If it is refused, the session is gone; if not, the session starts once the answer is on its way.
+    pub(super) fn finish(&mut self, asked: Asked<'_>) -> Reply {
         let agreed = self.phase.agreed().ok_or(UNEXPECTED)?;
-        if !agreed.connection.context.handshake_in_clear {
-            return Err(Refusal::new(ErrorCode::SESSION_REQUIRED));
-        }
-        let (_, request) = read::<finish::Request<'_>>(agreed, None, body)?;
-        let (id, mut shaking) = self.sessions.take_last_shaking().ok_or(UNEXPECTED)?;
-        let response = self.check_finish(&mut shaking.handshake, request)?;
-        self.start(now, id, *shaking)?;
-        Ok(Some(response))
-    }
-
-    /// FINISH in the session: the answer still goes under the handshake's keys. If it is refused the session is gone.
-    pub(super) fn finish_in_session(&mut self, now: Instant, id: u32, message: &[u8]) {
-        let Some(Open::Shaking(mut shaking)) = self.sessions.remove(id) else {
-            return;
+        let id = match (asked.at, agreed.connection.context.handshake_in_clear) {
+            (At::Clear, true) => self.sessions.last_shaking().ok_or(UNEXPECTED)?,
+            (At::Clear, false) => return Err(Refusal::new(ErrorCode::SESSION_REQUIRED)),
+            (At::Session(_), true) => return Err(UNEXPECTED),
+            (At::Session(id), false) => id,
         };
-        let checked = self.check_finish(&mut shaking.handshake, message);
-        let response = match &checked {
-            Ok(response) => response.clone(),
-            Err(refusal) => self.error_message(*refusal),
-        };
-        let mut record = Vec::new();
-        if shaking.handshake.seal(&response, &mut record).is_err() {
-            return;
-        }
-        if checked.is_ok()
-            && let Err(refusal) = self.start(now, id, *shaking)
-        {
-            return self.refuse_in_clear(refusal);
-        }
-        self.send(ObjectType::SECURED_SPDM, &record);
-    }
-
-    /// Checks the requester's proof; the answer, which completes the transcript.
-    fn check_finish(&self, handshake: &mut Handshake, request: &[u8]) -> Result<Vec<u8>, Refusal> {
-        let agreed = self.phase.agreed().ok_or(UNEXPECTED)?;
-        let context = &agreed.connection.context;
-        let message = finish::Request::decode_exact(request, context)?;
+        self.after = Some(After::Close(id));
+        let (message, request) = self.read::<finish::Request<'_>>(asked)?;
         // Nobody asked for the requester's signature.
         if message.signature.is_some() {
             return Err(INVALID);
         }
+        let in_clear = asked.at == At::Clear;
+        let handshake = &mut self.sessions.shaking_mut(id)?.handshake;
         let head = request.len().saturating_sub(message.verify_data.len());
         handshake.add(&request[..head]);
         if !same(message.verify_data, handshake.finish_proof().expose()) {
-            return Err(Refusal::new(ErrorCode::DECRYPT_ERROR));
+            return Err(DECRYPT);
         }
         handshake.add(message.verify_data);
         let mut response = finish::Response {
@@ -307,16 +287,27 @@ impl Responder {
         };
         handshake.add(&response.to_vec());
         let proof = handshake.finish_response_proof();
-        if context.handshake_in_clear {
+        if in_clear {
             handshake.add(proof.expose());
             response.verify_data = Some(proof.expose());
         }
-        Ok(response.to_vec())
+        self.after = Some(After::Start(id));
+        Ok(Some(response.to_vec()))
     }
 
     /// Makes a session of a handshake whose proofs are all there.
-    fn start(&mut self, now: Instant, id: u32, shaking: Shaking) -> Result<(), Refusal> {
-        let agreed = self.phase.agreed().ok_or(UNEXPECTED)?;
+    pub(super) fn start(&mut self, now: Instant, id: u32) {
+        if let Err(error) = self.try_start(now, id) {
+            self.close(id);
+            self.events.push_back(Event::Failed(error));
+        }
+    }
+
+    fn try_start(&mut self, now: Instant, id: u32) -> Result<(), CryptoError> {
+        let (Some(agreed), Some(Open::Shaking(shaking))) = (self.phase.agreed(), self.sessions.remove(id))
+        else {
+            return Ok(());
+        };
         let live = Live {
             session: shaking.handshake.finished()?,
             connection: agreed.connection.clone(),
@@ -333,37 +324,46 @@ impl Responder {
 // In the session
 
 impl Responder {
-    pub(super) fn vendor_defined(&mut self, id: u32, message: &[u8]) -> Reply {
-        let request: vendor::Request<'_> = self.read_secured(message)?;
+    /// The PCI-SIG's requests are for the device, in a session; outside they are not even answered. Nobody else's are served.
+    pub(super) fn vendor_defined(&mut self, asked: Asked<'_>) -> Reply {
+        let (request, _) = self.read::<vendor::Request<'_>>(asked)?;
+        let At::Session(session) = asked.at else {
+            return match request.0.registry == vendor::Registry::PCI_SIG {
+                true => Ok(None),
+                false => Err(Refusal::unsupported(Code::VENDOR_DEFINED_REQUEST)),
+            };
+        };
         if request.0.as_pci_sig().is_none() {
             return Err(Refusal::unsupported(Code::VENDOR_DEFINED_REQUEST));
         }
-        self.vendor = Some(id);
+        self.vendor = Some(session);
         self.events.push_back(Event::VendorRequest {
-            session: id,
+            session,
             payload: request.0.payload.to_vec(),
         });
         Ok(None)
     }
 
-    pub(super) fn heartbeat(&mut self, message: &[u8]) -> Reply {
-        let heartbeat::Request { version } = self.read_secured(message)?;
+    pub(super) fn heartbeat(&mut self, asked: Asked<'_>) -> Reply {
+        let (heartbeat::Request { version }, _) = self.read(asked)?;
         Ok(Some(heartbeat::Response { version }.to_vec()))
     }
 
-    pub(super) fn end_session(&mut self, message: &[u8]) -> Reply {
-        let end_session::Request { version, .. } = self.read_secured(message)?;
+    pub(super) fn end_session(&mut self, asked: Asked<'_>) -> Reply {
+        let (end_session::Request { version, .. }, _) = self.read(asked)?;
+        if let At::Session(id) = asked.at {
+            self.after = Some(After::Close(id));
+        }
         Ok(Some(end_session::Response { version }.to_vec()))
     }
 
     /// New request keys count from the next request on, new response keys from this answer on. The next KEY_UPDATE must
     /// be the one that tries the new request keys.
-    pub(super) fn key_update(&mut self, id: u32, message: &[u8]) -> Reply {
-        let agreed = self.phase.agreed().ok_or(UNEXPECTED)?;
-        if !agreed.connection.negotiated.peer_flags.contains(Flags::KEY_UPD) {
-            return Err(Refusal::unsupported(Code::KEY_UPDATE));
-        }
-        let request: key_update::Request = self.read_secured(message)?;
+    pub(super) fn key_update(&mut self, asked: Asked<'_>) -> Reply {
+        let (request, _) = self.read::<key_update::Request>(asked)?;
+        let At::Session(id) = asked.at else {
+            return Err(UNEXPECTED);
+        };
         let Some(Open::Live(live)) = self.sessions.find(id) else {
             return Err(UNEXPECTED);
         };
@@ -386,11 +386,5 @@ impl Responder {
             tag: request.tag,
         };
         Ok(Some(response.to_vec()))
-    }
-
-    fn read_secured<'a, M: Payload<'a>>(&self, message: &'a [u8]) -> Result<M, Refusal> {
-        let agreed = self.phase.agreed().ok_or(UNEXPECTED)?;
-        let read: Result<M, DecodeError> = M::decode_exact(message, &agreed.connection.context);
-        Ok(read?)
     }
 }

@@ -1,0 +1,228 @@
+//! What a responder is told once: what its device has. The capabilities that it shows follow from that.
+
+use super::patience::Delay;
+use crate::{
+    crypto::{HashAlg, Signer},
+    spdm::{
+        ability,
+        algorithms::{MeasurementHash, Offer},
+        connection::DEFAULT_VERSIONS,
+        msg::{Version, capabilities::Flags, digests::Key, measurements::Kind},
+        transport::Transport,
+    },
+};
+use alloc::{sync::Arc, vec::Vec};
+use core::time::Duration;
+
+/// What a responder is told once. What is not there is off: its capability flags are 0, and its requests are unsupported.
+#[derive(Clone)]
+pub struct ResponderConfig {
+    /// The versions spoken.
+    pub versions: Vec<Version>,
+    /// What carries the messages.
+    pub transport: Transport,
+    /// Certificate chains and their keys, by slot.
+    pub slots: [Option<Slot>; 8],
+    /// A key that the requester was provisioned with, instead of any chain (PUB_KEY_ID_CAP).
+    pub public_key: Option<PublicKey>,
+    /// Whether a connection may use, or always uses, several keys (1.3).
+    pub multi_key: MultiKey,
+    /// Whether there are measurements, and whether they are signed.
+    pub measured: Measured,
+    /// What is measured, in ascending order of index.
+    pub measurements: Vec<Measurement>,
+    /// What digests among the measurements are made with.
+    pub measurement_hash: MeasurementHash,
+    /// Algorithms, by preference. Of the signature algorithms only the signers' are chosen.
+    pub offer: Offer,
+    /// Sessions, those in their handshake included. Further ones are refused.
+    pub sessions_max: usize,
+    /// How long a handshake may take before it is dropped.
+    pub handshake_time: Duration,
+    /// Seconds that a session may be silent, told to the requester; it ends after twice as many. 0 for as long as it likes.
+    pub heartbeat_s: u8,
+    /// Whether the handshake may go in clear, if the requester wants it too.
+    pub handshake_in_clear: bool,
+    /// Bytes of the largest message that this side takes (DataTransferSize), at least 42.
+    pub transfer_size: u32,
+    /// CTExponent: signatures take at most 2^n µs.
+    pub ct_exponent: u8,
+    /// Capabilities that may be shown: any that is not among them is off, whatever the device has.
+    pub capabilities: Flags,
+    /// Requests that are not answered at once.
+    pub delays: Vec<Delay>,
+}
+
+/// A certificate chain and the key of its leaf.
+#[derive(Clone)]
+pub struct Slot {
+    /// The chain object: header, root hash in the negotiated hash, certificates.
+    pub chain: Vec<u8>,
+    /// The private key of the leaf.
+    pub signer: Arc<dyn Signer>,
+    /// What DIGESTS says of the key on a connection with several keys (1.3): on others any use is allowed.
+    pub key: Key,
+}
+
+impl Slot {
+    /// A chain whose key is the device's first, for every use.
+    pub fn new(chain: Vec<u8>, signer: Arc<dyn Signer>) -> Self {
+        let key = Key {
+            pair: 1,
+            certificate_info: MODEL_DEVICE,
+            usage: usage::ANY,
+        };
+        Self { chain, signer, key }
+    }
+}
+
+/// Bits of [`Key::usage`] (DSP0274 1.3, "Key usage bit mask").
+pub mod usage {
+    /// KEY_EXCHANGE_RSP.
+    pub const KEY_EXCHANGE: u16 = 1;
+    /// CHALLENGE_AUTH.
+    pub const CHALLENGE: u16 = 1 << 1;
+    /// MEASUREMENTS.
+    pub const MEASUREMENTS: u16 = 1 << 2;
+    /// ENDPOINT_INFO.
+    pub const ENDPOINT_INFO: u16 = 1 << 3;
+    /// All of these.
+    pub const ANY: u16 = KEY_EXCHANGE | CHALLENGE | MEASUREMENTS | ENDPOINT_INFO;
+}
+
+/// Certificate model of a chain that the vendor made for this device.
+const MODEL_DEVICE: u8 = 1;
+
+/// A key without a chain.
+#[derive(Clone)]
+pub struct PublicKey {
+    /// The public key as both sides hold it, SubjectPublicKeyInfo in DER: transcripts have its digest.
+    pub key: Vec<u8>,
+    /// Its private half.
+    pub signer: Arc<dyn Signer>,
+}
+
+/// How many keys a connection uses (MULTI_KEY_CAP, 1.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum MultiKey {
+    /// One.
+    #[default]
+    No,
+    /// Several, always.
+    Only,
+    /// Several, if the requester wants that.
+    Negotiated,
+}
+
+/// Whether measurements can be had (MEAS_CAP).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Measured {
+    /// No.
+    No,
+    /// Yes, without a signature.
+    Unsigned,
+    /// Yes, and signed on request.
+    Signed,
+}
+
+/// One measurement, in the DMTF's format.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Measurement {
+    /// 1 to 254.
+    pub index: u8,
+    /// What it is of.
+    pub kind: Kind,
+    /// Whether `value` is a raw bit stream rather than a digest.
+    pub raw: bool,
+    /// The value.
+    pub value: Vec<u8>,
+}
+
+impl ResponderConfig {
+    /// One chain in slot 0, and defaults for the rest.
+    pub fn new(chain: Vec<u8>, signer: Arc<dyn Signer>, measurements: Vec<Measurement>) -> Self {
+        let mut slots = [const { None }; 8];
+        slots[0] = Some(Slot::new(chain, signer));
+        Self {
+            versions: DEFAULT_VERSIONS.to_vec(),
+            transport: Transport::Doe,
+            slots,
+            public_key: None,
+            multi_key: MultiKey::No,
+            measured: Measured::Signed,
+            measurements,
+            measurement_hash: MeasurementHash::Hash(HashAlg::Sha384),
+            offer: Offer::default(),
+            sessions_max: 4,
+            handshake_time: Duration::from_secs(60),
+            heartbeat_s: 0,
+            handshake_in_clear: false,
+            transfer_size: 0x1200,
+            ct_exponent: 20,
+            capabilities: Flags(u32::MAX),
+            delays: Vec::new(),
+        }
+    }
+
+    /// The capabilities shown in a version.
+    pub fn flags(&self, version: Version) -> Flags {
+        let mut flags = Flags::ENCRYPT | Flags::MAC | Flags::KEY_UPD | Flags::HBEAT | Flags::LARGE_RESPONSE;
+        let identity = Flags::CHAL | Flags::KEY_EX;
+        if self.slots.iter().any(Option::is_some) {
+            flags = flags | identity | Flags::CERT;
+        }
+        if self.public_key.is_some() {
+            flags = flags | identity | Flags::PUB_KEY_ID;
+        }
+        if self.handshake_in_clear {
+            flags = flags | Flags::HANDSHAKE_IN_THE_CLEAR;
+        }
+        flags = flags | self.measured.flags() | self.multi_key.flags();
+        let shown = flags.and(self.capabilities).and(ability::known(version));
+        ability::consistent(shown)
+    }
+
+    /// Every key's owner.
+    pub(super) fn signers(&self) -> impl Iterator<Item = &Arc<dyn Signer>> {
+        let slots = self.slots.iter().flatten().map(|slot| &slot.signer);
+        slots.chain(self.public_key.iter().map(|key| &key.signer))
+    }
+}
+
+impl Measured {
+    fn flags(self) -> Flags {
+        match self {
+            Self::No => Flags(0),
+            Self::Unsigned => Flags::MEAS_NO_SIG | Flags::MEAS_FRESH,
+            Self::Signed => Flags::MEAS_SIG | Flags::MEAS_FRESH,
+        }
+    }
+}
+
+impl MultiKey {
+    fn flags(self) -> Flags {
+        match self {
+            Self::No => Flags(0),
+            Self::Only => Flags::MULTI_KEY_ONLY,
+            Self::Negotiated => Flags::MULTI_KEY_NEGOTIATED,
+        }
+    }
+}
+
+impl core::fmt::Debug for ResponderConfig {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "ResponderConfig({:?}, {:?})", self.versions, self.offer)
+    }
+}
+
+impl core::fmt::Debug for Slot {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "Slot({} bytes, {:?})", self.chain.len(), self.key)
+    }
+}
+
+impl core::fmt::Debug for PublicKey {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "PublicKey({} bytes)", self.key.len())
+    }
+}

@@ -3,6 +3,10 @@
 use crate::wire::{DecodeError, Reader, Write};
 use alloc::vec::Vec;
 
+mod coverage;
+mod display;
+pub use coverage::{Bar, Uncovered};
+
 /// Bytes of the longest report: offsets into it are 16 bits wide.
 pub const SIZE_MAX: usize = 0xffff;
 
@@ -245,69 +249,4 @@ fn check_apart(ranges: &[Range]) -> Result<(), DecodeError> {
 
 fn invalid(what: &'static str, found: u64, wanted: &'static str) -> DecodeError {
     DecodeError::Invalid { what, found, wanted }
-}
-
-impl core::fmt::Display for Report {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        writeln!(f, "interface: {}", self.info)?;
-        for range in &self.ranges {
-            writeln!(f, "{range}")?;
-        }
-        write!(f, "device-specific information: {} bytes", self.specific.len())
-    }
-}
-
-impl core::fmt::Display for Range {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        let kib = self.size() / 1024;
-        write!(
-            f,
-            "range {}: {:#x}, {kib} KiB, {}",
-            self.id,
-            self.address(),
-            self.attributes
-        )
-    }
-}
-
-impl core::fmt::Display for Info {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        let update = if self.contains(Self::NO_FW_UPDATE) {
-            "no firmware update"
-        } else {
-            "firmware update permitted"
-        };
-        let names = [
-            (Self::DMA, "DMA without PASID"),
-            (Self::DMA_WITH_PASID, "DMA with PASID"),
-            (Self::ATS, "ATS"),
-            (Self::PRS, "PRS"),
-        ];
-        f.write_str(update)?;
-        let set = names.iter().filter(|(bit, _)| self.contains(*bit));
-        for (_, name) in set {
-            write!(f, ", {name}")?;
-        }
-        Ok(())
-    }
-}
-
-impl core::fmt::Display for Attributes {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        let names = [
-            (Self::MSIX_TABLE, "MSI-X table"),
-            (Self::MSIX_PBA, "MSI-X pending bits"),
-            (Self::UPDATABLE, "updatable"),
-        ];
-        f.write_str(if self.contains(Self::NON_TEE) {
-            "not protected"
-        } else {
-            "protected"
-        })?;
-        let set = names.iter().filter(|(bit, _)| self.contains(*bit));
-        for (_, name) in set {
-            write!(f, ", {name}")?;
-        }
-        Ok(())
-    }
 }

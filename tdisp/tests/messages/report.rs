@@ -1,6 +1,6 @@
 //! The device interface report: golden bytes, and what must be refused.
 
-use tdisp::tdi::report::{Attributes, Info, RANGES_MAX, Range, Report};
+use tdisp::tdi::report::{Attributes, Bar, Info, RANGES_MAX, Range, Report, Uncovered};
 
 fn range(id: u16, first_page: u64, pages: u32) -> Range {
     Range {
@@ -145,18 +145,115 @@ fn the_firmware_update_bit_means_that_no_update_is_permitted() {
 }
 
 #[test]
-fn a_report_is_shown_to_people() {
+fn a_report_is_shown_to_people_as_a_table() {
     let mut report = with_ranges(vec![
         range(0, 0xd_0000, 4),
         Range {
             attributes: Attributes::NON_TEE | Attributes::UPDATABLE,
             ..range(2, 0xd_0010, 1)
         },
+        Range {
+            attributes: Attributes::MSIX_TABLE | Attributes::MSIX_PBA,
+            ..range(4, 0x8_0000_0000, 0x4_0000)
+        },
     ]);
     report.specific = vec![0; 3];
-    let shown = "interface: no firmware update, DMA without PASID\n\
-                 range 0: 0xd0000000, 16 KiB, protected\n\
-                 range 2: 0xd0010000, 4 KiB, not protected, updatable\n\
-                 device-specific information: 3 bytes";
+    report.msix_control = 0x8003;
+    report.tph_control = 0x1_0001;
+    let shown = "\
+firmware update   not permitted while locked
+DMA               without PASID
+MSI-X control     0x8003
+TPH control       0x10001
+device-specific   3 bytes
+
+BAR          first byte          last byte         size  attributes
+  0          0xd0000000         0xd0003fff       16 KiB  protected
+  2          0xd0010000         0xd0010fff        4 KiB  not protected, updatable
+  4      0x800000000000     0x80003fffffff        1 GiB  protected, MSI-X table, MSI-X pending bits";
     assert_eq!(report.to_string(), shown);
+}
+
+#[test]
+fn a_report_without_ranges_says_so() {
+    let mut report = with_ranges(Vec::new());
+    report.info = Info::ATS | Info::PRS;
+    let shown = "firmware update   permitted while locked\nDMA               translated (ATS), page requests (PRS)\n\
+                 device-specific   0 bytes\nno MMIO ranges";
+    assert_eq!(report.to_string(), shown);
+}
+
+const OFFSET: u64 = 0x10_0000;
+
+fn bar(index: u8, base: u64, size: u64) -> Bar {
+    Bar { index, base, size }
+}
+
+#[test]
+fn ranges_that_are_the_bars_cover_them() {
+    let report = with_ranges(vec![
+        range(0, 0x180, 2),
+        range(0, 0x182, 2),
+        range(2, 0x200, 1),
+        range(9, 0x300, 1),
+    ]);
+    let bars = [bar(0, 0x8_0000, 0x4000), bar(2, 0x10_0000, 0x1000)];
+    assert_eq!(report.covers(&bars, OFFSET), Ok(()));
+    assert_eq!(
+        with_ranges(vec![range(0, 0, 1)]).covers(&[bar(0, 0xffff_ffff_ffff_f000, 0x1000)], 0x1000),
+        Ok(()),
+        "an offset wraps"
+    );
+}
+
+#[test]
+fn case_58_a_bar_that_is_not_wholly_in_the_report_is_refused() {
+    let report = with_ranges(vec![range(0, 0x180, 3)]);
+    let bars = [bar(0, 0x8_0000, 0x4000)];
+    let text = report.covers(&bars, OFFSET).unwrap_err().to_string();
+    assert_eq!(text, "BAR 0: its ranges have 0x3000 bytes, wanted 0x4000");
+    let longer = with_ranges(vec![range(0, 0x180, 5)]);
+    assert!(matches!(
+        longer.covers(&bars, OFFSET),
+        Err(Uncovered::Size { .. })
+    ));
+    let missing = with_ranges(Vec::new());
+    assert_eq!(missing.covers(&bars, OFFSET), Err(Uncovered::Missing(0)));
+}
+
+#[test]
+fn case_51_a_range_of_a_bar_that_is_not_there_is_refused() {
+    let report = with_ranges(vec![range(0, 0x180, 4), range(3, 0x200, 1)]);
+    assert_eq!(
+        report.covers(&[bar(0, 0x8_0000, 0x4000)], OFFSET),
+        Err(Uncovered::NoBar(3))
+    );
+}
+
+#[test]
+fn case_57_a_range_that_is_not_where_its_bar_is_is_refused() {
+    let bars = [bar(0, 0x8_0000, 0x4000)];
+    let shifted = with_ranges(vec![range(0, 0x181, 4)]);
+    let text = shifted.covers(&bars, OFFSET).unwrap_err().to_string();
+    assert_eq!(
+        text,
+        "BAR 0: a range begins at 0x81000, wanted 0x80000, so that nothing is left out"
+    );
+    let gap = with_ranges(vec![range(0, 0x180, 1), range(0, 0x182, 2)]);
+    assert!(matches!(gap.covers(&bars, OFFSET), Err(Uncovered::Gap { .. })));
+}
+
+#[test]
+fn case_56_a_bar_off_the_grid_or_smaller_than_a_page_is_no_range() {
+    let report = with_ranges(vec![range(0, 0x180, 4)]);
+    for wrong in [
+        bar(0, 0x8_0800, 0x4000),
+        bar(0, 0x8_0000, 0x800),
+        bar(0, 0x8_0000, 0x3000),
+    ] {
+        assert!(matches!(
+            report.covers(&[wrong], OFFSET),
+            Err(Uncovered::Misplaced { .. })
+        ));
+    }
 }

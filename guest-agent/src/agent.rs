@@ -366,6 +366,7 @@ fn summary(verified: &Verified) -> Evidence {
     Evidence {
         subject: verified.identity().subject.clone(),
         root: verified.identity().root.name.clone(),
+        revocation_checked: verified.identity().revocation_checked,
         spdm: format!("{}.{}", version >> 4, version & 0xf),
         measurements: verified
             .measurements()

@@ -8,10 +8,11 @@ use crate::channel::{self, Link};
 use crate::config::high::Device;
 use crate::error::{Fault, Refusal, Step};
 use crate::platform::Platform;
+use crate::revocation;
 use crate::steps::Steps;
 use tdisp::clock::UnixTime;
 use tdisp::crypto::Provider;
-use tdisp::evidence::{self, Bundle, Expectation, Verified};
+use tdisp::evidence::{self, Bundle, Crls, Expectation, Verified};
 use tdisp::relay::guest::{Binding, TdiInfo, TdiState};
 use tdisp::relay::{ObjectKind, TdiId, Vouched};
 
@@ -123,6 +124,7 @@ impl Collector<'_> {
                 ),
             ));
         }
+        let lists = revocation::read(&device.crls)?;
         let expectation = Expectation {
             nonce,
             guest: channel::rid(device.bdf),
@@ -131,6 +133,10 @@ impl Collector<'_> {
             function_id: device.function_id,
             identity: device.identity.clone(),
             floor: device.floor,
+            crls: Crls {
+                lists: &lists,
+                rule: device.crl,
+            },
         };
         evidence::verify(bundle, &info, &expectation, self.provider)
             .map_err(|refusal| Refusal::new(step, Fault::Device, refusal.to_string()))

@@ -31,7 +31,7 @@
 //!
 //! # What it does not do
 //! - Attest the guest itself, or ask a remote verifier: the policy in the measured image decides alone.
-//! - Revocation lists and OCSP.
+//! - Fetching revocation lists, and OCSP: lists are files that the policy names.
 //! - The kernel's own device security interfaces (`tsm/lock`, `tsm/accept`), which are not in mainline: the TSM is
 //!   reached through the courier, and the direct path is an IOMMU group's type. In an encrypted guest mainline Linux
 //!   up to 7.3 bounces every transfer, whatever user space does.
@@ -51,6 +51,7 @@ pub mod netlink;
 pub mod platform;
 pub mod policy;
 pub mod preconditions;
+mod revocation;
 pub mod status;
 mod steps;
 pub mod untrusted;

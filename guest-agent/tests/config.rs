@@ -2,6 +2,7 @@
 
 use guest_agent::config::{self, high};
 use std::path::Path;
+use tdisp::evidence::CrlRule;
 
 const EXAMPLE: &str = include_str!("../agent.example.toml");
 
@@ -81,6 +82,21 @@ fn each_mistake_is_refused_with_its_line_what_was_found_and_what_is_known() {
             "roots",
             "roots = [\"other\"]",
             "no [[root]] is named `other`; known: `example-nic-vendor`",
+        ),
+        (
+            "crls",
+            "crl_files = []",
+            "unknown field `crl_files`, expected one of `name`, `sha384`, `crls`",
+        ),
+        (
+            "crl =",
+            "crl = \"always\"",
+            "unknown variant `always`, expected `when-present` or `required`",
+        ),
+        (
+            "crl =",
+            "crl = \"required\"",
+            "lists are required, and none of the device's roots names any",
         ),
         (
             "until_verdict",
@@ -177,6 +193,28 @@ fn a_policy_that_any_firmware_meets_is_refused() {
 fn a_device_without_a_root_is_refused() {
     let (text, _) = with("roots", "roots = []");
     assert!(refusal(&text).contains("a chain that ends anywhere proves nothing"));
+}
+
+#[test]
+fn a_root_names_the_files_with_its_revocation_lists() {
+    let (text, _) = with(
+        "crls",
+        "crls = [\"/etc/tidelock/b.crl\", \"/etc/tidelock/a.crl\"]",
+    );
+    let text = text.replace("crl = \"when-present\"", "crl = \"required\"");
+    let config = config::parse(Path::new("agent.toml"), &text).unwrap();
+    let device = &config.devices[0];
+    assert_eq!(device.crl, CrlRule::Required);
+    let named: Vec<_> = device.crls.iter().map(|path| path.to_str().unwrap()).collect();
+    assert_eq!(named, ["/etc/tidelock/a.crl", "/etc/tidelock/b.crl"]);
+    let without = EXAMPLE
+        .replace("crl = \"when-present\"", "")
+        .replace("crls = []", "");
+    let config = config::parse(Path::new("agent.toml"), &without).unwrap();
+    assert_eq!(
+        (config.devices[0].crl, config.devices[0].crls.len()),
+        (CrlRule::WhenPresent, 0)
+    );
 }
 
 #[test]

@@ -435,7 +435,7 @@ fn what_the_device_says_is_evidence_that_a_guest_can_verify() {
     use tdisp::{
         clock::UnixTime,
         crypto::Secret,
-        evidence::{Bundle, Expectation, Floor, IdentityRule, Root, verify},
+        evidence::{Bundle, Crls, Expectation, Floor, IdentityRule, Root, verify},
         relay::{
             Rid, TdiId,
             guest::{Binding, Negotiated, Request, Response, TdiInfo},
@@ -504,6 +504,7 @@ fn what_the_device_says_is_evidence_that_a_guest_can_verify() {
         identity: IdentityRule::default(),
         now: UnixTime(1_795_132_800),
         floor: Floor::default(),
+        crls: Crls::default(),
     };
     let verified = verify(&bundle, &info, &expected, &Ring).unwrap();
     let measured = measurements();

@@ -10,7 +10,8 @@ use tdisp::{
     clock::UnixTime,
     crypto::{Digest, HashAlg, Ring, Secret, digest},
     evidence::{
-        Bundle, Expectation, Floor, IdentityRule, Parameter, PciIdentity, Refusal, Root, Verified, verify,
+        Bundle, Crls, Expectation, Floor, IdentityRule, Parameter, PciIdentity, Refusal, Root, Verified,
+        verify,
     },
     relay::{
         Rid, TdiId, Vouched,
@@ -265,6 +266,7 @@ impl Evidence {
             identity,
             now: UnixTime(1_795_132_800),
             floor,
+            crls: Crls::default(),
         };
         verify(bundle, &self.vouched(bundle), &expected, &Ring)
     }

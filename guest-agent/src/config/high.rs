@@ -151,7 +151,7 @@ impl Config {
     }
 }
 
-fn roots(written: &[low::Root]) -> Result<BTreeMap<String, Root>, Fault> {
+fn roots(written: &[low::Root]) -> Result<BTreeMap<String, device::KnownRoot>, Fault> {
     let mut roots = BTreeMap::new();
     for root in written {
         let name = root.name.get_ref().clone();
@@ -159,7 +159,14 @@ fn roots(written: &[low::Root]) -> Result<BTreeMap<String, Root>, Fault> {
             sha384(root.sha384.get_ref()).map_err(|message| Fault::at(root.sha384.span(), message))?;
         let digest =
             Digest::new(&sha384).ok_or_else(|| Fault::at(root.sha384.span(), "wanted a SHA-384 digest"))?;
-        if roots.insert(name.clone(), Root { name, digest }).is_some() {
+        let known = device::KnownRoot {
+            root: Root {
+                name: name.clone(),
+                digest,
+            },
+            crls: root.crls.clone(),
+        };
+        if roots.insert(name, known).is_some() {
             return Err(Fault::at(
                 root.name.span(),
                 "this root is given twice; names are unique",

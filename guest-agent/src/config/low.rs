@@ -99,6 +99,9 @@ pub struct Root {
     pub name: Spanned<String>,
     /// SHA-384 of the root certificate (DER), 96 hexadecimal digits.
     pub sha384: Spanned<String>,
+    /// Files with revocation lists (DER) of this root and of the CAs below it.
+    #[serde(default)]
+    pub crls: Vec<PathBuf>,
 }
 
 /// `[[device]]`
@@ -111,6 +114,8 @@ pub struct Device {
     pub bdf: Spanned<String>,
     /// Names of the roots that its certificate chain may end in.
     pub roots: Vec<Spanned<String>>,
+    /// Whether each CA of its chain must have a revocation list.
+    pub crl: Option<Spanned<Crl>>,
     /// The PCI driver it is for.
     pub driver: String,
     /// What it may do before its verdict.
@@ -142,6 +147,16 @@ pub struct Device {
 
 fn yes() -> bool {
     true
+}
+
+/// Whether revocation lists are wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Crl {
+    /// Lists that are given are held against the chain; a CA without one is taken.
+    WhenPresent,
+    /// Each CA of the chain must have a list that is of now.
+    Required,
 }
 
 /// What an untrusted device may do.

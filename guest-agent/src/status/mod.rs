@@ -89,6 +89,9 @@ pub struct Evidence {
     pub subject: String,
     /// The policy's name of the root that it comes from.
     pub root: String,
+    /// Whether each CA of its chain had a revocation list.
+    #[serde(default)]
+    pub revocation_checked: bool,
     /// Protocol version, `"1.2"`.
     pub spdm: String,
     /// Measurements, by index.

@@ -38,6 +38,89 @@ fn case_29_a_clock_outside_the_validity_is_refused_and_never_skipped() {
     world.refused(&["clock", "the clock says 0", "before this image was made"]);
 }
 
+/// A world whose policy has these lists, each in its file, and this word on them.
+fn with_lists(lists: &[Vec<u8>], crl: &str) -> (World, tempfile::TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    let files = lists.iter().enumerate().map(|(number, list)| {
+        let path = folder.path().join(format!("{number}.crl"));
+        std::fs::write(&path, list).unwrap();
+        format!("{:?}", path.to_str().unwrap())
+    });
+    let files: Vec<_> = files.collect();
+    let mut world = World::honest();
+    world.replace(
+        "\n[[device]]",
+        &format!("crls = [{}]\n\n[[device]]", files.join(", ")),
+    );
+    world.replace("driver =", &format!("crl = {crl:?}\ndriver ="));
+    (world, folder)
+}
+
+/// The list of the world's device's root, put into the file that the policy names.
+fn give_list(world: &World, folder: &tempfile::TempDir, revoked: bool) {
+    let list = world
+        .host
+        .0
+        .borrow()
+        .devices
+        .values()
+        .next()
+        .unwrap()
+        .revocation_list(revoked);
+    std::fs::write(folder.path().join("0.crl"), list).unwrap();
+}
+
+#[test]
+fn case_30_a_revoked_certificate_is_refused() {
+    let (mut world, folder) = with_lists(&[vec![]], "when-present");
+    give_list(&world, &folder, true);
+    world.refused(&[
+        "verify",
+        "CN=Example NIC",
+        "was revoked on Nov  2",
+        "KeyCompromise",
+    ]);
+    give_list(&world, &folder, false);
+    let accepted = world.accepted();
+    assert!(accepted.evidence.unwrap().revocation_checked);
+}
+
+#[test]
+fn case_31_a_list_that_is_out_of_date_from_the_future_or_damaged_is_refused() {
+    let (mut world, folder) = with_lists(&[vec![]], "when-present");
+    give_list(&world, &folder, false);
+    world.kernel.now += 30 * 86_400;
+    world.refused(&[
+        "verify",
+        "revocation list 0 (of CN=Example root)",
+        "a newer one was due on Dec  1",
+    ]);
+    let (mut world, _folder) = with_lists(&[b"no list".to_vec()], "when-present");
+    world.refused(&["verify", "revocation list 0", "no well-formed revocation list"]);
+    let (mut world, _folder) = with_lists(&[b"-----BEGIN X509 CRL-----".to_vec()], "when-present");
+    world.refused(&["verify", "text in PEM", "openssl crl -outform DER"]);
+}
+
+#[test]
+fn case_31_a_list_of_another_root_of_the_same_name_is_refused() {
+    let (mut world, folder) = with_lists(&[vec![]], "when-present");
+    let other = World::honest();
+    give_list(&other, &folder, false);
+    world.refused(&[
+        "verify",
+        "its signature is not by the CA of the chain that bears its issuer's name",
+    ]);
+}
+
+#[test]
+fn case_33_without_the_list_that_the_policy_requires_the_device_is_refused() {
+    let (mut world, folder) = with_lists(&[vec![]], "required");
+    std::fs::remove_file(folder.path().join("0.crl")).unwrap();
+    world.refused(&["verify", "0.crl: No such file", "put it there, or take it out"]);
+    give_list(&world, &folder, false);
+    world.accepted();
+}
+
 #[test]
 fn case_34_a_version_below_the_floor_is_refused() {
     let mut world = World::with_policy(

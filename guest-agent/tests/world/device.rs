@@ -1,8 +1,9 @@
 //! A device's evidence, made and signed here.
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose,
-    PKCS_ECDSA_P384_SHA384,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType, IsCa, Issuer, KeyIdMethod,
+    KeyPair, KeyUsagePurpose, PKCS_ECDSA_P384_SHA384, RevocationReason, RevokedCertParams, SerialNumber,
+    date_time_ymd,
 };
 use tdisp::crypto::{HashAlg, Ring, RingSigner, SignAlg, Signable, Signer, digest};
 use tdisp::relay::guest::Negotiated;
@@ -20,6 +21,8 @@ pub(crate) struct Device {
     /// Measures for this nonce, whatever it is asked.
     pub(crate) own_nonce: Option<[u8; 32]>,
     signer: RingSigner,
+    root: (CertificateParams, KeyPair),
+    serial: SerialNumber,
 }
 
 impl Device {
@@ -28,10 +31,13 @@ impl Device {
             certificate("Example root", true),
             certificate("Example NIC", false),
         );
+        let serial = SerialNumber::from(vec![1, 2, 3, 4]);
+        let mut device = leaf.0;
+        device.serial_number = Some(serial.clone());
         let issuer = Issuer::from_params(&root.0, &root.1);
         let ders = [
             root.0.clone().self_signed(&root.1).unwrap().der().to_vec(),
-            leaf.0.signed_by(&leaf.1, &issuer).unwrap().der().to_vec(),
+            device.signed_by(&leaf.1, &issuer).unwrap().der().to_vec(),
         ];
         let range = |id, first_page, pages| Range {
             first_page,
@@ -64,7 +70,29 @@ impl Device {
             },
             own_nonce: None,
             signer: RingSigner::from_pkcs8(SignAlg::EcdsaP384, leaf.1.serialized_der()).unwrap(),
+            root,
+            serial,
         }
+    }
+
+    /// Its root's revocation list of this month, with its own certificate in it or not.
+    pub(crate) fn revocation_list(&self, revoked: bool) -> Vec<u8> {
+        let entry = RevokedCertParams {
+            serial_number: self.serial.clone(),
+            revocation_time: date_time_ymd(2026, 11, 2),
+            reason_code: Some(RevocationReason::KeyCompromise),
+            invalidity_date: None,
+        };
+        let params = CertificateRevocationListParams {
+            this_update: date_time_ymd(2026, 11, 1),
+            next_update: date_time_ymd(2026, 12, 1),
+            crl_number: SerialNumber::from(1u64),
+            issuing_distribution_point: None,
+            revoked_certs: Vec::from_iter(revoked.then_some(entry)),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        let issuer = Issuer::from_params(&self.root.0, &self.root.1);
+        params.signed_by(&issuer).unwrap().der().to_vec()
     }
 
     /// SHA-384 of the root certificate, hexadecimal.
@@ -213,11 +241,11 @@ fn certificate(name: &str, ca: bool) -> (CertificateParams, KeyPair) {
     } else {
         IsCa::ExplicitNoCa
     };
-    params.key_usages = vec![if ca {
-        KeyUsagePurpose::KeyCertSign
+    params.key_usages = if ca {
+        vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign]
     } else {
-        KeyUsagePurpose::DigitalSignature
-    }];
+        vec![KeyUsagePurpose::DigitalSignature]
+    };
     (params, KeyPair::generate_for(&PKCS_ECDSA_P384_SHA384).unwrap())
 }
 

@@ -28,13 +28,17 @@ pub(crate) fn element<'a>(r: &mut Reader<'a>, tag: u8, what: &'static str) -> Re
             let [high, low] = r.array(what)?;
             (usize::from(high) << 8 | usize::from(low), high > 0)
         }
+        0x83 => {
+            let [high, middle, low] = r.array(what)?.map(usize::from);
+            (high << 16 | middle << 8 | low, high > 0)
+        }
         _ => (0, false),
     };
     if !minimal {
         return Err(DecodeError::Invalid {
             what,
             found: first.into(),
-            wanted: "a minimal DER length below 64 KiB",
+            wanted: "a minimal DER length below 16 MiB",
         });
     }
     r.take(size, what)

@@ -13,7 +13,7 @@
 //! certificates and whose path length allows what follows; the leaf must be none, may sign, and has a key of the
 //! negotiated algorithm.
 //!
-//! Not done here: revocation.
+//! Then the path is held against the revocation lists that were given ([`Crls`]).
 
 use crate::{
     clock::UnixTime,
@@ -22,20 +22,23 @@ use crate::{
         x509::{PublicKey, X509Error},
     },
     spdm::msg::{Version, certificate},
-    wire::DecodeError,
 };
 use alloc::{
     boxed::Box,
-    format,
     string::{String, ToString},
     vec::Vec,
 };
 use x509_parser::prelude::{
-    FromDer, ParsedExtension, SubjectPublicKeyInfo, X509Certificate, X509Name, X509Version,
+    ASN1Time, ExtendedKeyUsage, FromDer, ParsedExtension, SubjectPublicKeyInfo, X509Certificate, X509Name,
+    X509Version,
 };
 
+mod error;
 mod identity;
-pub use identity::{Identity, IdentityRule, PciIdentity};
+mod revocation;
+pub use error::{Error, Fault};
+pub use identity::{Identity, IdentityRule, Mismatch, PciIdentity};
+pub use revocation::{CrlFault, CrlRule, Crls, LISTS_MAX, SIZE_MAX as CRL_SIZE_MAX};
 
 /// Bytes of the longest chain object: its length field has 16 bits.
 pub const SIZE_MAX: usize = 0xffff;
@@ -67,6 +70,43 @@ pub struct Rules<'a> {
     pub now: UnixTime,
     /// What the leaf must say about the device.
     pub identity: &'a IdentityRule,
+    /// What the leaf's key is to be used for.
+    pub role: Role,
+    /// How the device makes its chains, where that is known.
+    pub model: Option<Model>,
+    /// Revocation lists, and what is to be without.
+    pub crls: Crls<'a>,
+}
+
+/// What a leaf's key is used for, which its extended key usage must allow if it has one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
+pub enum Role {
+    /// To answer as an SPDM responder: a device.
+    #[default]
+    Responder,
+    /// To ask as an SPDM requester, where both authenticate each other.
+    Requester,
+}
+
+/// How a device makes its certificate chains (DSP0274 §10.6.1), which tells where the one of its hardware is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Model {
+    /// The leaf is the device's, made with it, and names the hardware.
+    Device,
+    /// The leaf is an alias that the device made for its firmware; the device's own certificate is a CA above it.
+    Alias,
+    /// The leaf is made for a key pair of whatever use.
+    Generic,
+}
+
+impl core::fmt::Display for Model {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(match self {
+            Self::Device => "model of device certificates",
+            Self::Alias => "model of alias certificates",
+            Self::Generic => "model of generic certificates",
+        })
+    }
 }
 
 /// What a valid chain proves.
@@ -76,157 +116,6 @@ pub struct Leaf {
     pub public_key: Vec<u8>,
     /// Whom it names.
     pub identity: Identity,
-}
-
-/// Why a chain is refused.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum Error {
-    /// The object does not have its form.
-    #[error("the certificate chain object is malformed: {0}; the host or the device damaged it")]
-    Malformed(DecodeError),
-    /// The object is longer than SPDM allows.
-    #[error("the certificate chain has {found} bytes, wanted at most 65535")]
-    TooLarge {
-        /// Its length.
-        found: usize,
-    },
-    /// Too few certificates, or too many.
-    #[error("the certificate chain has {found} certificates, wanted 2 to 8, root first")]
-    Length {
-        /// How many; a count above 8 is not finished.
-        found: usize,
-    },
-    /// The root hash in the object is not the first certificate's.
-    #[error("the certificate chain names the root {found}, but its first certificate is {wanted}")]
-    RootHash {
-        /// In the object.
-        found: Box<Digest>,
-        /// Of the first certificate.
-        wanted: Box<Digest>,
-    },
-    /// The root is none of those that this device's rule allows.
-    #[error(
-        "the device's chain leads to the root {found} ({subject}), which is not pinned for this device; wanted {}. \
-         If that root is the vendor's, add its digest to the device's rule",
-        names(.wanted)
-    )]
-    RootNotPinned {
-        /// Digest of the first certificate, by the negotiated hash.
-        found: Box<Digest>,
-        /// Its subject.
-        subject: String,
-        /// The pinned roots.
-        wanted: Vec<Root>,
-    },
-    /// A certificate breaks a rule.
-    #[error("certificate {position} of the chain ({subject}): {fault}")]
-    Certificate {
-        /// Which one; 0 is the root.
-        position: usize,
-        /// Whom it names; empty if that could not be read.
-        subject: String,
-        /// Which rule.
-        fault: Fault,
-    },
-    /// The leaf does not say about the device what the rule wants.
-    #[error("{0}")]
-    Identity(identity::Mismatch),
-}
-
-/// The rule that a certificate breaks.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum Fault {
-    /// It is no certificate.
-    #[error("it is no well-formed X.509 certificate")]
-    Malformed,
-    /// It is not of version 3.
-    #[error("it is of X.509 version {found}, wanted 3")]
-    Version {
-        /// Its version.
-        found: u32,
-    },
-    /// It has the same extension twice, or one that is malformed.
-    #[error("its extension {oid} is malformed or there twice")]
-    Extension {
-        /// Which.
-        oid: String,
-    },
-    /// It has a critical extension that is not understood here.
-    #[error("it has the critical extension {oid}, which is not understood and so may not be ignored")]
-    UnknownCritical {
-        /// Which.
-        oid: String,
-    },
-    /// Its time is over.
-    #[error("it expired on {found}, and it is {now}; renew the device's certificates, or check the clock")]
-    Expired {
-        /// End of validity.
-        found: String,
-        /// The time given.
-        now: String,
-    },
-    /// Its time has not come.
-    #[error(
-        "it is valid from {found}, and it is {now}; check the clock: it must be set before a device is judged"
-    )]
-    NotYetValid {
-        /// Begin of validity.
-        found: String,
-        /// The time given.
-        now: String,
-    },
-    /// Its issuer is not the certificate before it.
-    #[error("it was issued by {found}, wanted the certificate before it, {wanted}")]
-    Issuer {
-        /// Its issuer.
-        found: String,
-        /// Subject of the certificate before it.
-        wanted: String,
-    },
-    /// Its signature is not by the key before it.
-    #[error(
-        "its signature is not by the key of the certificate before it: another key bears the same name, or it was altered"
-    )]
-    Signature,
-    /// The signature or the key is of an algorithm that is not accepted.
-    #[error("it uses the algorithm {found}, wanted ECDSA on P-256 or P-384, RSA or ML-DSA as SPDM has them")]
-    Algorithm {
-        /// Object id.
-        found: String,
-    },
-    /// A CA is wanted.
-    #[error("it is not a CA, but another certificate is issued by it")]
-    NotCa,
-    /// A leaf is wanted.
-    #[error("it is a CA, but stands at the end of the chain, where the device's own certificate belongs")]
-    LeafIsCa,
-    /// Its path length is too short for what follows.
-    #[error("it allows {found} CAs after it, and {wanted} follow")]
-    PathLength {
-        /// Its path length constraint.
-        found: u32,
-        /// CAs between it and the leaf.
-        wanted: usize,
-    },
-    /// Its key may not be used so.
-    #[error("its key usage does not include {wanted}")]
-    KeyUsage {
-        /// What is wanted.
-        wanted: &'static str,
-    },
-    /// Its key is for another purpose.
-    #[error("its extended key usage allows neither an SPDM responder nor any server")]
-    Purpose,
-    /// The leaf's key is not for the negotiated algorithm.
-    #[error("its key is for {found}, but the session was negotiated with {wanted}")]
-    LeafKey {
-        /// What the key is for.
-        found: String,
-        /// What was negotiated.
-        wanted: SignAlg,
-    },
 }
 
 /// Checks a chain object against the rules; what it answers is proven by the pinned root.
@@ -243,15 +132,18 @@ pub fn validate(object: &[u8], rules: &Rules<'_>, provider: &dyn Provider) -> Re
         let checked =
             link.check(rules.now, provider)
                 .and_then(|()| match position + 1 == certificates.len() {
-                    true => leaf_rules(certificate, rules.leaf),
+                    true => leaf_rules(certificate, rules),
                     false => link.ca_rules(),
                 });
         checked.map_err(|fault| broken(position, certificate, fault))?;
         issuer = certificate;
     }
-    let identity = identity::read(issuer, root, provider)
-        .map_err(|fault| broken(certificates.len() - 1, issuer, fault))?;
+    let leaf = certificates.len() - 1;
+    let mut identity = identity::read(&certificates, root, provider)?;
+    let model = rules.model.map_or(Ok(()), |model| identity.check_model(model));
+    model.map_err(|fault| broken(leaf, issuer, fault))?;
     rules.identity.check(&identity).map_err(Error::Identity)?;
+    identity.revocation_checked = revocation::check(&certificates, rules, provider)?;
     Ok(Leaf {
         public_key: issuer.public_key().subject_public_key.data.to_vec(),
         identity,
@@ -380,7 +272,8 @@ impl Link<'_, '_> {
 }
 
 /// The rules for the device's own certificate.
-fn leaf_rules(certificate: &X509Certificate<'_>, wanted: SignAlg) -> Result<(), Fault> {
+fn leaf_rules(certificate: &X509Certificate<'_>, rules: &Rules<'_>) -> Result<(), Fault> {
+    let wanted = rules.leaf;
     if certificate.is_ca() {
         return Err(Fault::LeafIsCa);
     }
@@ -390,20 +283,36 @@ fn leaf_rules(certificate: &X509Certificate<'_>, wanted: SignAlg) -> Result<(), 
             wanted: "signatures (digitalSignature)",
         });
     }
-    if let Ok(Some(purpose)) = certificate.extended_key_usage() {
-        let purpose = purpose.value;
-        let responder = purpose
-            .other
-            .iter()
-            .any(|oid| oid.to_id_string() == oid::SPDM_RESPONDER);
-        if !(purpose.any || purpose.server_auth || responder) {
-            return Err(Fault::Purpose);
-        }
+    if let Ok(Some(purpose)) = certificate.extended_key_usage()
+        && !rules.role.is_in(purpose.value)
+    {
+        return Err(Fault::Purpose {
+            wanted: rules.role.words(),
+        });
     }
     match PublicKey::from_der(certificate.public_key().raw) {
         Ok(key) => Ok(key.for_alg(wanted).map(drop)?),
         Err(X509Error::Algorithm { found }) => Err(Fault::LeafKey { found, wanted }),
         Err(error) => Err(error.into()),
+    }
+}
+
+impl Role {
+    /// Whether an extended key usage allows it.
+    fn is_in(self, purpose: &ExtendedKeyUsage<'_>) -> bool {
+        let (known, oid) = match self {
+            Self::Responder => (purpose.server_auth, oid::SPDM_RESPONDER),
+            Self::Requester => (purpose.client_auth, oid::SPDM_REQUESTER),
+        };
+        let spdm = || purpose.other.iter().any(|other| other.to_id_string() == oid);
+        purpose.any || known || spdm()
+    }
+
+    fn words(self) -> &'static str {
+        match self {
+            Self::Responder => "an SPDM responder nor any server",
+            Self::Requester => "an SPDM requester nor any client",
+        }
     }
 }
 
@@ -422,6 +331,8 @@ fn extensions(certificate: &X509Certificate<'_>) -> Result<(), Fault> {
             | ParsedExtension::ExtendedKeyUsage(_)
             | ParsedExtension::SubjectAlternativeName(_) => {}
             _ if oid == oid::SPDM_EXTENSION => {}
+            // What it constrains would go unseen, whether it calls itself critical or not.
+            ParsedExtension::NameConstraints(_) => return Err(Fault::UnknownCritical { oid }),
             _ if extension.critical => return Err(Fault::UnknownCritical { oid }),
             _ => {}
         }
@@ -430,24 +341,26 @@ fn extensions(certificate: &X509Certificate<'_>) -> Result<(), Fault> {
     Ok(())
 }
 
-fn validity(certificate: &X509Certificate<'_>, UnixTime(now): UnixTime) -> Result<(), Fault> {
+/// A time as people read it.
+fn time_text(UnixTime(time): UnixTime) -> String {
+    ASN1Time::from_timestamp(time).map_or_else(|_| time.to_string(), |time| time.to_string())
+}
+
+fn validity(certificate: &X509Certificate<'_>, now: UnixTime) -> Result<(), Fault> {
     let (from, until) = (
         certificate.validity().not_before,
         certificate.validity().not_after,
     );
-    let text = || {
-        x509_parser::time::ASN1Time::from_timestamp(now).map_or_else(|_| now.to_string(), |t| t.to_string())
-    };
-    if now < from.timestamp() {
+    if now.0 < from.timestamp() {
         return Err(Fault::NotYetValid {
             found: from.to_string(),
-            now: text(),
+            now: time_text(now),
         });
     }
-    if now > until.timestamp() {
+    if now.0 > until.timestamp() {
         return Err(Fault::Expired {
             found: until.to_string(),
-            now: text(),
+            now: time_text(now),
         });
     }
     Ok(())
@@ -461,20 +374,6 @@ fn signature(
 ) -> Result<(), Fault> {
     PublicKey::from_der(issuer.raw)?.check_signed(certificate.as_raw(), provider)?;
     Ok(())
-}
-
-impl From<X509Error> for Fault {
-    fn from(error: X509Error) -> Self {
-        match error {
-            X509Error::Malformed(_) => Self::Malformed,
-            X509Error::Algorithm { found } => Self::Algorithm { found },
-            X509Error::Key { found, wanted } => Self::LeafKey {
-                found: found.to_string(),
-                wanted,
-            },
-            X509Error::Mismatch { .. } | X509Error::Signature => Self::Signature,
-        }
-    }
 }
 
 fn broken(position: usize, certificate: &X509Certificate<'_>, fault: Fault) -> Error {
@@ -496,20 +395,11 @@ fn printable(name: &X509Name<'_>) -> String {
 
 const NAME_CHARS_MAX: usize = 200;
 
-fn names(roots: &[Root]) -> String {
-    if roots.is_empty() {
-        return "none: no root is pinned".to_string();
-    }
-    let names: Vec<_> = roots
-        .iter()
-        .map(|root| format!("{} ({})", root.digest, root.name))
-        .collect();
-    names.join(" or ")
-}
-
 mod oid {
     /// DMTF: extended key usage of an SPDM responder (DSP0274, id-DMTF-eku-responder-auth).
     pub(super) const SPDM_RESPONDER: &str = "1.3.6.1.4.1.412.274.3";
+    /// DMTF: extended key usage of an SPDM requester (DSP0274, id-DMTF-eku-requester-auth).
+    pub(super) const SPDM_REQUESTER: &str = "1.3.6.1.4.1.412.274.4";
     /// DMTF: what kind of certificate it is (DSP0274, id-spdm-cert-oids).
     pub(super) const SPDM_EXTENSION: &str = "1.3.6.1.4.1.412.274.6";
     /// DMTF: this certificate names the hardware (DSP0274, id-DMTF-hardware-identity).

@@ -19,7 +19,7 @@
 //! [`Verified::lock`] names.
 //!
 //! What is not here: whether the measurements are the wanted ones and the report's features welcome (the guest's
-//! policy), revocation, and anything that a verdict cannot see, such as a probe on the memory bus.
+//! policy), fetching revocation lists, and anything that a verdict cannot see, such as a probe on the memory bus.
 
 mod bundle;
 pub mod chain;
@@ -32,7 +32,7 @@ mod verify;
 mod testing;
 
 pub use bundle::Bundle;
-pub use chain::{Identity, IdentityRule, PciIdentity, Root};
+pub use chain::{CrlRule, Crls, Identity, IdentityRule, PciIdentity, Root};
 pub use parameter::Parameter;
 pub use refusal::Refusal;
 pub use verify::{Expectation, Floor, Lock, Measurement, Verified, verify};

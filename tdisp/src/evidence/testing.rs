@@ -1,5 +1,6 @@
 //! Certificate chains for the tests, good and bad.
 
+pub(super) mod crl;
 pub(super) mod scene;
 
 use crate::{
@@ -46,7 +47,7 @@ impl Certificate {
     pub(super) fn ca(name: &str) -> Self {
         let mut ca = Self::new(name, &PKCS_ECDSA_P384_SHA384);
         ca.params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        ca.params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+        ca.params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         ca
     }
 

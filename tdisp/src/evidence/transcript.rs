@@ -6,7 +6,7 @@
 //!   └───────────────────────────────────────────── L1/L2, which is signed ─────────────────────────────────────────┘
 //! ```
 
-use super::{Floor, Parameter, Refusal};
+use super::{Floor, Parameter, Refusal, chain::Model};
 use crate::{
     crypto::{HashAlg, Provider, SignAlg, Signable},
     relay::guest::Negotiated,
@@ -27,6 +27,8 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Transcript<'a> {
     pub(super) negotiated: Negotiated,
+    /// How the device makes its chains, if its capabilities tell.
+    pub(super) model: Option<Model>,
     pub(super) sign: SignAlg,
     pub(super) hash: HashAlg,
     pub(super) measurement_hash: MeasurementHash,
@@ -74,6 +76,7 @@ impl<'a> Transcript<'a> {
         let l1 = cursor.end(signature.len())?;
         Ok(Self {
             negotiated,
+            model: model(capabilities),
             sign,
             hash,
             measurement_hash,
@@ -91,6 +94,16 @@ impl<'a> Transcript<'a> {
         provider
             .verify(self.sign, public_key, &message, self.signature)
             .map_err(|_| Refusal::Signature)
+    }
+}
+
+/// With several keys each slot has its own model, which only DIGESTS tells; else the capability does (DSP0274 §10.6.1).
+fn model(capabilities: Flags) -> Option<Model> {
+    let several = capabilities.any(Flags::MULTI_KEY_ONLY | Flags::MULTI_KEY_NEGOTIATED);
+    match capabilities.any(Flags::ALIAS_CERT) {
+        _ if several => None,
+        true => Some(Model::Alias),
+        false => Some(Model::Device),
     }
 }
 

@@ -1,6 +1,10 @@
 //! The one function that turns a [`Bundle`] into something that can be built on.
 
-use super::{Bundle, Identity, IdentityRule, Parameter, Refusal, Root, chain, transcript::Transcript};
+use super::{
+    Bundle, Crls, Identity, IdentityRule, Parameter, Refusal, Root,
+    chain::{self, Role},
+    transcript::Transcript,
+};
 use crate::{
     clock::UnixTime,
     crypto::{Provider, same},
@@ -32,6 +36,8 @@ pub struct Expectation<'a> {
     pub identity: IdentityRule,
     /// The time that certificates are judged by.
     pub now: UnixTime,
+    /// Revocation lists of the roots and of the CAs below them, and what is to be without.
+    pub crls: Crls<'a>,
     /// The least that may have been negotiated.
     pub floor: Floor,
 }
@@ -169,7 +175,7 @@ impl Verified {
 /// 3. The transcript is well-formed to the last byte; version and algorithms were offered, are not below the floor,
 ///    and are those that the TSM says.
 /// 4. It asks for all measurements, signed, with the nonce drawn, from the slot that the TSM says.
-/// 5. The certificate chain is valid ([`chain::validate`]), and its leaf's key signed the transcript.
+/// 5. The certificate chain is valid ([`chain::validate`]) and not revoked, and its leaf's key signed the transcript.
 /// 6. Every measurement is in the DMTF's form; digests have the negotiated size.
 /// 7. The interface report is well-formed ([`Report::decode`]).
 pub fn verify(
@@ -190,6 +196,9 @@ pub fn verify(
         roots: expected.roots,
         now: expected.now,
         identity: &expected.identity,
+        role: Role::Responder,
+        model: transcript.model,
+        crls: expected.crls,
     };
     let leaf = chain::validate(&bundle.certificates, &rules, provider)?;
     transcript.check_signature(&leaf.public_key, provider)?;

@@ -4,7 +4,11 @@ use super::gullible::{self, Gullible};
 use crate::{
     clock::UnixTime,
     crypto::{HashAlg, Ring, Secret, SignAlg},
-    evidence::{Bundle, Expectation, Floor, IdentityRule, Root, chain, verify},
+    evidence::{
+        Bundle, Crls, Expectation, Floor, IdentityRule, Root,
+        chain::{self, Role},
+        verify,
+    },
     relay::{
         Vouched,
         guest::{Request, Response, TdiInfo},
@@ -51,6 +55,9 @@ pub fn certificate_chain(bytes: &[u8]) {
         roots: &roots,
         now: NOW,
         identity: &IdentityRule::default(),
+        role: Role::Responder,
+        model: None,
+        crls: Crls::default(),
     };
     drop(chain::validate(bytes, &rules, &Gullible::default()));
     let judged = chain::validate(bytes, &rules, &Ring);
@@ -97,6 +104,7 @@ pub fn accepts(bytes: &[u8]) -> bool {
         identity: IdentityRule::default(),
         now: NOW,
         floor: Floor::default(),
+        crls: Crls::default(),
     };
     let verified = verify(&bundle, &vouched, &expectation, &Gullible::default());
     if let Ok(verified) = &verified {

@@ -3,8 +3,9 @@
 use super::{Fault, SHA384_SIZE, Xdp, low, sha384};
 use low::{DeviceMode, Refused, Unlisted, Untrusted};
 use sriov::Bdf;
-use std::collections::BTreeMap;
-use tdisp::evidence::{Floor, IdentityRule, PciIdentity, Root};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use tdisp::evidence::{CrlRule, Floor, IdentityRule, PciIdentity, Root};
 use toml::Spanned;
 
 /// What the guest wants of one device.
@@ -16,6 +17,10 @@ pub struct Device {
     pub bdf: Bdf,
     /// The roots that its certificate chain may end in; at least one.
     pub roots: Vec<Root>,
+    /// Whether each CA of its chain must have a revocation list.
+    pub crl: CrlRule,
+    /// Files with the revocation lists of those roots and of the CAs below them.
+    pub crls: Vec<PathBuf>,
     /// The PCI driver it is for.
     pub driver: String,
     /// What it may do before its verdict.
@@ -77,13 +82,14 @@ pub const LOCK_FLAGS: [&str; 5] = [
 pub type Mmio = low::Mmio;
 
 impl Device {
-    pub(super) fn from_low(device: &low::Device, known: &BTreeMap<String, Root>) -> Result<Self, Fault> {
+    pub(super) fn from_low(device: &low::Device, known: &BTreeMap<String, KnownRoot>) -> Result<Self, Fault> {
         let wrong_bdf = || {
             format!(
                 "`{}` is no address: wanted one like \"0000:01:00.1\"",
                 device.bdf.get_ref()
             )
         };
+        let (roots, crls) = roots(device, known)?;
         Ok(Self {
             name: device.name.get_ref().clone(),
             bdf: device
@@ -91,7 +97,9 @@ impl Device {
                 .get_ref()
                 .parse()
                 .map_err(|_| Fault::at(device.bdf.span(), wrong_bdf()))?,
-            roots: roots(device, known)?,
+            roots,
+            crl: crl_rule(device, &crls)?,
+            crls,
             driver: device.driver.clone(),
             until_verdict: device.until_verdict,
             on_refusal: device.on_refusal,
@@ -111,7 +119,18 @@ impl Device {
     }
 }
 
-fn roots(device: &low::Device, known: &BTreeMap<String, Root>) -> Result<Vec<Root>, Fault> {
+/// A `[[root]]`, checked.
+#[derive(Debug, Clone)]
+pub(super) struct KnownRoot {
+    pub(super) root: Root,
+    pub(super) crls: Vec<PathBuf>,
+}
+
+/// The roots of a device, and the files with their revocation lists, each once.
+fn roots(
+    device: &low::Device,
+    known: &BTreeMap<String, KnownRoot>,
+) -> Result<(Vec<Root>, Vec<PathBuf>), Fault> {
     if device.roots.is_empty() {
         return Err(Fault::at(
             device.name.span(),
@@ -126,9 +145,23 @@ fn roots(device: &low::Device, known: &BTreeMap<String, Root>) -> Result<Vec<Roo
                 format!("no [[root]] is named `{}`; known: `{names}`", name.get_ref()),
             )
         };
-        known.get(name.get_ref()).cloned().ok_or_else(unknown)
+        known.get(name.get_ref()).ok_or_else(unknown)
     };
-    device.roots.iter().map(find).collect()
+    let found = device.roots.iter().map(find).collect::<Result<Vec<_>, _>>()?;
+    let crls: BTreeSet<_> = found.iter().flat_map(|root| root.crls.iter().cloned()).collect();
+    let roots = found.into_iter().map(|root| root.root.clone()).collect();
+    Ok((roots, crls.into_iter().collect()))
+}
+
+fn crl_rule(device: &low::Device, crls: &[PathBuf]) -> Result<CrlRule, Fault> {
+    match &device.crl {
+        Some(rule) if *rule.get_ref() == low::Crl::Required && crls.is_empty() => Err(Fault::at(
+            rule.span(),
+            "lists are required, and none of the device's roots names any: give their files as `crls` in [[root]]",
+        )),
+        Some(rule) if *rule.get_ref() == low::Crl::Required => Ok(CrlRule::Required),
+        _ => Ok(CrlRule::WhenPresent),
+    }
 }
 
 fn identity(written: &low::Identity) -> Result<IdentityRule, Fault> {

@@ -1,6 +1,6 @@
 //! What the leaf says about the device, and what a rule may want of it.
 
-use super::{Fault, Root, oid};
+use super::{Error, Fault, Model, Root, broken, oid};
 use crate::{
     crypto::{Digest, HashAlg, Provider, der, digest},
     wire::{DecodeError, Reader},
@@ -27,8 +27,14 @@ pub struct Identity {
     pub pci: Option<PciIdentity>,
     /// DMTF's alternative name `manufacturer:product:serial`, if there is one.
     pub device_info: Option<String>,
-    /// Whether DMTF's extension calls this the certificate of the hardware.
+    /// Whether DMTF's extension calls this the certificate of the hardware, or one of the CAs above it.
     pub hardware_identity: bool,
+    /// Whether it is this certificate that is called so, and not a CA above it.
+    pub hardware_leaf: bool,
+    /// Whether DMTF's extension calls this a certificate that firmware can change (id-DMTF-mutable-certificate).
+    pub mutable: bool,
+    /// Whether each CA of the chain had a revocation list.
+    pub revocation_checked: bool,
 }
 
 /// A PCI function's ids as a certificate states them (PCIe §6.31.3).
@@ -53,7 +59,7 @@ pub struct IdentityRule {
     pub pci: Option<PciIdentity>,
     /// The `manufacturer:product:serial` that its alternative name must state.
     pub device_info: Option<String>,
-    /// Whether DMTF's extension must call it the certificate of the hardware.
+    /// Whether DMTF's extension must call it, or a CA above it, the certificate of the hardware.
     pub hardware_identity: bool,
 }
 
@@ -96,12 +102,15 @@ fn mismatch<T: ToString>(what: &'static str, found: &Option<T>, wanted: &Option<
     }
 }
 
-/// Reads what the leaf says. Names that are there but malformed are refused, not overlooked.
+/// Reads what the leaf says, and whether the CAs between it and the root name the hardware. Names that are there but malformed
+/// are refused, not overlooked.
 pub(super) fn read(
-    leaf: &X509Certificate<'_>,
+    path: &[X509Certificate<'_>],
     root: &Root,
     provider: &dyn Provider,
-) -> Result<Identity, Fault> {
+) -> Result<Identity, Error> {
+    let last = path.len() - 1;
+    let leaf = &path[last];
     let mut identity = Identity {
         subject: super::printable(leaf.subject()),
         serial: leaf
@@ -114,26 +123,58 @@ pub(super) fn read(
         pci: None,
         device_info: None,
         hardware_identity: false,
+        hardware_leaf: false,
+        mutable: false,
+        revocation_checked: false,
     };
-    for extension in leaf.extensions() {
-        let oid = extension.oid.to_id_string();
-        let malformed = |_| Fault::Extension { oid: oid.clone() };
-        if let ParsedExtension::SubjectAlternativeName(names) = extension.parsed_extension() {
-            names
-                .general_names
-                .iter()
-                .try_for_each(|name| identity.name(name))
-                .map_err(malformed)?;
-        } else if oid == oid::SPDM_EXTENSION {
-            identity.hardware_identity = kinds(extension.value)
-                .map_err(malformed)?
-                .contains(&HARDWARE_IDENTITY_DER);
-        }
+    for (position, certificate) in path.iter().enumerate().skip(1) {
+        let kinds = kinds_of(certificate).map_err(|fault| broken(position, certificate, fault))?;
+        identity.hardware_identity |= kinds.contains(&HARDWARE_IDENTITY_DER);
     }
+    let faulty = |fault| broken(last, leaf, fault);
+    let kinds = kinds_of(leaf).map_err(faulty)?;
+    identity.hardware_leaf = kinds.contains(&HARDWARE_IDENTITY_DER);
+    identity.mutable = kinds.contains(&MUTABLE_DER);
+    identity.names(leaf).map_err(faulty)?;
     Ok(identity)
 }
 
+/// What DMTF's extension calls a certificate.
+fn kinds_of<'a>(certificate: &'a X509Certificate<'_>) -> Result<Vec<&'a [u8]>, Fault> {
+    let mut extensions = certificate.extensions().iter();
+    let extension = extensions.find(|extension| extension.oid.to_id_string() == oid::SPDM_EXTENSION);
+    let Some(extension) = extension else {
+        return Ok(Vec::new());
+    };
+    kinds(extension.value).map_err(|_| Fault::Extension {
+        oid: oid::SPDM_EXTENSION.to_string(),
+    })
+}
+
 impl Identity {
+    /// Whether the chain is one of this model: an alias is not the hardware's certificate, and a device's certificate is
+    /// none that firmware can change.
+    pub(super) fn check_model(&self, model: Model) -> Result<(), Fault> {
+        let found = match model {
+            Model::Alias if self.hardware_leaf => "it is called the certificate of the hardware",
+            Model::Device if self.mutable => "it is called a certificate that firmware can change",
+            _ => return Ok(()),
+        };
+        Err(Fault::Model { found, model })
+    }
+
+    fn names(&mut self, leaf: &X509Certificate<'_>) -> Result<(), Fault> {
+        for extension in leaf.extensions() {
+            if let ParsedExtension::SubjectAlternativeName(names) = extension.parsed_extension() {
+                let read = names.general_names.iter().try_for_each(|name| self.name(name));
+                read.map_err(|_| Fault::Extension {
+                    oid: extension.oid.to_id_string(),
+                })?;
+            }
+        }
+        Ok(())
+    }
+
     fn name(&mut self, name: &GeneralName<'_>) -> Result<(), DecodeError> {
         let GeneralName::OtherName(kind, content) = name else {
             return Ok(());
@@ -209,3 +250,5 @@ fn invalid(what: &'static str, wanted: &'static str) -> DecodeError {
 
 /// 1.3.6.1.4.1.412.274.2
 const HARDWARE_IDENTITY_DER: &[u8] = &[0x2b, 6, 1, 4, 1, 0x83, 0x1c, 0x82, 0x12, 2];
+/// 1.3.6.1.4.1.412.274.5
+const MUTABLE_DER: &[u8] = &[0x2b, 6, 1, 4, 1, 0x83, 0x1c, 0x82, 0x12, 5];

@@ -7,6 +7,15 @@ use alloc::{vec, vec::Vec};
 use rcgen::{BasicConstraints, ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose, date_time_ymd};
 
 fn judge(object: &[u8], roots: &[Root], rule: &IdentityRule) -> Result<Leaf, Error> {
+    judge_as(object, roots, rule, (Role::Responder, None))
+}
+
+fn judge_as(
+    object: &[u8],
+    roots: &[Root],
+    rule: &IdentityRule,
+    (role, model): (Role, Option<Model>),
+) -> Result<Leaf, Error> {
     let rules = Rules {
         version: Version::V1_2,
         hash: HashAlg::Sha384,
@@ -14,6 +23,9 @@ fn judge(object: &[u8], roots: &[Root], rule: &IdentityRule) -> Result<Leaf, Err
         roots,
         now: NOW,
         identity: rule,
+        role,
+        model,
+        crls: Crls::default(),
     };
     validate(object, &rules, &Ring)
 }
@@ -308,6 +320,9 @@ fn case_29_an_expired_or_future_certificate_is_refused_and_both_times_are_told()
         roots: &[pin(&object)],
         now: UnixTime(0),
         identity,
+        role: Role::Responder,
+        model: None,
+        crls: Crls::default(),
     };
     let text = validate(&object, &rules, &Ring).unwrap_err().to_string();
     assert!(
@@ -416,4 +431,99 @@ fn a_name_that_could_drive_a_terminal_is_not_printed_raw() {
     *plan.leaf() = Certificate::leaf("Device\u{1b}[2J");
     plan.leaf().params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     assert!(!refusal(&plan).contains('\u{1b}'));
+}
+
+/// DMTF's extension with these kinds, by the last number of their object ids.
+fn kinds(leaf: &mut Certificate, kinds: &[u8]) {
+    let each = kinds
+        .iter()
+        .map(|kind| vec![0x30, 12, 6, 10, 0x2b, 6, 1, 4, 1, 0x83, 0x1c, 0x82, 0x12, *kind]);
+    let content: Vec<u8> = each.flatten().collect();
+    leaf.params.custom_extensions.clear();
+    leaf.extend(
+        &[1, 3, 6, 1, 4, 1, 412, 274, 6],
+        false,
+        [vec![0x30, content.len() as u8], content].concat(),
+    );
+}
+
+fn modelled(plan: &Plan, model: Model) -> Result<Leaf, Error> {
+    let object = plan.object();
+    let hardware = IdentityRule {
+        hardware_identity: true,
+        ..IdentityRule::default()
+    };
+    judge_as(
+        &object,
+        &[pin(&object)],
+        &hardware,
+        (Role::Responder, Some(model)),
+    )
+}
+
+#[test]
+fn case_26_the_hardware_is_named_by_the_leaf_of_a_device_and_by_a_ca_above_an_alias() {
+    let mut plan = Plan::good();
+    assert!(modelled(&plan, Model::Device).unwrap().identity.hardware_leaf);
+    let text = modelled(&plan, Model::Alias).unwrap_err().to_string();
+    assert!(
+        text.ends_with(
+            "it is called the certificate of the hardware, which does not go with the model of alias certificates that the \
+             device announced"
+        ),
+        "{text}"
+    );
+    kinds(plan.model(), &[2]);
+    kinds(plan.leaf(), &[5]);
+    let leaf = modelled(&plan, Model::Alias).unwrap();
+    assert!(leaf.identity.mutable && leaf.identity.hardware_identity && !leaf.identity.hardware_leaf);
+    let text = modelled(&plan, Model::Device).unwrap_err().to_string();
+    assert!(
+        text.contains("it is called a certificate that firmware can change"),
+        "{text}"
+    );
+    assert!(modelled(&plan, Model::Generic).is_ok());
+}
+
+#[test]
+fn case_26_a_root_that_calls_itself_the_hardware_names_none() {
+    let mut plan = Plan::good();
+    kinds(plan.root(), &[2]);
+    kinds(plan.leaf(), &[5]);
+    assert!(modelled(&plan, Model::Alias).is_err());
+}
+
+#[test]
+fn case_26_a_malformed_list_of_kinds_is_refused_in_any_certificate() {
+    for position in 1..3 {
+        let mut plan = Plan::good();
+        plan.certificates[position].params.custom_extensions.clear();
+        plan.certificates[position].extend(&[1, 3, 6, 1, 4, 1, 412, 274, 6], false, vec![0x30, 2, 5, 0]);
+        let text = refusal(&plan);
+        assert!(
+            text.contains("its extension 1.3.6.1.4.1.412.274.6 is malformed"),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn a_key_is_for_the_role_that_its_extended_usage_names() {
+    let dmtf = |last| ExtendedKeyUsagePurpose::Other(vec![1, 3, 6, 1, 4, 1, 412, 274, last]);
+    let cases = [
+        (dmtf(3), [true, false]),
+        (dmtf(4), [false, true]),
+        (ExtendedKeyUsagePurpose::ServerAuth, [true, false]),
+        (ExtendedKeyUsagePurpose::ClientAuth, [false, true]),
+        (ExtendedKeyUsagePurpose::Any, [true, true]),
+        (ExtendedKeyUsagePurpose::CodeSigning, [false, false]),
+    ];
+    for (purpose, wanted) in cases {
+        let mut plan = Plan::good();
+        plan.leaf().params.extended_key_usages = vec![purpose.clone()];
+        let object = plan.object();
+        let found = [Role::Responder, Role::Requester]
+            .map(|role| judge_as(&object, &[pin(&object)], &IdentityRule::default(), (role, None)).is_ok());
+        assert_eq!(found, wanted, "{purpose:?}");
+    }
 }

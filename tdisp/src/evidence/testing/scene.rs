@@ -4,7 +4,8 @@ use super::{NOW, Plan, pin};
 use crate::{
     crypto::{HashAlg, Ring, Secret, Signer, digest},
     evidence::{
-        Bundle, Expectation, Floor, IdentityRule, Refusal, Root, Verified, transcript::signed_message, verify,
+        Bundle, Crls, Expectation, Floor, IdentityRule, Refusal, Root, Verified, transcript::signed_message,
+        verify,
     },
     relay::{
         Rid, TdiId, Vouched,
@@ -228,6 +229,7 @@ pub(in crate::evidence) fn expectation(roots: &[Root]) -> Expectation<'_> {
         identity: IdentityRule::default(),
         now: NOW,
         floor: Floor::default(),
+        crls: Crls::default(),
     }
 }
 

@@ -3,8 +3,11 @@
 use super::*;
 use crate::{
     crypto::{HashAlg, Ring, digest},
+    evidence::CrlRule,
     evidence::testing::{
-        Certificate, Plan, pin,
+        Certificate, Plan,
+        crl::CrlPlan,
+        pin,
         scene::{GUEST, NONCE, Scene, block, expectation, judge, range, vouched},
     },
     spdm::msg::{Version, algorithms::TableKind, capabilities::Flags, measurements::Signed},
@@ -628,3 +631,54 @@ fn no_byte_of_the_transcript_can_change_though_the_tsm_vouch_for_it() {
 }
 
 mod hostile;
+
+/// Judges an honest host's evidence with these revocation lists.
+fn with_lists(scene: &Scene, lists: &[Vec<u8>], rule: CrlRule) -> Result<Verified, Refusal> {
+    let bundle = scene.bundle();
+    let roots = [pin(&scene.chain)];
+    let expected = Expectation {
+        crls: Crls { lists, rule },
+        ..expectation(&roots)
+    };
+    verify(&bundle, &vouched(scene.info(&bundle)), &expected, &Ring)
+}
+
+#[test]
+fn case_30_evidence_by_a_revoked_certificate_is_refused() {
+    let scene = Scene::good();
+    let list = CrlPlan::of(1).revoking(&scene.plan, 2).der(&scene.plan);
+    let text = with_lists(&scene, &[list], CrlRule::WhenPresent)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        text.starts_with("certificate 2 of the chain (CN=Device 1, serial ")
+            && text.contains("was revoked on Nov  1"),
+        "{text}"
+    );
+}
+
+#[test]
+fn case_33_a_host_that_withholds_a_required_list_gains_nothing() {
+    let scene = Scene::good();
+    let text = with_lists(&scene, &[], CrlRule::Required)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        text.starts_with("no revocation list is given of certificate 0"),
+        "{text}"
+    );
+    let lists = [0, 1].map(|issuer| CrlPlan::of(issuer).der(&scene.plan));
+    let verified = with_lists(&scene, &lists, CrlRule::Required).unwrap();
+    assert!(verified.identity().revocation_checked);
+}
+
+#[test]
+fn case_26_a_devices_capability_tells_how_its_chain_is_made() {
+    let mut scene = Scene::good();
+    scene.flags = scene.flags | Flags::ALIAS_CERT;
+    let text = scene.refusal();
+    assert!(
+        text.contains("the model of alias certificates that the device announced"),
+        "{text}"
+    );
+}

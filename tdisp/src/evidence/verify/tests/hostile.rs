@@ -41,6 +41,9 @@ fn no_chain_makes_the_validator_panic() {
         roots: &roots,
         now: NOW,
         identity: &identity,
+        role: chain::Role::Responder,
+        model: None,
+        crls: Crls::default(),
     };
     proptest!(|(certificate in 1usize..3, at: Index, cut in 0usize..40, put in bytes())| {
         // The right length and root, so that what is within is looked at.

@@ -292,7 +292,7 @@ fn opened() -> (Rules, Supply) {
     let repository = Repository::open().expect("the repository can be read");
     let rules: Rules =
         toml::from_str(&repository.text("deny.toml")).expect("deny.toml has the sections checked here");
-    let mut options = vec!["--locked"];
+    let mut options = vec!["--locked", "--all-features"];
     for target in &rules.graph.targets {
         options.extend(["--filter-platform", target]);
     }

@@ -251,5 +251,10 @@ pub fn hkdf_expand(
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Ring;
 
+#[cfg(feature = "post-quantum")]
+mod post_quantum;
+#[cfg(feature = "post-quantum")]
+pub use post_quantum::{MlDsaSigner, PostQuantum};
+
 mod with_ring;
 pub use with_ring::RingSigner;

@@ -225,6 +225,8 @@ impl Dsm {
                     self.tdi.session_ended(id);
                     self.events.push_back(Event::SessionEnded { id });
                 }
+                // What a requester tells of is nothing to its interfaces.
+                SpdmEvent::Told { .. } => {}
                 SpdmEvent::Failed(error) => self.events.push_back(Event::Failed(error)),
             }
             self.tell();

@@ -41,6 +41,8 @@ pub struct Negotiated {
     pub peer_flags: Flags,
     /// Bytes of the largest message that the peer takes in one piece.
     pub peer_transfer_size: u32,
+    /// Bytes of the largest message that the peer takes at all: more than in one piece where both sides have chunks.
+    pub peer_message_size: u32,
 }
 
 /// A connection after ALGORITHMS.
@@ -116,6 +118,11 @@ impl Connection {
             .ok_or(Misbehaviour::NotNegotiated {
                 what: "key exchange algorithm",
             })
+    }
+
+    /// Bytes of the largest message that the peer takes in one piece.
+    pub(super) fn peer_room(&self) -> usize {
+        self.negotiated.peer_transfer_size as usize
     }
 
     pub(super) fn digest(&self, bytes: &[u8]) -> Digest {

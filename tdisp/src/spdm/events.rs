@@ -41,6 +41,12 @@ impl Types {
         self.0 & Self::of(&[kind]).0 != 0
     }
 
+    /// The same with another one.
+    #[must_use]
+    pub fn with(self, kind: EventType) -> Self {
+        Self(self.0 | Self::of(&[kind]).0)
+    }
+
     /// Whether there is none in it.
     pub fn is_empty(self) -> bool {
         self.0 == 0

@@ -13,6 +13,8 @@ const ELEMENTS_MAX: usize = 32;
 const DMTF_1_1: u32 = 0x444d_5446;
 /// Registry 0: the DMTF, whose elements have no vendor ID.
 const REGISTRY_DMTF: u8 = 0;
+/// OpaqueDataFmt1 in OtherParams.
+const GENERAL_FORMAT: u8 = 2;
 /// SMDataVersion.
 const DATA_VERSION: u8 = 1;
 /// SMDataID of the version chosen.
@@ -58,6 +60,20 @@ pub fn decode_supported(version: Version, opaque: &[u8]) -> Result<Vec<Entry>, D
 pub fn decode_selected(version: Version, opaque: &[u8]) -> Result<Entry, DecodeError> {
     let data = find(version, opaque, ID_SELECTED, "chosen secured message version")?;
     Reader::all(data, |r| r.u16("secured message version").map(Entry))
+}
+
+/// Refuses opaque data that is not in the general format, or any at all where none was agreed on (1.2 and later).
+pub fn check(version: Version, other_params: u8, opaque: &[u8]) -> Result<(), DecodeError> {
+    let general = version < Version::V1_2 || other_params & 0x0f == GENERAL_FORMAT;
+    match general || opaque.is_empty() {
+        true if opaque.is_empty() => Ok(()),
+        true => elements(version, opaque).map(drop),
+        false => Err(DecodeError::Invalid {
+            what: "opaque data in bytes",
+            found: opaque.len() as u64,
+            wanted: "0, as its format was not agreed on",
+        }),
+    }
 }
 
 /// What follows the ID in the one DMTF element that has `id`.

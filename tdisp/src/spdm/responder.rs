@@ -19,20 +19,29 @@
 //! Memory is bounded: transcripts are running hashes, sessions at most [`ResponderConfig::sessions_max`], and a handshake
 //! that is not finished in time is dropped.
 
+mod chunk;
 mod config;
 mod dispatch;
+mod endpoint;
+mod events;
 mod identity;
+mod keys;
 mod measure;
+mod mel;
 mod negotiate;
 mod patience;
+mod provision;
 mod session;
 
 pub use config::{Measured, Measurement, MultiKey, PublicKey, ResponderConfig, Slot, usage};
+pub use endpoint::EndpointInfo;
+pub use keys::{ChangesKeyPairs, KeyPair, KeyPairs};
 pub use patience::{Delay, Wait};
+pub use provision::{Csr, KeyCsr, NotDone, Provisioning, Store, WantedCsr};
 
 use super::{
     msg::{
-        Payload, Version,
+        Header, Payload, Version,
         error::{self as error_msg, ErrorCode, NotReady},
         vendor::{self as vendor_msg, Body},
     },
@@ -45,9 +54,12 @@ use crate::{
     wire::DecodeError,
 };
 use alloc::{collections::VecDeque, sync::Arc, vec::Vec};
+use chunk::Chunks;
 use dispatch::{Asked, At};
+use events::Subscriptions;
 use negotiate::Phase;
 use patience::Patience;
+use provision::Provisioned;
 use session::{Open, Sessions};
 use zeroize::Zeroizing;
 
@@ -71,6 +83,13 @@ pub enum Event {
         /// The session.
         id: u32,
     },
+    /// The requester told of events.
+    Told {
+        /// The session.
+        session: u32,
+        /// The events, in the order of their numbers.
+        events: Vec<super::events::Event>,
+    },
     /// Our own side could not do what it must; the requester was told that something failed.
     Failed(CryptoError),
 }
@@ -82,8 +101,11 @@ pub struct Responder {
     phase: Phase,
     sessions: Sessions,
     patience: Patience,
-    /// The session whose vendor-defined request is to be answered.
-    vendor: Option<u32>,
+    chunks: Chunks,
+    provisioned: Provisioned,
+    subscriptions: Subscriptions,
+    /// The vendor-defined request that is to be answered.
+    vendor: Option<VendorAsked>,
     /// What follows once the answer that is being made has gone out.
     after: Option<After>,
     /// The requester is to be told that the connection begins anew, in the version that it had.
@@ -92,6 +114,13 @@ pub struct Responder {
     changed: bool,
     outbox: VecDeque<Vec<u8>>,
     events: VecDeque<Event>,
+}
+
+/// A vendor-defined request that waits for its answer.
+struct VendorAsked {
+    session: u32,
+    /// Whether it came in the large form (1.4), in which it is then answered.
+    large: bool,
 }
 
 /// What follows an answer: the answer itself still goes under the keys that the request came under.
@@ -111,6 +140,9 @@ impl Responder {
             provider,
             phase: Phase::Start,
             patience: Patience::default(),
+            chunks: Chunks::default(),
+            provisioned: Provisioned::default(),
+            subscriptions: Subscriptions::default(),
             vendor: None,
             after: None,
             resynch: None,
@@ -123,6 +155,7 @@ impl Responder {
     /// A unit of the transport came in. It takes the place of a vendor-defined request that has not been answered.
     pub fn handle(&mut self, now: Instant, unit: &[u8]) {
         self.vendor = None;
+        self.chunks.forget_ack();
         self.expire(now);
         // What is nothing of SPDM's is the business of others behind the same mailbox.
         match self.config.transport.unwrap(unit) {
@@ -162,18 +195,18 @@ impl Responder {
     /// Answers the last [`Event::VendorRequest`]: with a payload, protocol byte first, or with silence. Without such a
     /// request, or when its session has gone since, nothing happens.
     pub fn respond_vendor(&mut self, now: Instant, payload: Option<&[u8]>) {
-        let (Some(id), Some(payload)) = (self.vendor.take(), payload) else {
+        let (Some(asked), Some(payload)) = (self.vendor.take(), payload) else {
             return;
         };
         let Some(agreed) = self.phase.agreed() else { return };
         let version = agreed.connection.negotiated.version;
-        let reply = match payload.len() <= usize::from(u16::MAX) {
-            true => Ok(Some(
-                vendor_msg::Response(Body::pci_sig(version, payload)).to_vec(),
-            )),
+        let mut body = Body::pci_sig(version, payload);
+        body.large = body.large.or(asked.large.then_some(0));
+        let reply = match payload.len() <= Body::payload_max(version) {
+            true => Ok(Some(vendor_msg::Response(body).to_vec())),
             false => Err(Refusal::new(ErrorCode::RESPONSE_TOO_LARGE)),
         };
-        self.reply(now, At::Session(id), reply);
+        self.reply(now, At::Session(asked.session), reply);
     }
 
     /// What is measured from now on. A requester that asks in the same connection is told of the change.
@@ -182,9 +215,20 @@ impl Responder {
         self.config.measurements = measurements;
     }
 
-    /// Forgets the connection and every session with its keys, as a reset of the device does.
+    /// Forgets the connection and every session with its keys, as a reset of the device does; what was provisioned and waits
+    /// for a reset counts from now on.
     pub fn reset(&mut self) {
+        self.forget();
+        for (number, slot) in self.provisioned.reset() {
+            self.put_slot(number, slot);
+        }
+    }
+
+    /// Forgets the connection and every session with its keys.
+    fn forget(&mut self) {
         self.phase = Phase::Start;
+        self.chunks = Chunks::default();
+        self.subscriptions = Subscriptions::default();
         self.patience = Patience::default();
         self.vendor = None;
         self.after = None;
@@ -195,10 +239,10 @@ impl Responder {
         }
     }
 
-    /// As [`Self::reset`], and the requester is told to begin anew when it next says anything (RequestResynch).
+    /// Forgets the connection, and the requester is told to begin anew when it next says anything (RequestResynch).
     pub fn resynch(&mut self) {
         let spoken = self.phase.version();
-        self.reset();
+        self.forget();
         self.resynch = spoken;
     }
 
@@ -237,7 +281,15 @@ impl Responder {
     }
 
     fn on_message(&mut self, now: Instant, at: At, message: &[u8]) {
-        let reply = self.answer(Asked { now, at, message });
+        if let Ok(header) = Header::peek(message) {
+            self.chunks.interrupted_by(header.code);
+        }
+        let reply = self.answer(Asked {
+            now,
+            at,
+            message,
+            measured: false,
+        });
         self.reply(now, at, reply);
     }
 
@@ -251,11 +303,12 @@ impl Responder {
 
     /// Sends an answer to where the request came from, and does what follows it.
     fn reply(&mut self, now: Instant, at: At, reply: Reply) {
-        let message = match reply.and_then(|message| self.fitting(message)) {
+        let message = match reply {
             Ok(Some(message)) => message,
             Ok(None) => return,
             Err(refusal) => self.error_message(refusal),
         };
+        let message = self.in_pieces(at, message);
         match at {
             At::Clear => self.send(Kind::Clear, &message),
             At::Session(id) => self.send_secured(id, &message),
@@ -265,14 +318,6 @@ impl Responder {
             Some(After::Close(id)) => self.close(id),
             None => {}
         }
-    }
-
-    /// An answer, if it fits what the requester takes.
-    fn fitting(&self, message: Option<Vec<u8>>) -> Reply {
-        if let (Some(message), Some(agreed)) = (&message, self.phase.agreed()) {
-            agreed.check_fits(message.len())?;
-        }
-        Ok(message)
     }
 
     fn send(&mut self, kind: Kind, body: &[u8]) {
@@ -301,12 +346,13 @@ impl Responder {
         refusal.to_message(version)
     }
 
-    /// Bytes of the largest request that is taken.
+    /// Bytes of the largest request that is taken, in chunks.
     fn message_max(&self) -> usize {
-        self.config.transfer_size as usize
+        self.config.chunk.unwrap_or(self.config.transfer_size) as usize
     }
 
     fn close(&mut self, id: u32) {
+        self.subscriptions.remove(id);
         if let Some(Open::Live(_)) = self.sessions.remove(id) {
             self.events.push_back(Event::SessionEnded { id });
         }
@@ -348,6 +394,7 @@ struct Refusal {
 enum Extended {
     Nothing,
     NotReady(NotReady),
+    Handle(u8),
 }
 
 impl Refusal {
@@ -369,12 +416,16 @@ impl Refusal {
 
     /// In a version that does not have the error yet, the next best one.
     fn to_message(self, version: Version) -> Vec<u8> {
-        let not_ready;
+        let (not_ready, handle);
         let extended = match self.extended {
             Extended::Nothing => &[][..],
             Extended::NotReady(ready) => {
                 not_ready = ready.to_bytes();
                 &not_ready
+            }
+            Extended::Handle(number) => {
+                handle = [number];
+                &handle
             }
         };
         let message = error_msg::Response {

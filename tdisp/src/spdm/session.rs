@@ -332,6 +332,7 @@ mod tests {
                 algorithms,
                 peer_flags: Flags(0),
                 peer_transfer_size: 0x1000,
+                peer_message_size: 0x1000,
             },
             context: algorithms.context(Version::V1_2, false),
             vca: vec![1, 2, 3],

@@ -23,6 +23,10 @@ pub enum Context {
     Finish,
     /// CHALLENGE_AUTH of the requester, in an encapsulated exchange.
     RequesterChallengeAuth,
+    /// ENDPOINT_INFO.
+    EndpointInfo,
+    /// ENDPOINT_INFO of the requester, in an encapsulated exchange.
+    RequesterEndpointInfo,
 }
 
 impl Context {
@@ -34,6 +38,8 @@ impl Context {
             Self::KeyExchangeRsp => "responder-key_exchange_rsp signing",
             Self::Finish => "requester-finish signing",
             Self::RequesterChallengeAuth => "requester-challenge_auth signing",
+            Self::EndpointInfo => "responder-endpoint_info signing",
+            Self::RequesterEndpointInfo => "requester-endpoint_info signing",
         }
     }
 }

@@ -209,6 +209,14 @@ impl<'a> Payload<'a> for Response<'a> {
     }
 }
 
+/// Handle and sequence number of a CHUNK_SEND whatever else is wrong with it, if it has all the fields in front of its part.
+pub fn peek(message: &[u8]) -> Option<(u8, u32)> {
+    let mut r = Reader::new(message.get(..OVERHEAD)?);
+    let header = Header::read(&mut r).ok()?;
+    let sequence = read_sequence(&mut r, header.version).ok()?;
+    Some((header.param2, sequence))
+}
+
 fn read_sequence(r: &mut Reader<'_>, version: Version) -> Result<u32, DecodeError> {
     match version >= Version::V1_4 {
         true => r.u32("chunk sequence number"),

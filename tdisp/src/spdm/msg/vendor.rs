@@ -42,14 +42,24 @@ pub struct Body<'a> {
 }
 
 impl<'a> Body<'a> {
-    /// A payload of the PCI-SIG's own: a protocol byte and an object.
+    /// A payload of the PCI-SIG's own: a protocol byte and an object. One that 16 bits cannot count is in the large form
+    /// (1.4; before, it has no encoding).
     pub fn pci_sig(version: Version, payload: &'a [u8]) -> Self {
+        let is_large = version >= Version::V1_4 && payload.len() > usize::from(u16::MAX);
         Self {
             version,
             registry: Registry::PCI_SIG,
             vendor: &PCI_SIG_VENDOR,
-            large: None,
+            large: is_large.then_some(0),
             payload,
+        }
+    }
+
+    /// Bytes of the largest payload in a version.
+    pub fn payload_max(version: Version) -> usize {
+        match version >= Version::V1_4 {
+            true => u32::MAX as usize,
+            false => usize::from(u16::MAX),
         }
     }
 

@@ -137,6 +137,7 @@ impl ExpectAlgorithms {
             algorithms: chosen,
             peer_flags: self.peer_flags,
             peer_transfer_size: self.peer_sizes.map_or(least, |sizes| sizes.transfer),
+            peer_message_size: self.peer_sizes.map_or(least, |sizes| sizes.transfer),
         };
         let connection = Connection {
             provider: output.provider.clone(),

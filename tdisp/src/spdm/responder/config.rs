@@ -1,12 +1,13 @@
 //! What a responder is told once: what its device has. The capabilities that it shows follow from that.
 
-use super::patience::Delay;
+use super::{endpoint::EndpointInfo, keys::KeyPairs, patience::Delay, provision::Provisioning};
 use crate::{
     crypto::{HashAlg, Signer},
     spdm::{
         ability,
         algorithms::{MeasurementHash, Offer},
         connection::DEFAULT_VERSIONS,
+        events::Types,
         msg::{Version, capabilities::Flags, digests::Key, measurements::Kind},
         transport::Transport,
     },
@@ -47,6 +48,20 @@ pub struct ResponderConfig {
     pub transfer_size: u32,
     /// CTExponent: signatures take at most 2^n µs.
     pub ct_exponent: u8,
+    /// Bytes of the largest message that this side takes and gives in chunks (MaxSPDMmsgSize, CHUNK_CAP).
+    pub chunk: Option<u32>,
+    /// Who makes certificate signing requests, and who keeps certificates that are set.
+    pub provisioning: Provisioning,
+    /// The key pairs, where they are told of (GET_KEY_PAIR_INFO_CAP, 1.3).
+    pub key_pairs: Option<KeyPairs>,
+    /// The measurement extension log, in the DMTF's format (MEL_CAP, 1.3).
+    pub mel: Option<Vec<u8>>,
+    /// What the device says of itself (EP_INFO_CAP, 1.3).
+    pub endpoint_info: Option<EndpointInfo>,
+    /// The events that sessions may be told of (EVENT_CAP, 1.3); none if it tells of none.
+    pub events: Types,
+    /// Whether the requester's events are listened to (1.3).
+    pub hears_events: bool,
     /// Capabilities that may be shown: any that is not among them is off, whatever the device has.
     pub capabilities: Flags,
     /// Requests that are not answered at once.
@@ -159,6 +174,13 @@ impl ResponderConfig {
             handshake_in_clear: false,
             transfer_size: 0x1200,
             ct_exponent: 20,
+            chunk: None,
+            provisioning: Provisioning::default(),
+            key_pairs: None,
+            mel: None,
+            endpoint_info: None,
+            events: Types::default(),
+            hears_events: false,
             capabilities: Flags(u32::MAX),
             delays: Vec::new(),
         }
@@ -177,9 +199,33 @@ impl ResponderConfig {
         if self.handshake_in_clear {
             flags = flags | Flags::HANDSHAKE_IN_THE_CLEAR;
         }
-        flags = flags | self.measured.flags() | self.multi_key.flags();
+        flags = flags | self.measured.flags() | self.multi_key.flags() | self.optional_flags();
         let shown = flags.and(self.capabilities).and(ability::known(version));
         ability::consistent(shown)
+    }
+
+    /// Of what a device may do without.
+    fn optional_flags(&self) -> Flags {
+        let provisioning = &self.provisioning;
+        let changes_keys = self.key_pairs.as_ref().is_some_and(|keys| keys.changer.is_some());
+        let [tells, tells_signed] = self
+            .endpoint_info
+            .as_ref()
+            .map_or([false; 2], |info| [!info.signed, info.signed]);
+        let has = [
+            (self.chunk.is_some(), Flags::CHUNK),
+            (provisioning.csr.is_some(), Flags::CSR),
+            (provisioning.store.is_some(), Flags::SET_CERT),
+            (provisioning.needs_reset(), Flags::CERT_INSTALL_RESET),
+            (self.key_pairs.is_some(), Flags::GET_KEY_PAIR_INFO),
+            (changes_keys, Flags::SET_KEY_PAIR_INFO),
+            (self.mel.is_some(), Flags::MEL),
+            (tells, Flags::EP_INFO_NO_SIG),
+            (tells_signed, Flags::EP_INFO_SIG),
+            (!self.events.is_empty(), Flags::EVENT),
+        ];
+        let shown = has.iter().filter(|(there, _)| *there);
+        shown.fold(Flags(0), |flags, (_, flag)| flags | *flag)
     }
 
     /// Every key's owner.

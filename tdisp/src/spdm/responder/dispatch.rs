@@ -32,6 +32,8 @@ pub(super) struct Asked<'a> {
     pub(super) at: At,
     /// The whole message; in clear the transport's padding may follow it.
     pub(super) message: &'a [u8],
+    /// Whether its size was looked at before: it came in chunks, or was held back.
+    pub(super) measured: bool,
 }
 
 /// One request.
@@ -89,6 +91,20 @@ const REQUESTS: &[Row] = &[
     row(Code::HEARTBEAT, Version::V1_1, Flags::HBEAT, Places::LIVE, Responder::heartbeat).with(Flags::HBEAT),
     row(Code::KEY_UPDATE, Version::V1_1, Flags::KEY_UPD, Places::LIVE, Responder::key_update).with(Flags::KEY_UPD),
     row(Code::END_SESSION, Version::V1_1, SESSIONS, Places::LIVE, Responder::end_session),
+    // Large messages.
+    row(Code::CHUNK_SEND, Version::V1_2, Flags::CHUNK, Places::ANYWHERE, Responder::chunk_send).with(Flags::CHUNK),
+    row(Code::CHUNK_GET, Version::V1_2, Flags::CHUNK, Places::ANYWHERE, Responder::chunk_get).with(Flags::CHUNK),
+    // What its owner puts into the device.
+    row(Code::GET_CSR, Version::V1_2, Flags::CSR, Places::CLEAR_AND_LIVE, Responder::get_csr),
+    row(Code::SET_CERTIFICATE, Version::V1_2, Flags::SET_CERT, Places::CLEAR_AND_LIVE, Responder::set_certificate),
+    row(Code::GET_KEY_PAIR_INFO, Version::V1_3, Flags::GET_KEY_PAIR_INFO, Places::CLEAR_AND_LIVE, Responder::get_key_pair_info),
+    row(Code::SET_KEY_PAIR_INFO, Version::V1_3, Flags::SET_KEY_PAIR_INFO, Places::CLEAR_AND_LIVE, Responder::set_key_pair_info),
+    // What else it has to say.
+    row(Code::GET_MEASUREMENT_EXTENSION_LOG, Version::V1_3, Flags::MEL, Places::CLEAR_AND_LIVE, Responder::get_log),
+    row(Code::GET_ENDPOINT_INFO, Version::V1_3, Flags::EP_INFO_MASK, Places::CLEAR_AND_LIVE, Responder::get_endpoint_info),
+    row(Code::GET_SUPPORTED_EVENT_TYPES, Version::V1_3, Flags::EVENT, Places::LIVE, Responder::get_event_types),
+    row(Code::SUBSCRIBE_EVENT_TYPES, Version::V1_3, Flags::EVENT, Places::LIVE, Responder::subscribe),
+    row(Code::SEND_EVENT, Version::V1_3, NONE, Places::LIVE, Responder::send_event).with(Flags::EVENT),
 ];
 
 const fn row(
@@ -137,7 +153,7 @@ impl Responder {
     /// as ever.
     fn row_for(&self, asked: Asked<'_>, header: Header) -> Result<&'static Row, Refusal> {
         let padding = if self.config.transport.pads() { 3 } else { 0 };
-        if asked.message.len() > self.message_max() + padding {
+        if !asked.measured && asked.message.len() > self.config.transfer_size as usize + padding {
             return Err(Refusal::new(ErrorCode::REQUEST_TOO_LARGE));
         }
         let version = self.phase.version().unwrap_or(header.version);

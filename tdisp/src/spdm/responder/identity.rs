@@ -70,8 +70,7 @@ impl Responder {
         let agreed = self.phase.agreed_mut().ok_or(UNEXPECTED)?;
         let slot = self.config.slots.get(usize::from(message.slot));
         let slot = slot.and_then(Option::as_ref).ok_or(INVALID)?;
-        let room = agreed.connection.negotiated.peer_transfer_size as usize;
-        let room = room.saturating_sub(if message.large {
+        let room = agreed.connection.peer_room().saturating_sub(if message.large {
             LARGE_HEADER_SIZE
         } else {
             HEADER_SIZE

@@ -38,7 +38,7 @@ pub(super) struct Capable {
     exchange: Exchanged,
     version: Version,
     peer_flags: Flags,
-    peer_transfer_size: u32,
+    peer_sizes: Sizes,
 }
 
 /// A request and what it was answered, without padding.
@@ -112,9 +112,9 @@ impl core::fmt::Debug for Phase {
 }
 
 impl Agreed {
-    /// Refuses an answer of `size` bytes if the requester cannot take it.
+    /// Refuses an answer of `size` bytes if the requester cannot take it, be it in chunks.
     pub(super) fn check_fits(&self, size: usize) -> Result<(), Refusal> {
-        if size <= self.connection.negotiated.peer_transfer_size as usize {
+        if size <= self.connection.negotiated.peer_message_size as usize {
             return Ok(());
         }
         Err(Refusal::new(ErrorCode::RESPONSE_TOO_LARGE))
@@ -146,7 +146,7 @@ impl Responder {
         }
         let transport = self.config.transport;
         let (_, request) = transport.read::<version::Request>(true, asked.message, &first)?;
-        self.reset();
+        self.forget();
         let versions = self.config.versions.iter().map(|version| Entry::of(*version));
         let response = version::Response {
             versions: versions.collect(),
@@ -172,30 +172,35 @@ impl Responder {
             ct_exponent: self.config.ct_exponent.min(capabilities::CT_EXPONENT_MAX),
             extended_flags: 0,
             flags: self.config.flags(version),
-            sizes: Some(self.sizes()),
+            sizes: Some(self.sizes(version)),
             algorithms: listed.as_deref(),
         };
         let response = response.to_vec();
         // Versions without sizes have no limit but a peer's patience: ours is as good a guess as any.
-        let unsaid = self.config.transfer_size;
+        let unsaid = Sizes {
+            transfer: self.config.transfer_size,
+            message: self.config.transfer_size,
+        };
         self.phase = Phase::Capable(Capable {
             said: said.clone(),
             exchange: Exchanged::new(request, &response),
             version,
             peer_flags: message.flags,
-            peer_transfer_size: message.sizes.map_or(unsaid, |sizes| sizes.transfer),
+            peer_sizes: message.sizes.unwrap_or(unsaid),
         });
         Ok(Some(response))
     }
 
-    fn sizes(&self) -> Sizes {
+    fn sizes(&self, version: Version) -> Sizes {
         let transfer = self
             .config
             .transfer_size
             .max(capabilities::DATA_TRANSFER_SIZE_MIN);
+        let in_chunks = self.config.flags(version).contains(Flags::CHUNK);
+        let message = self.config.chunk.filter(|_| in_chunks).unwrap_or(transfer);
         Sizes {
             transfer,
-            message: transfer,
+            message: message.max(transfer),
         }
     }
 
@@ -260,7 +265,11 @@ impl Responder {
                 version,
                 algorithms: chosen,
                 peer_flags: capable.peer_flags,
-                peer_transfer_size: capable.peer_transfer_size,
+                peer_transfer_size: capable.peer_sizes.transfer,
+                peer_message_size: match flags.and(capable.peer_flags).contains(Flags::CHUNK) {
+                    true => capable.peer_sizes.message,
+                    false => capable.peer_sizes.transfer,
+                },
             },
             context,
             vca: vca.concat(),

@@ -103,6 +103,7 @@ impl Responder {
         let request = held.request.clone();
         self.answer(Asked {
             message: &request,
+            measured: true,
             ..asked
         })
     }

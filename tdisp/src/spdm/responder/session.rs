@@ -1,6 +1,8 @@
 //! Sessions: KEY_EXCHANGE, FINISH, and what is said in them.
 
-use super::{After, Asked, At, DECRYPT, Event, INVALID, Refusal, Reply, Responder, UNEXPECTED, usage};
+use super::{
+    After, Asked, At, DECRYPT, Event, INVALID, Refusal, Reply, Responder, UNEXPECTED, VendorAsked, usage,
+};
 use crate::{
     clock::Instant,
     crypto::{CryptoError, same},
@@ -336,7 +338,8 @@ impl Responder {
         if request.0.as_pci_sig().is_none() {
             return Err(Refusal::unsupported(Code::VENDOR_DEFINED_REQUEST));
         }
-        self.vendor = Some(session);
+        let large = request.0.large.is_some();
+        self.vendor = Some(VendorAsked { session, large });
         self.events.push_back(Event::VendorRequest {
             session,
             payload: request.0.payload.to_vec(),

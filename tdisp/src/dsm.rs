@@ -1,8 +1,10 @@
-//! The device's security manager: one mailbox behind which DOE discovery, SPDM, IDE_KM and TDISP hang together.
+//! The device's security manager: one mailbox, or one MCTP endpoint, behind which SPDM, IDE_KM and TDISP hang together. DOE has
+//! discovery besides.
 //!
 //! ```text
 //!                ┌────────────────────────────── Dsm ────────────────────────────────┐
-//!   DOE objects  │  discovery                                                        │
+//!   units of the │  discovery (DOE)                                                  │
+//!   transport    │                                                                   │
 //!  ◄───────────► │  spdm::Responder ── VendorRequest ──┬─► ide_km::Responder         │──► Event
 //!                │        │                            └─► tdi::Responder            │
 //!                │        │ SessionEnded ───► keys erased ── Insecure ──► TDIs ERROR │
@@ -26,7 +28,7 @@ use crate::{
     doe::{Object, ObjectType, discovery, object::PCI_SIG},
     ide_km,
     spdm::{
-        self,
+        self, Transport,
         msg::vendor::{PciSig, Protocol},
         responder::{Event as SpdmEvent, ResponderConfig},
     },
@@ -83,6 +85,7 @@ pub enum Event {
 
 /// The machine.
 pub struct Dsm {
+    transport: Transport,
     spdm: spdm::Responder,
     ide: ide_km::Responder,
     tdi: tdi::Responder,
@@ -102,6 +105,7 @@ impl Dsm {
     /// A device that nobody has spoken to yet.
     pub fn new(config: Config, personality: Box<dyn Personality>, provider: Arc<dyn Provider>) -> Self {
         Self {
+            transport: config.spdm.transport,
             spdm: spdm::Responder::new(config.spdm, Arc::clone(&provider)),
             ide: ide_km::Responder::new(config.ports),
             tdi: tdi::Responder::new(config.tdi),
@@ -112,21 +116,20 @@ impl Dsm {
         }
     }
 
-    /// A DOE data object came in: it gets one answer at most.
-    pub fn handle(&mut self, now: Instant, object: &[u8]) {
-        match Object::decode(object) {
-            Ok(Object {
+    /// A unit of the transport came in, a whole DOE data object or MCTP message: it gets one answer at most.
+    pub fn handle(&mut self, now: Instant, unit: &[u8]) {
+        if self.transport == Transport::Doe
+            && let Ok(Object {
                 vendor: PCI_SIG,
                 kind: ObjectType::DISCOVERY,
                 body,
-            }) => self.discover(body),
-            Ok(_) => {
-                self.spdm.set_measurements(self.personality.measurements());
-                self.spdm.handle(now, object);
-                self.settle(now);
-            }
-            Err(_) => {}
+            }) = Object::decode(unit)
+        {
+            return self.discover(body);
         }
+        self.spdm.set_measurements(self.personality.measurements());
+        self.spdm.handle(now, unit);
+        self.settle(now);
     }
 
     /// Time has passed. Harmless if it is too early.
@@ -135,7 +138,7 @@ impl Dsm {
         self.settle(now);
     }
 
-    /// Appends the next object to send to `out`; whether there was one. Act on the events first: an answer to STOP says
+    /// Appends the next unit to send to `out`; whether there was one. Act on the events first: an answer to STOP says
     /// that the interface is quiet.
     #[must_use]
     pub fn poll_transmit(&mut self, out: &mut Vec<u8>) -> bool {

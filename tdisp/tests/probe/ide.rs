@@ -1,0 +1,457 @@
+//! IDE_KM: queries, keys, and the two sets of them.
+
+use super::*;
+use tdisp::{
+    crypto::Secret,
+    ide_km::{
+        Responder,
+        msg::{Direction, Key, KeySub, Message, ObjectId, Slot, Status, SubStream},
+        registers::{Control, LinkStream, SelectiveStream, Streams},
+        responder::Port,
+    },
+};
+
+const WAYS: [Direction; 2] = [Direction::Receive, Direction::Transmit];
+const SUB_STREAMS: [SubStream; 3] = [SubStream::PR, SubStream::NPR, SubStream::CPL];
+/// A stream that nobody has keyed.
+const FRESH: u8 = 9;
+
+fn slot(stream: u8, key_set: bool, direction: Direction, sub_stream: SubStream) -> Slot {
+    Slot {
+        stream,
+        key_sub: KeySub::new(key_set, direction, sub_stream),
+        port: 0,
+    }
+}
+
+fn key(initial: u64) -> Key {
+    Key {
+        key: Secret::new((0..32).collect()),
+        initial,
+    }
+}
+
+fn bytes(message: &Message<'_>) -> Vec<u8> {
+    let mut object = Vec::new();
+    message.encode(&mut object);
+    object
+}
+
+fn send(pair: &mut Pair, message: &Message<'_>) -> Option<Vec<u8>> {
+    pair.vendor(Protocol::IDE_KM, &bytes(message))
+}
+
+/// The status of the KP_ACK to a KEY_PROG, which must name the same slot.
+fn status(pair: &mut Pair, slot: Slot, key: Key) -> Status {
+    acknowledged(
+        &send(pair, &Message::KeyProg(slot, key)).expect("an acknowledgement"),
+        slot,
+    )
+}
+
+fn acknowledged(answer: &[u8], slot: Slot) -> Status {
+    assert_eq!(answer.len(), 7);
+    match Message::decode(answer) {
+        Ok(Message::KpAck(found, status)) if found == slot => status,
+        other => panic!("a KP_ACK for {slot:?}, not {other:?}"),
+    }
+}
+
+/// The good keys of a set, all of them, or the first so many.
+fn program(pair: &mut Pair, stream: u8, key_set: bool, count: usize) {
+    let all = WAYS
+        .into_iter()
+        .flat_map(|way| SUB_STREAMS.map(|sub| slot(stream, key_set, way, sub)));
+    for slot in all.take(count) {
+        assert_eq!(status(pair, slot, key(1)), Status::SUCCESSFUL);
+    }
+}
+
+#[track_caller]
+fn acks(pair: &mut Pair, message: &Message<'_>, slot: Slot) {
+    let wanted = Message::KGostopAck(slot);
+    assert_eq!(
+        send(pair, message).as_deref(),
+        Some(&bytes(&wanted)[..]),
+        "{message:?}"
+    );
+}
+
+#[test]
+fn a_query_is_answered_for_each_port_and_for_no_other() {
+    let mut config = config(Ide::Required);
+    let port = |device_function| Port {
+        device_function,
+        bus: 7,
+        segment: 1,
+        ..Port::default()
+    };
+    config.ports = vec![port(8), port(0x10), port(0x18)];
+    let device = Dsm::new(config, Box::new(honest()), Arc::new(Ring));
+    let mut pair = Pair::connected(device);
+    // The last ends the conversation: nothing comes, and the requester waits.
+    for index in 0..=3 {
+        let answer = send(&mut pair, &Message::Query { port: index });
+        match answer.as_deref().map(Message::decode) {
+            Some(Ok(Message::QueryResp(found))) => {
+                let wanted = (index, 8 * (index + 1), 7, 1, 2);
+                let place = (
+                    found.port,
+                    found.device_function,
+                    found.bus,
+                    found.segment,
+                    found.port_max,
+                );
+                assert_eq!(place, wanted);
+            }
+            None => assert_eq!(index, 3),
+            other => panic!("{other:?} for port {index}"),
+        }
+    }
+}
+
+#[test]
+fn each_key_of_both_sets_is_taken() {
+    let mut pair = Pair::connected(everything(honest()));
+    for key_set in [false, true] {
+        program(&mut pair, FRESH, key_set, 6);
+    }
+}
+
+#[test]
+fn a_key_of_another_length_is_acknowledged_as_incorrect_length() {
+    let mut pair = Pair::connected(everything(honest()));
+    for key_set in [false, true] {
+        let slot = slot(FRESH, key_set, Direction::Receive, SubStream::PR);
+        let mut whole = bytes(&Message::KeyProg(slot, key(1)));
+        whole.extend([0; 8]);
+        for size in (7..=whole.len()).filter(|size| *size != whole.len() - 8) {
+            let answer = pair
+                .vendor(Protocol::IDE_KM, &whole[..size])
+                .expect("an acknowledgement");
+            assert_eq!(
+                acknowledged(&answer, slot),
+                Status::INCORRECT_LENGTH,
+                "{size} bytes"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_key_for_a_port_that_is_not_there_is_acknowledged_as_unsupported_port_index() {
+    let mut pair = Pair::connected(everything(honest()));
+    for port in [1, 2, 0x7f, 0xff] {
+        let slot = Slot {
+            port,
+            ..slot(FRESH, false, Direction::Transmit, SubStream::CPL)
+        };
+        assert_eq!(
+            status(&mut pair, slot, key(1)),
+            Status::UNSUPPORTED_PORT_INDEX,
+            "port {port}"
+        );
+    }
+}
+
+#[test]
+fn a_key_for_a_sub_stream_from_3_on_is_acknowledged_as_unsupported_value() {
+    let mut pair = Pair::connected(everything(honest()));
+    for sub_stream in 3..16 {
+        for way in WAYS {
+            let slot = slot(FRESH, true, way, SubStream(sub_stream));
+            assert_eq!(
+                status(&mut pair, slot, key(1)),
+                Status::UNSUPPORTED_VALUE,
+                "sub-stream {sub_stream}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_key_with_another_initial_value_than_1_is_acknowledged_as_unsupported_value() {
+    let mut pair = Pair::connected(everything(honest()));
+    for initial in [0, 2, 0xff, 1 << 32, 1 << 56, u64::MAX] {
+        let slot = slot(FRESH, false, Direction::Receive, SubStream::NPR);
+        assert_eq!(
+            status(&mut pair, slot, key(initial)),
+            Status::UNSUPPORTED_VALUE,
+            "{initial:#x}"
+        );
+    }
+    let none = slot(FRESH, false, Direction::Receive, SubStream::PR);
+    assert_eq!(
+        send(&mut pair, &Message::KSetStop(none)).map(|answer| answer[0]),
+        Some(6),
+        "nothing was programmed"
+    );
+}
+
+#[test]
+fn a_key_for_a_stream_that_no_register_has_is_acknowledged_as_unsupported_value() {
+    let mut config = config(Ide::Required);
+    config.ports = vec![written(&[Control::selective(STREAM, true)])];
+    let mut pair = Pair::connected(Dsm::new(config, Box::new(honest()), Arc::new(Ring)));
+    for stream in [0, 2, 4, 0xff] {
+        let slot = slot(stream, false, Direction::Receive, SubStream::PR);
+        assert_eq!(
+            status(&mut pair, slot, key(1)),
+            Status::UNSUPPORTED_VALUE,
+            "validator 2.6, stream {stream}"
+        );
+    }
+    program(&mut pair, STREAM, false, 6);
+}
+
+/// A port whose registers have these selective streams.
+fn written(controls: &[Control]) -> Port {
+    let streams = controls.iter().map(|control| SelectiveStream {
+        control: *control,
+        ..SelectiveStream::default()
+    });
+    Port {
+        capability: 2 | (controls.len().saturating_sub(1) as u32) << 16,
+        streams: Streams {
+            link: Vec::new(),
+            selective: streams.collect(),
+        },
+        written: true,
+        ..Port::default()
+    }
+}
+
+#[test]
+fn a_key_in_use_is_never_overwritten() {
+    let mut pair = probed();
+    pair.bring_to(State::RUN, LOCK);
+    let mut in_use = 0;
+    for key_set in [false, true] {
+        for slot in WAYS
+            .into_iter()
+            .flat_map(|way| SUB_STREAMS.map(|sub| slot(STREAM, key_set, way, sub)))
+        {
+            in_use += usize::from(status(&mut pair, slot, key(1)) == Status::UNSPECIFIED_FAILURE);
+        }
+    }
+    assert_eq!(in_use, 6, "one of the two sets");
+    pair.assert_state(State::RUN);
+}
+
+#[test]
+fn a_set_without_all_its_keys_does_not_go() {
+    for count in 0..6 {
+        let mut pair = Pair::connected(everything(honest()));
+        program(&mut pair, FRESH, false, count);
+        let lock = Lock {
+            default_stream: FRESH,
+            ..LOCK
+        };
+        assert_eq!(
+            pair.ask(&Request::Lock(lock)),
+            error(ErrorCode::INVALID_REQUEST),
+            "{count} keys"
+        );
+        let missing = if count < 3 {
+            Direction::Receive
+        } else {
+            Direction::Transmit
+        };
+        let go = Message::KSetGo(slot(FRESH, false, missing, SubStream::PR));
+        assert_eq!(send(&mut pair, &go), None, "{count} keys");
+    }
+    let mut pair = Pair::connected(everything(honest()));
+    program(&mut pair, FRESH, false, 6);
+    let other_set = Message::KSetGo(slot(FRESH, true, Direction::Receive, SubStream::PR));
+    assert_eq!(send(&mut pair, &other_set), None);
+}
+
+#[test]
+fn one_direction_alone_gives_no_lock() {
+    let mut pair = Pair::connected(everything(honest()));
+    program(&mut pair, FRESH, false, 6);
+    let receive = slot(FRESH, false, Direction::Receive, SubStream::PR);
+    acks(&mut pair, &Message::KSetGo(receive), receive);
+    let lock = Lock {
+        default_stream: FRESH,
+        ..LOCK
+    };
+    assert_eq!(pair.ask(&Request::Lock(lock)), error(ErrorCode::INVALID_REQUEST));
+}
+
+#[test]
+fn both_sets_go_stop_and_switch_over_either_way() {
+    for first in [false, true] {
+        let mut pair = Pair::connected(everything(honest()));
+        for key_set in [first, !first] {
+            program(&mut pair, FRESH, key_set, 6);
+        }
+        // The validator sends one for each sub-stream; the first does it.
+        let each = |key_set| {
+            WAYS.into_iter()
+                .flat_map(move |way| SUB_STREAMS.map(|sub| slot(FRESH, key_set, way, sub)))
+        };
+        for slot in each(first).chain(each(!first)) {
+            acks(&mut pair, &Message::KSetGo(slot), slot);
+        }
+        let lock = Lock {
+            default_stream: FRESH,
+            ..LOCK
+        };
+        pair.bring_to(State::LOCKED, lock);
+        for slot in each(first) {
+            acks(&mut pair, &Message::KSetStop(slot), slot);
+        }
+        pair.assert_state(State::LOCKED);
+        for slot in each(!first) {
+            acks(&mut pair, &Message::KSetStop(slot), slot);
+        }
+        pair.assert_state(State::ERROR);
+    }
+}
+
+#[test]
+fn new_keys_keep_a_running_interface_running() {
+    let (mut pair, mut keys) = Pair::connected(everything(honest())).keyed();
+    pair.bring_to(State::RUN, LOCK);
+    for _ in 0..3 {
+        pair.keys(|keys| keys.program(&Ring).unwrap().to_vec(), &mut keys);
+        for way in WAYS {
+            pair.keys(|keys| keys.go(way).unwrap(), &mut keys);
+        }
+        pair.assert_state(State::RUN);
+    }
+}
+
+#[test]
+fn unknown_objects_responses_and_those_that_the_port_does_not_have_are_silent() {
+    let mut device = Responder::new(vec![Port::default()]);
+    for id in (0..=0xff).filter(|id| ![0, 2, 4, 5].contains(id)) {
+        for size in [1, 3, 7, 15, 47] {
+            let mut object = vec![0; size];
+            object[0] = id;
+            assert_eq!(device.handle(1, &object), None, "object {id} of {size} bytes");
+        }
+    }
+    for id in [7, 9, 11, 0xff] {
+        let mut pair = probed();
+        pair.bring_to(State::RUN, LOCK);
+        assert_eq!(
+            pair.vendor(Protocol::IDE_KM, &[id, 0, 0, STREAM, 0, 0, 0]),
+            None,
+            "object {id}"
+        );
+        assert_eq!(pair.device.state(TDI), Some(State::RUN));
+    }
+    assert_eq!(ObjectId::GET_KEY.0, 7);
+}
+
+// Two sessions at once: the devices of IDE_KM and TDISP, each told whose session it is.
+
+#[test]
+fn a_second_sessions_queries_and_keys_are_discarded_until_the_first_is_over() {
+    let mut device = Responder::new(vec![Port::default(), Port::default()]);
+    let of = slot(1, false, Direction::Receive, SubStream::PR);
+    let (query, program) = (Message::Query { port: 0 }, Message::KeyProg(of, key(1)));
+    assert!(device.handle(1, &bytes(&query)).is_some());
+    assert!(
+        device.handle(2, &bytes(&query)).is_some(),
+        "nobody owns the port yet"
+    );
+    assert!(device.handle(1, &bytes(&program)).is_some());
+    let other = Message::KeyProg(slot(2, false, Direction::Receive, SubStream::PR), key(1));
+    let short = &bytes(&program)[..20];
+    for object in [&bytes(&query)[..], &bytes(&program), &bytes(&other), short] {
+        assert_eq!(device.handle(2, object), None, "validator 5.1");
+    }
+    for stop in [Message::KSetStop(of), Message::KSetGo(of)] {
+        assert_eq!(device.handle(2, &bytes(&stop)), None);
+    }
+    assert!(
+        device.handle(2, &bytes(&Message::Query { port: 1 })).is_some(),
+        "another port"
+    );
+    device.session_ended(1);
+    assert!(device.handle(2, &bytes(&query)).is_some(), "validator 5.2");
+    assert_eq!(
+        acknowledged(&device.handle(2, &bytes(&program)).unwrap(), of),
+        Status::SUCCESSFUL
+    );
+}
+
+#[test]
+fn a_second_sessions_keys_give_no_lock() {
+    use tdisp::tdi::{
+        Responder as Tdi,
+        responder::{Config, Device, Step},
+    };
+    struct View<'a>(&'a Responder);
+    impl Device for View<'_> {
+        fn stream_is_secure(&self, stream: u8, session: u32) -> bool {
+            self.0.is_secure(stream, session)
+        }
+    }
+    let mut ide = Responder::new(vec![Port::default()]);
+    let each = || {
+        WAYS.into_iter()
+            .flat_map(|way| SUB_STREAMS.map(|sub| slot(STREAM, false, way, sub)))
+    };
+    each().for_each(|slot| drop(ide.handle(2, &bytes(&Message::KeyProg(slot, key(1)))).unwrap()));
+    each().for_each(|slot| drop(ide.handle(2, &bytes(&Message::KSetGo(slot))).unwrap()));
+    let mut tdi = Tdi::new(Config::new(vec![TDI]));
+    let mut lock = Vec::new();
+    Request::Lock(LOCK).encode(TDI, &mut lock);
+    let Step::Respond(answer) = tdi.handle(1, &lock, &View(&ide)) else {
+        panic!("a refusal")
+    };
+    assert_eq!(answer[16..20], ErrorCode::INVALID_REQUEST.0.to_le_bytes());
+    assert!(matches!(tdi.handle(2, &lock, &View(&ide)), Step::Lock(_)));
+}
+
+#[test]
+fn a_lock_wants_the_default_stream_of_the_registers_for_traffic_class_0() {
+    let default = Control::selective(STREAM, true);
+    let cases = [
+        (vec![default], None),
+        (vec![Control::selective(STREAM, false)], Some("no default stream")),
+        (
+            vec![Control::selective(STREAM, false), Control::selective(5, true)],
+            Some("another default stream"),
+        ),
+        (
+            vec![default, Control::selective(5, true)],
+            Some("two default streams"),
+        ),
+        (vec![Control(default.0 | 3 << 19)], Some("for TC 3")),
+    ];
+    for (controls, why) in cases {
+        let mut config = config(Ide::Required);
+        config.ports = vec![written(&controls)];
+        let device = Dsm::new(config, Box::new(honest()), Arc::new(Ring));
+        let mut pair = Pair::connected(device).keyed().0;
+        let answer = pair.ask(&Request::Lock(LOCK));
+        match why {
+            None => assert_eq!(answer.code().0, 3),
+            Some(why) => assert_eq!(answer, error(ErrorCode::INVALID_DEVICE_CONFIGURATION), "{why}"),
+        }
+    }
+}
+
+#[test]
+fn link_streams_are_streams_too() {
+    let mut port = written(&[]);
+    port.capability = 1;
+    port.streams.link = vec![LinkStream {
+        control: Control::selective(FRESH, false),
+        ..LinkStream::default()
+    }];
+    let mut device = Responder::new(vec![port]);
+    let of = slot(FRESH, false, Direction::Receive, SubStream::PR);
+    assert_eq!(
+        acknowledged(
+            &device.handle(1, &bytes(&Message::KeyProg(of, key(1)))).unwrap(),
+            of
+        ),
+        Status::SUCCESSFUL
+    );
+}

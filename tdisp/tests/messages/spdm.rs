@@ -3,7 +3,7 @@
 use crate::samples::{VERSIONS, bytes, connection, offer};
 use tdisp::crypto::{HashAlg, SignAlg};
 use tdisp::doe::{Object, ObjectType};
-use tdisp::spdm::algorithms::{Chosen, MeasurementHash, Needs, Offer};
+use tdisp::spdm::algorithms::{MeasurementHash, Needs, Offer};
 use tdisp::spdm::msg::algorithms::{Table, TableKind};
 use tdisp::spdm::msg::capabilities::Flags;
 use tdisp::spdm::msg::certificate::Chain;
@@ -329,41 +329,6 @@ fn a_choice_of_algorithms_that_was_not_offered_or_is_not_one_bit_is_refused() {
             "measurement specification {specification}"
         );
     }
-}
-
-fn request(offer: &Offer) -> algorithms::Request<'static> {
-    let version = Version::V1_2;
-    algorithms::Request {
-        version,
-        offer: offer.to_set(version),
-    }
-}
-
-#[test]
-fn a_responder_chooses_by_its_own_preference_and_only_what_was_offered() {
-    let ours = Offer {
-        sign: vec![SignAlg::EcdsaP384, SignAlg::EcdsaP256],
-        ..Offer::default()
-    };
-    let offer = Offer {
-        sign: vec![SignAlg::EcdsaP256, SignAlg::EcdsaP384],
-        ..Offer::default()
-    };
-    let theirs = request(&offer);
-    let measured = MeasurementHash::Raw;
-    let chosen = ours.choose(&theirs, Needs::SESSION, Some(measured)).unwrap();
-    assert_eq!(chosen.sign, Some(SignAlg::EcdsaP384));
-    let response = algorithms::Response {
-        version: Version::V1_2,
-        choice: chosen.to_set(&theirs.offer),
-        measurement_hash: measured.bit(),
-    };
-    assert_eq!(offer.accept(&response, Needs::SESSION), Ok(chosen));
-    let weak = request(&Offer {
-        hash: vec![HashAlg::Sha256],
-        ..Offer::default()
-    });
-    assert_eq!(ours.choose(&weak, Needs::SESSION, Some(measured)), None::<Chosen>);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use super::{Asked, INVALID, Measured, MultiKey, Refusal, Reply, Responder, UNEXP
 use crate::{
     crypto::Digest,
     spdm::{
-        algorithms::{MULTI_KEY, Needs, Offer},
+        algorithms::{Answering, MULTI_KEY, Needs},
         connection::{Connection, Negotiated},
         msg::{
             Code, Context, Payload, Version, algorithms,
@@ -206,24 +206,22 @@ impl Responder {
 
     /// The supported algorithms block (1.3).
     fn supported_algorithms(&self, version: Version) -> Vec<u8> {
+        let offer = self.config.offer.clone().of_responder(&self.answering());
         let request = algorithms::Request {
             version,
-            offer: self.offer().to_set(version),
+            offer: offer.to_set(version),
         };
         request.to_supported_block()
     }
 
-    /// What the configuration offers and the device's keys can sign.
-    fn offer(&self) -> Offer {
-        let mut offer = self.config.offer.clone().of_requester(&*self.provider);
-        offer.sign = self.config.offer.sign.clone();
-        let signs = |alg| self.config.signers().any(|signer| signer.algorithm() == alg);
-        offer.sign.retain(|alg| signs(*alg));
-        if self.config.signers().next().is_some() {
-            let hashes = |hash| self.config.signers().any(|signer| signer.signs_with(hash));
-            offer.hash.retain(|hash| hashes(*hash));
+    /// What can be chosen by.
+    fn answering(&self) -> Answering<'_> {
+        Answering {
+            provider: &*self.provider,
+            signers: self.config.signers().map(|signer| &**signer).collect(),
+            needs: Needs::default(),
+            measurement_hash: None,
         }
-        offer
     }
 
     pub(super) fn negotiate_algorithms(&mut self, asked: Asked<'_>) -> Reply {
@@ -239,8 +237,12 @@ impl Responder {
         self.check_multi_key(version, wants_several)?;
         let needs = Needs::of(capable.peer_flags, flags);
         let measured = self.config.measured != Measured::No;
-        let hash = measured.then_some(self.config.measurement_hash);
-        let chosen = self.offer().choose(&message, needs, hash).ok_or(INVALID)?;
+        let own = Answering {
+            needs,
+            measurement_hash: measured.then_some(self.config.measurement_hash),
+            ..self.answering()
+        };
+        let chosen = self.config.offer.choose(&message, &own).ok_or(INVALID)?;
         let response = algorithms::Response {
             version,
             choice: chosen.to_set(&message.offer),

@@ -342,7 +342,8 @@ impl Responder {
         if let Some(error) = refusal.ours {
             self.events.push_back(Event::Failed(error));
         }
-        let version = self.phase.version().or(self.resynch).unwrap_or(Version::V1_0);
+        let connection = self.phase.version().or(self.resynch);
+        let version = refusal.version.or(connection).unwrap_or(Version::V1_0);
         refusal.to_message(version)
     }
 
@@ -385,6 +386,8 @@ struct Refusal {
     code: ErrorCode,
     data: u8,
     extended: Extended,
+    /// The version that the ERROR is in, where it is not the connection's.
+    version: Option<Version>,
     /// Our own failure, where it is that.
     ours: Option<CryptoError>,
 }
@@ -403,7 +406,16 @@ impl Refusal {
             code,
             data: 0,
             extended: Extended::Nothing,
+            version: None,
             ours: None,
+        }
+    }
+
+    /// The same, told in `version`: the connection has none yet, or is none of it.
+    const fn told_in(self, version: Version) -> Self {
+        Self {
+            version: Some(version),
+            ..self
         }
     }
 

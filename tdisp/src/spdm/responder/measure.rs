@@ -15,7 +15,7 @@ use crate::{
 };
 use alloc::vec::Vec;
 
-/// What is in MEASUREMENTS' bits 5:4 from 1.2 on: measurements changed, or did not, since they were last signed.
+/// What is in bits 5:4 of signed MEASUREMENTS from 1.2 on: measurements changed, or did not, since they were last signed.
 const CHANGED: u8 = 1 << 4;
 const UNCHANGED: u8 = 2 << 4;
 
@@ -49,7 +49,9 @@ impl Responder {
             } else {
                 0
             },
-            param2: signer.as_ref().map_or(0, |signer| signer.slot) | self.content_changed(message.version),
+            param2: signer
+                .as_ref()
+                .map_or(0, |signer| signer.slot | self.content_changed(message.version)),
             record: Record {
                 blocks: blocks(&encoded),
             },

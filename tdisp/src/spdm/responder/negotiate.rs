@@ -142,7 +142,7 @@ impl Responder {
     pub(super) fn get_version(&mut self, asked: Asked<'_>) -> Reply {
         let first = Context::new(Version::V1_0);
         if asked.message.first() != Some(&Version::V1_0.0) {
-            return Err(Refusal::new(ErrorCode::VERSION_MISMATCH));
+            return Err(Refusal::new(ErrorCode::VERSION_MISMATCH).told_in(Version::V1_0));
         }
         let transport = self.config.transport;
         let (_, request) = transport.read::<version::Request>(true, asked.message, &first)?;
@@ -156,14 +156,19 @@ impl Responder {
         Ok(Some(response))
     }
 
+    /// Begins to speak the request's version, in which also a refusal is told.
     pub(super) fn get_capabilities(&mut self, asked: Asked<'_>) -> Reply {
         let version = Version(asked.message.first().copied().unwrap_or_default());
-        let (message, request) = self.read_early::<capabilities::Request>(asked, version)?;
+        let read = self.read_early::<capabilities::Request>(asked, version);
         let said = match &self.phase {
             Phase::Versioned(said) => said,
-            Phase::Capable(capable) => return capable.exchange.again(request),
+            Phase::Capable(capable) => {
+                let (_, request) = read.map_err(|_| UNEXPECTED)?;
+                return capable.exchange.again(request);
+            }
             Phase::Start | Phase::Agreed(_) => return Err(UNEXPECTED),
         };
+        let (message, request) = read.map_err(|refusal| refusal.told_in(version))?;
         let listed = message
             .algorithms_asked
             .then(|| self.supported_algorithms(version));
@@ -226,12 +231,16 @@ impl Responder {
 
     pub(super) fn negotiate_algorithms(&mut self, asked: Asked<'_>) -> Reply {
         let version = self.phase.version().ok_or(UNEXPECTED)?;
-        let (message, request) = self.read_early::<algorithms::Request<'_>>(asked, version)?;
+        let read = self.read_early::<algorithms::Request<'_>>(asked, version);
         let capable = match &self.phase {
             Phase::Capable(capable) => capable,
-            Phase::Agreed(agreed) => return agreed.exchange.again(request),
+            Phase::Agreed(agreed) => {
+                let (_, request) = read.map_err(|_| UNEXPECTED)?;
+                return agreed.exchange.again(request);
+            }
             Phase::Start | Phase::Versioned(_) => return Err(UNEXPECTED),
         };
+        let (message, request) = read?;
         let flags = self.config.flags(version);
         let wants_several = message.offer.other_params & MULTI_KEY != 0;
         self.check_multi_key(version, wants_several)?;

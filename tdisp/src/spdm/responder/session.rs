@@ -121,6 +121,11 @@ impl Sessions {
         live
     }
 
+    /// Whether a session that has started is held open by heartbeats.
+    fn beats(&mut self, id: u32) -> bool {
+        matches!(self.find(id), Some(Open::Live(live)) if live.silence.is_some())
+    }
+
     pub(super) fn live(&self) -> Vec<u32> {
         let live = self.open.iter().filter(|(_, open)| matches!(open, Open::Live(_)));
         live.map(|(id, _)| *id).collect()
@@ -259,7 +264,8 @@ fn select_secured(offered: &[Entry]) -> Result<Entry, Refusal> {
 
 impl Responder {
     /// FINISH comes in clear if that was agreed to, and then it is for the handshake that began last; otherwise it comes in
-    /// its session. If it is refused, the session is gone; if not, the session starts once the answer is on its way.
+    /// its session. With a wrong proof the session is gone; with wrong fields nothing changes; else the session starts once
+    /// the answer is on its way.
     pub(super) fn finish(&mut self, asked: Asked<'_>) -> Reply {
         let agreed = self.phase.agreed().ok_or(UNEXPECTED)?;
         let id = match (asked.at, agreed.connection.context.handshake_in_clear) {
@@ -268,7 +274,6 @@ impl Responder {
             (At::Session(_), true) => return Err(UNEXPECTED),
             (At::Session(id), false) => id,
         };
-        self.after = Some(After::Close(id));
         let (message, request) = self.read::<finish::Request<'_>>(asked)?;
         // Nobody asked for the requester's signature.
         if message.signature.is_some() {
@@ -276,6 +281,7 @@ impl Responder {
         }
         let in_clear = asked.at == At::Clear;
         let handshake = &mut self.sessions.shaking_mut(id)?.handshake;
+        self.after = Some(After::Close(id));
         let head = request.len().saturating_sub(message.verify_data.len());
         handshake.add(&request[..head]);
         if !same(message.verify_data, handshake.finish_proof().expose()) {
@@ -349,6 +355,14 @@ impl Responder {
 
     pub(super) fn heartbeat(&mut self, asked: Asked<'_>) -> Reply {
         let (heartbeat::Request { version }, _) = self.read(asked)?;
+        // A session without a period has no heartbeat.
+        let beats = match asked.at {
+            At::Session(id) => self.sessions.beats(id),
+            At::Clear => false,
+        };
+        if !beats {
+            return Err(UNEXPECTED);
+        }
         Ok(Some(heartbeat::Response { version }.to_vec()))
     }
 

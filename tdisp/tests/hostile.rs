@@ -372,8 +372,8 @@ fn a_record_that_does_not_open_ends_its_session_and_only_that() {
     );
     assert_eq!(hand.responder.sessions(), [other.id]);
     hand.session = Some(other);
-    let answer = hand.secured(&right(Code::HEARTBEAT)).unwrap();
-    assert_eq!(answer[1], Code::HEARTBEAT_ACK.0);
+    let answer = hand.secured(&right(Code::GET_DIGESTS)).unwrap();
+    assert_eq!(answer[1], Code::DIGESTS.0);
 }
 
 #[test]

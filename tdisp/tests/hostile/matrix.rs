@@ -23,7 +23,8 @@ fn wanted(place: Place, code: Code) -> Answer {
             Answer::Error(ErrorCode::SESSION_REQUIRED)
         }
         (Code::FINISH, InHandshake) => Answer::Error(ErrorCode::DECRYPT_ERROR),
-        (Code::HEARTBEAT | Code::KEY_UPDATE | Code::END_SESSION, InSession) => Answer::Is(response),
+        // This device gives its sessions no heartbeat period.
+        (Code::KEY_UPDATE | Code::END_SESSION, InSession) => Answer::Is(response),
         // In a session it is for the device, which says nothing here; outside nobody hears it.
         (Code::VENDOR_DEFINED_REQUEST, Agreed | InSession) => Answer::Silence,
         (

@@ -1,0 +1,193 @@
+//! What the standard says is answered to each request code in each state: the specification that the responder is held
+//! against.
+
+use super::client::{self, Heard};
+
+/// Where a request comes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// In clear, before anything was said.
+    Start,
+    /// In clear, after VERSION.
+    Version,
+    /// In clear, after CAPABILITIES.
+    Capabilities,
+    /// In clear, after ALGORITHMS.
+    Algorithms,
+    /// In clear, after DIGESTS.
+    Digests,
+    /// In clear, after the last CERTIFICATE.
+    Certificate,
+    /// In clear, after CHALLENGE_AUTH.
+    Challenged,
+    /// In clear, while FINISH is awaited in a session.
+    BesideHandshake,
+    /// In a session whose FINISH is awaited.
+    Handshake,
+    /// In clear, while there is a session.
+    BesideSession,
+    /// In a session that has started.
+    Session,
+    /// In a session that has new keys which nobody has tried yet.
+    VerifyAwaited,
+    /// In clear, after END_SESSION_ACK.
+    Ended,
+}
+
+impl Place {
+    pub const ALL: [Self; 13] = [
+        Self::Start,
+        Self::Version,
+        Self::Capabilities,
+        Self::Algorithms,
+        Self::Digests,
+        Self::Certificate,
+        Self::Challenged,
+        Self::BesideHandshake,
+        Self::Handshake,
+        Self::BesideSession,
+        Self::Session,
+        Self::VerifyAwaited,
+        Self::Ended,
+    ];
+
+    /// Whether it is in a session.
+    pub fn is_secured(self) -> bool {
+        matches!(self, Self::Handshake | Self::Session | Self::VerifyAwaited)
+    }
+
+    /// Whether a connection of this version comes here.
+    pub fn is_in(self, version: u8) -> bool {
+        let session =
+            self.is_secured() || matches!(self, Self::BesideHandshake | Self::BesideSession | Self::Ended);
+        version >= 0x11 || !session
+    }
+
+    /// Whether algorithms are agreed on and the request is in clear.
+    fn is_agreed_in_clear(self) -> bool {
+        !self.is_secured() && !matches!(self, Self::Start | Self::Version | Self::Capabilities)
+    }
+}
+
+/// What comes back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer {
+    /// The response of this code.
+    Is(u8),
+    /// ERROR with this code and data.
+    Error(u8, u8),
+    Silence,
+}
+
+impl Answer {
+    pub fn of(heard: &Heard) -> Self {
+        match heard {
+            Heard::Nothing => Self::Silence,
+            Heard::Clear(body) | Heard::Secured(body) if body[1] == 0x7f => Self::Error(body[2], body[3]),
+            Heard::Clear(body) | Heard::Secured(body) => Self::Is(body[1]),
+        }
+    }
+}
+
+pub const INVALID: Answer = Answer::Error(0x01, 0);
+pub const UNEXPECTED: Answer = Answer::Error(0x04, 0);
+pub const DECRYPT: Answer = Answer::Error(0x06, 0);
+pub const SESSION_REQUIRED: Answer = Answer::Error(0x0b, 0);
+pub const VERSION_MISMATCH: Answer = Answer::Error(0x41, 0);
+
+pub fn unsupported(code: u8) -> Answer {
+    Answer::Error(0x07, code)
+}
+
+/// A request, the version that brought it, and the capabilities of the responder of which one must be there.
+pub struct Request {
+    pub code: u8,
+    pub since: u8,
+    pub needs: u32,
+}
+
+const fn request(code: u8, since: u8, needs: u32) -> Request {
+    Request { code, since, needs }
+}
+
+/// Capabilities that say that there are measurements, without or with signatures.
+const MEAS: u32 = 3 << 3;
+const PSK: u32 = 3 << 10;
+
+pub const REQUESTS: [Request; 28] = [
+    request(0x81, 0x10, client::CERT),
+    request(0x82, 0x10, client::CERT),
+    request(0x83, 0x10, client::CHAL),
+    request(0x84, 0x10, u32::MAX),
+    request(0x85, 0x12, client::CHUNK),
+    request(0x86, 0x12, client::CHUNK),
+    request(0x87, 0x13, 3 << 22),
+    request(0xe0, 0x10, MEAS),
+    request(0xe1, 0x10, u32::MAX),
+    request(0xe2, 0x13, 1 << 25),
+    request(0xe3, 0x10, u32::MAX),
+    request(0xe4, 0x11, client::KEY_EX),
+    request(0xe5, 0x11, client::KEY_EX),
+    request(0xe6, 0x11, PSK),
+    request(0xe7, 0x11, PSK),
+    request(0xe8, 0x11, client::HBEAT),
+    request(0xe9, 0x11, client::KEY_UPD),
+    request(0xea, 0x11, client::ENCAP),
+    request(0xeb, 0x11, client::ENCAP),
+    request(0xec, 0x11, client::KEY_EX | PSK),
+    request(0xed, 0x12, 1 << 20),
+    request(0xee, 0x12, 1 << 19),
+    request(0xef, 0x13, 1 << 24),
+    request(0xf0, 0x13, 1 << 25),
+    request(0xfc, 0x13, 1 << 28),
+    request(0xfd, 0x13, 1 << 29),
+    request(0xfe, 0x10, u32::MAX),
+    request(0xff, 0x10, u32::MAX),
+];
+
+/// Whether a responder with these capabilities has an answer to the request anywhere.
+fn is_supported(code: u8, version: u8, capabilities: u32) -> bool {
+    let known = REQUESTS.iter().find(|request| request.code == code);
+    known.is_some_and(|request| version >= request.since && capabilities & request.needs != 0)
+}
+
+/// The answer to a request of `code` that is right in itself. Before the version is agreed on, `version` is the one that
+/// the request has.
+pub fn expected(code: u8, place: Place, version: u8, capabilities: u32) -> Answer {
+    use Place::{Capabilities, Handshake, Session, Start, VerifyAwaited, Version};
+    let response = Answer::Is(code & 0x7f);
+    // What needs a session and comes outside: the error that says so is new in 1.2.
+    let outside = if version >= 0x12 {
+        SESSION_REQUIRED
+    } else {
+        UNEXPECTED
+    };
+    match (code, place) {
+        // Begins anew from everywhere outside sessions.
+        (0x84, _) if !place.is_secured() => response,
+        (0x84, _) => UNEXPECTED,
+        (_, _) if !is_supported(code, version, capabilities) => unsupported(code),
+        // Once more the same is a retry.
+        (0xe1, Version | Capabilities) => response,
+        (0xe3, Capabilities) => response,
+        (0xe3, _) if place.is_agreed_in_clear() => response,
+        (_, Start | Version | Capabilities) => UNEXPECTED,
+        // GET_DIGESTS, GET_CERTIFICATE, GET_MEASUREMENTS
+        (0x81 | 0x82 | 0xe0, Session | VerifyAwaited) => response,
+        (0x81 | 0x82 | 0xe0, _) if place.is_agreed_in_clear() => response,
+        // CHALLENGE, KEY_EXCHANGE
+        (0x83 | 0xe4, _) if place.is_agreed_in_clear() => response,
+        // FINISH, whose proof is wrong in this table, HEARTBEAT, KEY_UPDATE, END_SESSION
+        (0xe5, Handshake) => DECRYPT,
+        (0xe5 | 0xe7 | 0xe8 | 0xe9 | 0xec, _) if place.is_agreed_in_clear() => outside,
+        // The table's KEY_UPDATE is UpdateKey.
+        (0xe9, VerifyAwaited) => INVALID,
+        // Its device has no heartbeat period.
+        (0xe8, Session | VerifyAwaited) => UNEXPECTED,
+        (0xe9 | 0xec, Session | VerifyAwaited) => response,
+        // VENDOR_DEFINED_REQUEST of the PCI-SIG's: nobody answers outside a session, and here nobody does inside.
+        (0xfe, Session | VerifyAwaited) => Answer::Silence,
+        (0xfe, _) if place.is_agreed_in_clear() => Answer::Silence,
+        _ => UNEXPECTED,
+    }
+}

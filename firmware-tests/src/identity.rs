@@ -1,5 +1,6 @@
-//! The device's identity: a vendor root, an intermediate and a leaf on P-384, made once and kept in a directory;
-//! and a second root under the same names that nobody should trust, for the lie [`crate::lie::Lie::OtherRoot`].
+//! The device's identity: a vendor root, an intermediate and a leaf, on P-384 unless another curve is wanted, made once
+//! and kept in a directory; and a second root under the same names that nobody should trust, for the lie
+//! [`crate::lie::Lie::OtherRoot`].
 //!
 //! The leaf says what an SPDM responder's certificate says (DSP0274 §10.8.2): extended key usage *SPDM responder
 //! authentication*, the hardware identity marker, and the device as `manufacturer:product:serial` in a subject
@@ -7,8 +8,8 @@
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, CustomExtension, DistinguishedName, DnType,
-    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, OtherNameValue, PKCS_ECDSA_P384_SHA384,
-    SanType, date_time_ymd,
+    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, OtherNameValue, PKCS_ECDSA_P256_SHA256,
+    PKCS_ECDSA_P384_SHA384, SanType, SignatureAlgorithm, date_time_ymd,
 };
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
@@ -44,7 +45,10 @@ pub enum IdentityError {
     /// A certificate could not be made.
     #[error("a certificate could not be made: {0}")]
     Certificate(#[from] rcgen::Error),
-    /// The private key is not a P-384 key.
+    /// No identity can be made with this algorithm.
+    #[error("an identity cannot be made with {0}; wanted ECDSA on P-256 or P-384")]
+    Algorithm(SignAlg),
+    /// The private key is on neither P-256 nor P-384.
     #[error("{}: {source}; provision a new directory", path.display())]
     Key {
         /// Which file.
@@ -87,10 +91,15 @@ impl Chain {
         digest(&Ring, HashAlg::Sha384, &self.root)
     }
 
-    /// The object that SPDM carries (DSP0274 "Certificate chain format"); the same in every version before 1.4, and
-    /// as long as it is shorter than 64 KiB also then.
+    /// [`Self::object_in`] SHA-384.
     pub fn object(&self) -> Vec<u8> {
-        let root_digest = self.root_digest();
+        self.object_in(HashAlg::Sha384)
+    }
+
+    /// The object that SPDM carries in a connection with this hash (DSP0274 "Certificate chain format"); the same in
+    /// every version before 1.4, and as long as it is shorter than 64 KiB also then.
+    pub fn object_in(&self, hash: HashAlg) -> Vec<u8> {
+        let root_digest = digest(&Ring, hash, &self.root);
         let chain = tdisp::spdm::msg::certificate::Chain {
             root_hash: root_digest.as_ref(),
             certificates: &self.certificates().concat(),
@@ -110,21 +119,35 @@ pub struct Identity {
     pub rogue: Chain,
     /// The leaf's private key, PKCS#8 DER.
     pub key: Secret,
+    /// What the key signs with.
+    pub alg: SignAlg,
 }
 
 const KEY: &str = "leaf.key";
 const VENDOR: [&str; 3] = ["root.der", "intermediate.der", "leaf.der"];
 const ROGUE: [&str; 3] = ["rogue-root.der", "rogue-intermediate.der", "rogue-leaf.der"];
 
+/// An identity that is nowhere kept.
+pub fn new(alg: SignAlg) -> Result<Identity, IdentityError> {
+    let curve = curve(alg)?;
+    let key = KeyPair::generate_for(curve)?;
+    Ok(Identity {
+        vendor: issue(&key, curve)?,
+        rogue: issue(&key, curve)?,
+        key: Secret::new(key.serialize_der()),
+        alg,
+    })
+}
+
+/// Makes an identity on P-384 in `directory`; see [`provision_with`].
+pub fn provision(directory: &Path) -> Result<Identity, IdentityError> {
+    provision_with(directory, SignAlg::EcdsaP384)
+}
+
 /// Makes an identity in `directory`, which is made if it is not there. Files that are there already are an
 /// error: a device's identity does not change under its users.
-pub fn provision(directory: &Path) -> Result<Identity, IdentityError> {
-    let key = new_key()?;
-    let identity = Identity {
-        vendor: issue(&key)?,
-        rogue: issue(&key)?,
-        key: Secret::new(key.serialize_der()),
-    };
+pub fn provision_with(directory: &Path, alg: SignAlg) -> Result<Identity, IdentityError> {
+    let identity = new(alg)?;
     fs::create_dir_all(directory).map_err(|source| IdentityError::File {
         path: directory.to_owned(),
         source,
@@ -151,21 +174,37 @@ pub fn load(directory: &Path) -> Result<Identity, IdentityError> {
             leaf: read(leaf)?,
         })
     };
-    let identity = Identity {
+    let key = read(KEY)?;
+    let found = CURVES
+        .iter()
+        .find(|(alg, _)| RingSigner::from_pkcs8(*alg, &key).is_ok());
+    let (alg, _) = found.ok_or_else(|| IdentityError::Key {
+        path: directory.join(KEY),
+        source: CryptoError::BadKey("PKCS#8 private key on P-256 or P-384"),
+    })?;
+    Ok(Identity {
         vendor: chain(VENDOR)?,
         rogue: chain(ROGUE)?,
-        key: Secret::new(read(KEY)?),
-    };
-    signer(&identity).map_err(|source| IdentityError::Key {
-        path: directory.join(KEY),
-        source,
-    })?;
-    Ok(identity)
+        key: Secret::new(key),
+        alg: *alg,
+    })
 }
 
 /// The device's signing key.
 pub fn signer(identity: &Identity) -> Result<RingSigner, CryptoError> {
-    RingSigner::from_pkcs8(SignAlg::EcdsaP384, identity.key.expose())
+    RingSigner::from_pkcs8(identity.alg, identity.key.expose())
+}
+
+/// What identities can be made with.
+static CURVES: [(SignAlg, &SignatureAlgorithm); 2] = [
+    (SignAlg::EcdsaP384, &PKCS_ECDSA_P384_SHA384),
+    (SignAlg::EcdsaP256, &PKCS_ECDSA_P256_SHA256),
+];
+
+fn curve(alg: SignAlg) -> Result<&'static SignatureAlgorithm, IdentityError> {
+    let found = CURVES.iter().find(|(known, _)| *known == alg);
+    let (_, curve) = found.ok_or(IdentityError::Algorithm(alg))?;
+    Ok(curve)
 }
 
 fn create(path: &Path, bytes: &[u8], mode: u32) -> Result<(), IdentityError> {
@@ -178,12 +217,9 @@ fn create(path: &Path, bytes: &[u8], mode: u32) -> Result<(), IdentityError> {
     })
 }
 
-fn new_key() -> Result<KeyPair, rcgen::Error> {
-    KeyPair::generate_for(&PKCS_ECDSA_P384_SHA384)
-}
-
 /// A fresh root and intermediate, and a leaf for `leaf_key`.
-fn issue(leaf_key: &KeyPair) -> Result<Chain, rcgen::Error> {
+fn issue(leaf_key: &KeyPair, curve: &'static SignatureAlgorithm) -> Result<Chain, rcgen::Error> {
+    let new_key = || KeyPair::generate_for(curve);
     let root = CertifiedIssuer::self_signed(authority("Tidelock Test Vendor Root CA", 1), new_key()?)?;
     let intermediate_params = authority("Tidelock Test Vendor Device CA", 0);
     let intermediate_key = new_key()?;
@@ -244,6 +280,19 @@ mod tests {
             .permissions()
             .mode();
         assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn an_identity_on_the_other_curve_is_known_by_its_key() {
+        let directory = tempfile::tempdir().unwrap();
+        provision_with(directory.path(), SignAlg::EcdsaP256).unwrap();
+        let read = load(directory.path()).unwrap();
+        assert_eq!(read.alg, SignAlg::EcdsaP256);
+        assert!(signer(&read).is_ok());
+        assert!(matches!(
+            new(SignAlg::RsaPss3072),
+            Err(IdentityError::Algorithm(_))
+        ));
     }
 
     #[test]

@@ -27,6 +27,7 @@ pub mod memory;
 pub mod nic;
 pub mod peer;
 pub mod report;
+pub mod responder;
 pub mod signer;
 pub mod socket;
 pub mod vfio;

@@ -171,6 +171,8 @@ impl Responder {
                 && (row.since <= version || header.code == Code::GET_VERSION)
                 && (row.ours == NONE || ours.any(row.ours))
                 && theirs.is_none_or(|theirs| theirs.contains(row.theirs))
+                // No capability says who listens to events.
+                && (row.code != Code::SEND_EVENT || self.config.hears_events)
         };
         let row = REQUESTS.iter().find(has);
         row.ok_or(Refusal::unsupported(header.code))

@@ -94,9 +94,6 @@ impl Responder {
         let At::Session(session) = asked.at else {
             return Err(UNEXPECTED);
         };
-        if !self.config.hears_events {
-            return Err(Refusal::unsupported(Code::SEND_EVENT));
-        }
         let events = received(&message)?;
         self.events.push_back(Event::Told { session, events });
         let version = message.version;

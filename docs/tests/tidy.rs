@@ -425,6 +425,8 @@ const WIRE_FORMATS: &str = "
 tdisp/src/wire.rs                     the reader and writer that all protocol files use
 tdisp/src/spdm/key_schedule.rs        SPDM's BinConcat
 tdisp/src/spdm/secured.rs             secured messages
+host-daemon/src/spdm/pcap.rs          capture files
+host-daemon/src/spdm/record.rs        secured messages, as a bystander opens them
 sriov/src/config.rs                   PCI configuration space, as sysfs shows it
 sriov/src/vfio.rs                     PCI configuration space, as VFIO shows it
 firmware-tests/src/device/config.rs   PCI configuration space, as the card keeps it

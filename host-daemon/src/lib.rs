@@ -28,6 +28,7 @@ pub mod errand;
 pub mod evidence;
 pub mod journal;
 pub mod socket;
+pub mod spdm;
 pub mod steps;
 pub mod transport;
 pub mod tsm;

@@ -72,6 +72,12 @@ pub(super) enum Command {
         #[arg(long, value_name = "SECONDS", default_value_t = 30)]
         timeout: u64,
     },
+    /// Read and talk SPDM without the daemon: recordings, and devices.
+    Spdm {
+        /// What to do.
+        #[command(subcommand)]
+        command: crate::spdm::args::Command,
+    },
     /// Print a completion script for a shell.
     Completions {
         /// The shell.

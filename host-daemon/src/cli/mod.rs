@@ -12,7 +12,10 @@ use std::{
 
 use clap::{CommandFactory, Parser};
 
-use crate::api::{self, Answer, ClientError, Request};
+use crate::{
+    api::{self, Answer, ClientError, Request},
+    spdm::{args as spdm, decode},
+};
 use args::{Args, Command};
 
 pub use args::Args as Arguments;
@@ -28,12 +31,14 @@ enum Failure {
     NotReady { after_s: u64, why: String },
     #[error("writing failed: {0}")]
     Output(#[from] std::io::Error),
+    #[error("{0}")]
+    Decode(#[from] decode::Error),
 }
 
 impl Failure {
     fn code(&self) -> u8 {
         match self {
-            Self::Refused(_) | Self::Output(_) => 1,
+            Self::Refused(_) | Self::Output(_) | Self::Decode(_) => 1,
             Self::Client(_) => 3,
             Self::NotReady { .. } => 4,
         }
@@ -74,6 +79,7 @@ fn run(args: &Args) -> Result<(), Failure> {
             function: *function,
         },
         Command::WaitReady { timeout } => return wait_ready(&args.socket, *timeout, args.json),
+        Command::Spdm { command } => return run_spdm(command, args.json),
         Command::Completions { shell } => {
             clap_complete::generate(*shell, &mut Args::command(), "tidelock", &mut std::io::stdout());
             return Ok(());
@@ -81,6 +87,18 @@ fn run(args: &Args) -> Result<(), Failure> {
         Command::Man { directory } => return Ok(clap_mangen::generate_to(Args::command(), directory)?),
     };
     print(api::call(&args.socket, &request)?, args.json)
+}
+
+fn run_spdm(command: &spdm::Command, json: bool) -> Result<(), Failure> {
+    let mut out = std::io::BufWriter::new(anstream::stdout().lock());
+    let done = match command {
+        spdm::Command::Decode(args) => decode::run(args, json, &mut out),
+    };
+    match done.and_then(|()| Ok(out.flush()?)) {
+        // Whoever reads has seen enough.
+        Err(decode::Error::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        done => Ok(done?),
+    }
 }
 
 fn print(answer: Answer, json: bool) -> Result<(), Failure> {

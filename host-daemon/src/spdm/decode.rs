@@ -1,0 +1,182 @@
+//! `tidelock spdm decode`: a file in, its messages out.
+
+use std::{
+    io::Write,
+    path::{Path, PathBuf},
+};
+
+use super::{
+    args,
+    check::{Disagreement, Ledger},
+    follow::{Entry, Follow, assign},
+    frame::units,
+    pcap::{self, Capture},
+    print::{self, Detail},
+    secrets::{self, Secrets},
+};
+
+/// Bytes of the longest file that is read.
+const FILE_MAX: u64 = 1 << 30;
+
+/// What ended the command early, or made it end badly.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A file cannot be read.
+    #[error("{} cannot be read: {source}", .path.display())]
+    File {
+        /// Which one.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A file is too long.
+    #[error("{} has {found} bytes; wanted at most {FILE_MAX}: cut it with `editcap`", .path.display())]
+    Size {
+        /// Which one.
+        path: PathBuf,
+        /// How long it is.
+        found: u64,
+    },
+    /// The recording is none.
+    #[error("{}: {source}", .path.display())]
+    Capture {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: pcap::Error,
+    },
+    /// The secrets are none.
+    #[error("{}: {source}", .path.display())]
+    Secrets {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: secrets::Error,
+    },
+    /// Something does not agree with the rest.
+    #[error("{first}{}", more(*.count))]
+    Disagrees {
+        /// The first that does not.
+        first: Disagreement,
+        /// How many do not.
+        count: usize,
+    },
+    /// Nothing is in the file.
+    #[error("{} has no packets; wanted messages of link type 292 (PCI DOE) or 291 (MCTP)", .path.display())]
+    Empty {
+        /// Which file.
+        path: PathBuf,
+    },
+    /// The output went away.
+    #[error("writing failed: {0}")]
+    Output(#[from] std::io::Error),
+}
+
+fn more(count: usize) -> String {
+    match count.saturating_sub(1) {
+        0 => String::new(),
+        more => format!("; {more} more disagree, perhaps because of it"),
+    }
+}
+
+/// Does what the command line says.
+pub fn run(args: &args::Decode, json: bool, out: &mut impl Write) -> Result<(), Error> {
+    let capture = read(&args.file)?;
+    let secrets = args.secrets.as_deref().map(read_secrets).transpose()?;
+    let detail = match args {
+        args::Decode { quiet: true, .. } => Detail::Quiet,
+        args::Decode { brief: true, .. } => Detail::Brief,
+        args::Decode { hex: true, .. } => Detail::Hex,
+        _ => Detail::Fields,
+    };
+    if capture.packets.is_empty() && capture.cut.is_none() {
+        return Err(Error::Empty {
+            path: args.file.clone(),
+        });
+    }
+    let ledger = follow(&capture, secrets.as_ref(), |entry| match (json, detail) {
+        (true, Detail::Quiet) => Ok(()),
+        (true, _) => writeln!(out, "{}", print::json(entry, detail == Detail::Hex)),
+        (false, _) => print::text(entry, detail, out),
+    })?;
+    finish(&capture, &ledger, json, out)
+}
+
+fn finish(capture: &Capture, ledger: &Ledger, json: bool, out: &mut impl Write) -> Result<(), Error> {
+    let first = ledger.first();
+    if json {
+        writeln!(out, "{}", print::json_summary(ledger, first))?;
+    } else {
+        if let Some(cut) = &capture.cut {
+            writeln!(out, "note: {cut}")?;
+        }
+        if ledger.odd > 0 {
+            writeln!(
+                out,
+                "note: {} messages are read otherwise, or not at all, by the codecs of this program",
+                ledger.odd
+            )?;
+        }
+        writeln!(out, "{}", ledger.summary())?;
+    }
+    match first {
+        None => Ok(()),
+        Some(first) => Err(Error::Disagrees {
+            first: first.clone(),
+            count: ledger.disagreements(),
+        }),
+    }
+}
+
+/// Follows a capture, and gives each entry to `each`.
+pub fn follow<E>(
+    capture: &Capture,
+    secrets: Option<&Secrets>,
+    mut each: impl FnMut(&Entry) -> Result<(), E>,
+) -> Result<Ledger, E> {
+    let units = units(capture);
+    let plan = secrets.map(|secrets| assign(&units, secrets)).unwrap_or_default();
+    let mut follow = Follow::new(secrets, &plan);
+    for unit in &units {
+        each(&follow.take(unit))?;
+    }
+    follow.finish();
+    Ok(follow.ledger)
+}
+
+/// Reads a capture file.
+pub fn read(path: &Path) -> Result<Capture, Error> {
+    let bytes = bytes(path)?;
+    Capture::read(&bytes).map_err(|source| Error::Capture {
+        path: path.into(),
+        source,
+    })
+}
+
+/// Reads a file of secrets.
+pub fn read_secrets(path: &Path) -> Result<Secrets, Error> {
+    let bytes = bytes(path)?;
+    let text = String::from_utf8(bytes).map_err(|_| Error::File {
+        path: path.into(),
+        source: std::io::Error::new(std::io::ErrorKind::InvalidData, "it is no text"),
+    })?;
+    Secrets::read(&text).map_err(|source| Error::Secrets {
+        path: path.into(),
+        source,
+    })
+}
+
+fn bytes(path: &Path) -> Result<Vec<u8>, Error> {
+    let failed = |source| Error::File {
+        path: path.into(),
+        source,
+    };
+    let found = std::fs::metadata(path).map_err(failed)?.len();
+    if found > FILE_MAX {
+        return Err(Error::Size {
+            path: path.into(),
+            found,
+        });
+    }
+    std::fs::read(path).map_err(failed)
+}

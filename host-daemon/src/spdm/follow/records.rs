@@ -1,0 +1,202 @@
+//! Records of a session: opened, compared with what the secrets say, and then messages like others.
+
+use tdisp::crypto::AeadAlg;
+
+use super::{
+    At, Direction, Entry, Follow,
+    session::{REQUEST, RESPONSE, Session, schedule},
+};
+use crate::spdm::{
+    check::{Check, Kind},
+    frame::{Carrier, Unit},
+    record::{Opened, Order, Record, Rules},
+    secrets::Secrets,
+};
+
+impl Follow<'_> {
+    pub(super) fn record(&mut self, unit: &Unit, entry: &mut Entry) {
+        entry.title = "secured message".into();
+        let record = match Record::read(&unit.body, unit.carrier) {
+            Ok(record) => record,
+            Err(error) => {
+                let check = Check::disagrees(Kind::Record, "its format", error.to_string(), "a whole record");
+                return entry.checks.push(check);
+            }
+        };
+        entry.session = Some(record.session);
+        let at = At::Session(record.session);
+        let encrypted = self.connection.known.encrypts();
+        let aead = self.connection.known.aead_alg();
+        let Some(session) = self.sessions.get_mut(&record.session) else {
+            let why = format!("session {:#010x} was not seen to begin", record.session);
+            entry
+                .notes
+                .push(format!("sealed, {} bytes: {why}", record.size()));
+            return entry.checks.push(Check::not_checked(Kind::Record, "AEAD", why));
+        };
+        let opened = match session.open(&record, aead, encrypted, entry) {
+            Some(opened) => opened,
+            None => {
+                entry.notes.push(format!("sealed, {} bytes", record.size()));
+                return;
+            }
+        };
+        entry.bytes.clone_from(&opened.data);
+        session.compare(self.secrets, &opened.data, unit.carrier, entry);
+        if let Some(fault) = opened.fault {
+            entry.checks.push(Check::disagrees(
+                Kind::Record,
+                "application data",
+                fault,
+                "at most what was encrypted",
+            ));
+        }
+        if opened.padding > 0 {
+            entry
+                .notes
+                .push(format!("{} bytes of random padding", opened.padding));
+        }
+        let message = match (unit.carrier, &opened.data[..]) {
+            (Carrier::Doe, data) => data,
+            (Carrier::Mctp, [5, data @ ..]) => data,
+            (Carrier::Mctp, data) => {
+                let kind = data.first().copied().unwrap_or(0);
+                entry.title = format!("MCTP message of type {kind}, secured");
+                return;
+            }
+        };
+        // Other protocols are let through sessions, too; nothing that begins otherwise is SPDM 1.x.
+        match message.first() {
+            Some(version) if version >> 4 == 1 => self.message(at, message, false, entry),
+            _ => entry.title = "not SPDM, secured".into(),
+        }
+    }
+}
+
+impl Session {
+    /// Opens a record, trying first the direction that is due.
+    pub(super) fn open(
+        &mut self,
+        record: &Record,
+        aead: Result<AeadAlg, String>,
+        encrypted: bool,
+        entry: &mut Entry,
+    ) -> Option<Opened> {
+        let schedule = schedule(&self.known);
+        let not = |why: String| Check::not_checked(Kind::Record, "AEAD", why);
+        let rules = match (schedule, aead) {
+            (Some(schedule), Ok(aead)) => Rules {
+                schedule,
+                aead,
+                encrypted,
+            },
+            (_, aead) => {
+                let name = aead.err().or(self.known.hash_alg().err()).unwrap_or_default();
+                let why = format!("{name} is not offered by the cryptographic provider");
+                entry.checks.push(not(why));
+                return None;
+            }
+        };
+        let Some(halves) = &mut self.halves else {
+            let why = format!(
+                "no secrets of session {:#010x} of message {}",
+                self.id, self.number
+            );
+            entry.checks.push(not(why));
+            return None;
+        };
+        let due = if entry.direction == Direction::Request {
+            REQUEST
+        } else {
+            RESPONSE
+        };
+        for side in [due, 1 - due] {
+            let half = &mut halves[side];
+            let (sequence, was_due, order) = (half.sequence, half.update_due, self.order);
+            let Some(opened) = half.open(&rules, &mut self.order, record) else {
+                continue;
+            };
+            entry.direction = [Direction::Request, Direction::Response][side];
+            let updated = was_due && !half.update_due;
+            let number = if updated { 0 } else { sequence };
+            if updated {
+                entry.checks.push(Check::agrees(
+                    Kind::Key,
+                    "updated key",
+                    "KEY_UPDATE: it opens its first record",
+                ));
+            }
+            entry
+                .checks
+                .push(Check::agrees(Kind::Record, "AEAD", format!("number {number}")));
+            if let (None, Some(order)) = (order, self.order)
+                && order != Order::Little
+            {
+                entry
+                    .notes
+                    .push(format!("the sequence number is {} in the nonce", order.name()));
+            }
+            if let Some(said) = record.sequence.filter(|said| u64::from(*said) != number & 0xffff) {
+                entry.checks.push(Check::disagrees(
+                    Kind::Record,
+                    "sequence number",
+                    said.to_string(),
+                    (number & 0xffff).to_string(),
+                ));
+            }
+            self.opened += 1;
+            self.last = (entry.number, entry.title.clone());
+            return Some(opened);
+        }
+        let half = &mut halves[due];
+        let check = Check::disagrees(
+            Kind::Record,
+            "AEAD",
+            "a record that does not open",
+            format!(
+                "record {} of its direction in session {:#010x}",
+                half.sequence, self.id
+            ),
+        );
+        entry.checks.push(check);
+        half.sequence += 1;
+        self.opened += 1;
+        None
+    }
+
+    /// Compares what a record held with what the secrets say.
+    pub(super) fn compare(
+        &self,
+        secrets: Option<&Secrets>,
+        data: &[u8],
+        carrier: Carrier,
+        entry: &mut Entry,
+    ) {
+        let Some(list) = self.set(secrets).and_then(|set| set.secured.as_ref()) else {
+            return;
+        };
+        let Some(wanted) = list.get(self.opened - 1) else {
+            return entry.checks.push(Check::disagrees(
+                Kind::Message,
+                "secured of the secrets",
+                format!("record {} of session {:#010x}", self.opened, self.id),
+                format!("{} records", list.len()),
+            ));
+        };
+        // MCTP's type byte may have been left out.
+        let typed = carrier == Carrier::Mctp
+            && data
+                .get(1..)
+                .is_some_and(|rest| super::same_but_padding(rest, wanted));
+        let check = match typed || super::same_but_padding(data, wanted) {
+            true => Check::agrees(Kind::Message, "secured of the secrets", ""),
+            false => Check::disagrees(
+                Kind::Message,
+                "secured of the secrets",
+                super::differs(data, wanted),
+                super::differs(wanted, data),
+            ),
+        };
+        entry.checks.push(check);
+    }
+}

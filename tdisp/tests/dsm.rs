@@ -156,6 +156,7 @@ fn tdisp_and_ide_km_outside_a_session_are_not_answered() {
     let mut device = device(Ide::Absent, honest());
     let config = RequesterConfig {
         roots: Trust::RelyingPartyDecides,
+        versions: vec![Version::V1_2],
         goal: spdm::Goal::Identity,
         ..RequesterConfig::default()
     };
@@ -302,7 +303,7 @@ fn what_the_device_says_is_evidence_that_a_guest_can_verify() {
         measurements_valid: true,
         measurements_fresh: true,
         spdm: Negotiated {
-            version: 0x12,
+            version: 0x14,
             measurement_hash: 4,
             asym: 0x80,
             hash: 2,

@@ -68,6 +68,7 @@ fn name(event: &Event) -> String {
         Event::KeysUpdated => "KeysUpdated".into(),
         Event::SessionEnded => "SessionEnded".into(),
         Event::Failed(error) => format!("Failed: {error}"),
+        other => format!("{other:?}"),
     }
 }
 
@@ -338,7 +339,10 @@ fn a_call_that_does_not_fit_the_state_changes_nothing_and_says_why() {
     });
     assert_eq!(idle.requester.measure(idle.now, None), busy);
     let mut pair = Pair::in_session();
-    assert_eq!(pair.requester.open_session(pair.now), Err(Misuse::HasSession));
+    assert_eq!(
+        pair.requester.vendor_in(pair.now, 7, &[1]),
+        Err(Misuse::NoSession)
+    );
     let size = 0x1200;
     let too_long = pair.requester.vendor(pair.now, &vec![1; size]);
     assert!(matches!(too_long, Err(Misuse::TooLong { .. })), "{too_long:?}");

@@ -24,7 +24,7 @@ use crate::{
     ide_km::responder::Port,
     spdm::{
         Event, Measurement, Requester, RequesterConfig, Responder, ResponderConfig, Trust,
-        msg::{Code, Header, measurements::Kind},
+        msg::{Code, Header, Version, measurements::Kind},
         secured::session_id,
     },
     tdi::{
@@ -162,6 +162,7 @@ fn responder_config() -> ResponderConfig {
 #[must_use]
 pub fn new_requester() -> Requester {
     let config = RequesterConfig {
+        versions: vec![Version::V1_2],
         roots: Trust::Pinned(vec![gullible::digest(HashAlg::Sha384)]),
         ..RequesterConfig::default()
     };

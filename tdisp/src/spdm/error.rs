@@ -123,6 +123,9 @@ pub enum Misbehaviour {
         /// What would have been right.
         wanted: u64,
     },
+    /// The context of the request did not come back as it was sent (1.3).
+    #[error("it answered with another context than it was asked with: the answer is to another request")]
+    WrongContext,
     /// A portion of a chain is empty, or larger than was asked for.
     #[error("a portion of {portion} bytes came, wanted 1 to {asked}")]
     Portion {
@@ -136,6 +139,12 @@ pub enum Misbehaviour {
     SecuredVersion {
         /// Its choice.
         found: u16,
+    },
+    /// It gave a new session the id of one that is open.
+    #[error("it gave the id {id:#010x} of an open session to a new one")]
+    SessionTwice {
+        /// The id.
+        id: u32,
     },
     /// It answered a PCI-SIG request in another vendor's name.
     #[error("the vendor-defined answer is not the PCI-SIG's (registry {registry})")]
@@ -216,8 +225,8 @@ pub enum Misuse {
     /// The call needs a connection.
     #[error("there is no connection; call connect and wait for Event::Challenged")]
     NotConnected,
-    /// The call needs a session.
-    #[error("there is no session; call connect and wait for Event::SessionReady")]
+    /// The call needs a session, or another one than it names.
+    #[error("there is no such session; call connect and wait for Event::SessionReady")]
     NoSession,
     /// The responder does not sign measurements.
     #[error("the responder does not sign measurements (no MEAS_CAP)")]
@@ -225,9 +234,15 @@ pub enum Misuse {
     /// The responder does not renew keys.
     #[error("the responder does not renew keys (no KEY_UPD_CAP)")]
     NoKeyUpdate,
-    /// A session is up already.
-    #[error("the session is up already")]
-    HasSession,
+    /// As many sessions are open as the configuration has room for.
+    #[error("{max} sessions are open already; end one, or raise `sessions_max`")]
+    SessionLimit {
+        /// How many.
+        max: usize,
+    },
+    /// It is not known who the responder is: no session can be opened with it.
+    #[error("the responder's key is not known; connect with `Goal::Identity` or `Goal::Session`")]
+    NoIdentity,
     /// The payload does not fit.
     #[error("a payload of {size} bytes does not fit, at most {max} do")]
     TooLong {

@@ -102,6 +102,7 @@ pub fn measurements() -> Vec<Measurement> {
 
 pub fn requester_config() -> RequesterConfig {
     RequesterConfig {
+        versions: vec![Version::V1_2],
         roots: Trust::Pinned(vec![Identity::usual().root]),
         ..RequesterConfig::default()
     }

@@ -2,7 +2,14 @@
 
 use crate::{
     crypto::Digest,
-    spdm::{algorithms::Offer, connection::Negotiated, error::Error, msg::Version},
+    spdm::{
+        ability,
+        algorithms::Offer,
+        connection::{DEFAULT_VERSIONS, Negotiated},
+        error::Error,
+        msg::{Code, Version, capabilities::Flags, error::ErrorCode},
+        transport::Transport,
+    },
 };
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -10,35 +17,64 @@ use core::time::Duration;
 /// What a requester is told once.
 #[derive(Debug, Clone)]
 pub struct RequesterConfig {
+    /// The versions accepted; the highest that the responder has too is spoken.
+    pub versions: Vec<Version>,
+    /// What carries the messages.
+    pub transport: Transport,
     /// The slot whose chain and key are used, 0 to 7.
     pub slot: u8,
+    /// The responder's key, if it was provisioned and there is no chain: SubjectPublicKeyInfo in DER (PUB_KEY_ID_CAP).
+    pub public_key: Option<Vec<u8>>,
     /// Which certificate chains go.
     pub roots: Trust,
     /// How far `connect` goes.
     pub goal: Goal,
+    /// Whether CHALLENGE is a part of that. Without it a session still proves who the responder is.
+    pub challenge: bool,
+    /// Whether to use several keys with a responder that leaves the choice (1.3).
+    pub multi_key: bool,
     /// How long things may take.
     pub timing: Timing,
     /// The algorithms offered.
     pub offer: Offer,
-    /// The lowest version accepted; [`VERSIONS`](crate::spdm::VERSIONS) has those that there are.
-    pub floor: Version,
     /// Whether the handshake may go in clear, if the responder wants it too. The application's messages never do.
     pub handshake_in_clear: bool,
     /// Bytes of the largest message that this side takes (DataTransferSize), at least 42.
     pub transfer_size: u32,
+    /// Bytes of the largest certificate chain that this side takes; before 1.4 none can be larger than 65535.
+    pub chain_size_max: usize,
+    /// Sessions at a time.
+    pub sessions_max: usize,
+}
+
+impl RequesterConfig {
+    /// The capabilities shown in a version.
+    pub(super) fn flags(&self, version: Version) -> Flags {
+        let mut flags = Flags::ENCRYPT | Flags::MAC | Flags::KEY_EX | Flags::HBEAT | Flags::KEY_UPD;
+        if self.handshake_in_clear {
+            flags = flags | Flags::HANDSHAKE_IN_THE_CLEAR;
+        }
+        flags.and(ability::known(version))
+    }
 }
 
 impl Default for RequesterConfig {
     fn default() -> Self {
         Self {
+            versions: DEFAULT_VERSIONS.to_vec(),
+            transport: Transport::Doe,
             slot: 0,
+            public_key: None,
             roots: Trust::Pinned(Vec::new()),
             goal: Goal::Session,
+            challenge: true,
+            multi_key: false,
             timing: Timing::default(),
             offer: Offer::default(),
-            floor: Version::V1_2,
             handshake_in_clear: false,
             transfer_size: 0x1200,
+            chain_size_max: 0x2_0000,
+            sessions_max: 4,
         }
     }
 }
@@ -58,7 +94,10 @@ pub enum Trust {
 /// How far `connect` goes by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Goal {
-    /// To [`Event::Challenged`]: the responder's identity is proven. Measurements may be asked for then.
+    /// To [`Event::Connected`]: nothing is known of the responder, but what it says of itself.
+    Connection,
+    /// To [`Event::Challenged`]: the responder's identity is proven. Measurements may be asked for then. Without
+    /// [`RequesterConfig::challenge`] to [`Event::Certificates`], of which nothing is proven yet.
     Identity,
     /// To [`Event::SessionReady`].
     Session,
@@ -102,7 +141,7 @@ pub enum Event {
     },
     /// The responder has signed our nonce, and all that was said before, with the leaf key.
     Challenged,
-    /// Measurements, signed over our nonce.
+    /// Measurements, if it was asked for so signed over our nonce.
     Measurements(MeasurementRecord),
     /// The session is up.
     SessionReady {
@@ -115,15 +154,31 @@ pub enum Event {
     KeysUpdated,
     /// The session is closed, as asked.
     SessionEnded,
+    /// The responder refuses a request that was worth a try. The connection stays as it was.
+    Refused {
+        /// The message that was waited for.
+        awaited: Code,
+        /// The error.
+        code: ErrorCode,
+        /// What the standard adds to that error.
+        data: u8,
+    },
     /// The connection is over, and with it the session.
     Failed(Error),
 }
 
-/// Signed measurements, as evidence.
+/// Measurements; signed ones are evidence.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MeasurementRecord {
-    /// VCA ‖ GET_MEASUREMENTS ‖ MEASUREMENTS with its signature: the exact bytes.
+    /// VCA ‖ GET_MEASUREMENTS ‖ MEASUREMENTS with its signature: the exact bytes. If some were asked for without a signature
+    /// before, GET_MEASUREMENTS ‖ MEASUREMENTS of each of them comes in front of the signed ones.
     pub blob: Vec<u8>,
-    /// The nonce that was asked with.
+    /// The nonce that was asked with, if it was asked for a signature.
     pub nonce: [u8; 32],
+    /// Whether they are signed.
+    pub signed: bool,
+    /// How many measurements there are, if that was asked for.
+    pub count: Option<u8>,
+    /// The measurement record of the answer: blocks, one behind the other.
+    pub record: Vec<u8>,
 }

@@ -1,47 +1,55 @@
 //! From the first message to a proven identity.
 
 use super::{
-    Event, Goal, Next, State, Trust, session,
+    Event, Goal, Trust,
+    link::{Identity, Link, Peer},
+    operation::{Expect, Next},
+    session,
     step::{Channel, Exchange, Output},
 };
 use crate::{
-    crypto::{Digest, same},
+    crypto::{Digest, same, x509},
     spdm::{
-        algorithms::Needs,
+        ability,
+        algorithms::{MULTI_KEY, Needs, Offer},
         chain::Chain,
         connection::{Connection, Negotiated},
         error::Misbehaviour,
         msg::{
-            Context, Summary, Version, algorithms,
+            Context, RequesterContext, SLOT_PUBLIC_KEY, Summary, Version, algorithms,
             capabilities::{self, Flags, Sizes},
             certificate, challenge, digests, version,
         },
         signing,
-        transcript::Transcript,
     },
 };
-use alloc::{boxed::Box, vec::Vec};
+use alloc::{boxed::Box, format, vec::Vec};
 use core::time::Duration;
 
-/// Bytes of a chain object: its length field has 16 bits in the versions spoken here.
-const CHAIN_SIZE_MAX: usize = 0xffff;
+/// Bytes of a chain object whose length field, and whose remainders, have 16 bits.
+const SHORT_CHAIN_MAX: usize = 0xffff;
 
-/// Bytes of CERTIFICATE in front of the portion.
-const CERTIFICATE_HEADER_SIZE: u32 = 8;
+/// Bytes of CERTIFICATE in front of the portion, and of its large form.
+const HEADER_SIZE: u32 = 8;
+const LARGE_HEADER_SIZE: u32 = 16;
 
-pub(super) fn start(output: &mut Output<'_>) -> State {
+/// What stands for a provisioned key where a slot has four bits.
+const PUBLIC_KEY: u8 = 0x0f;
+
+pub(super) fn start(output: &mut Output<'_>) -> Next {
     output.ask(Channel::Clear, Duration::ZERO, &version::Request);
-    State::Version(ExpectVersion)
+    Ok(Some(ExpectVersion.into()))
 }
 
 pub(super) struct ExpectVersion;
 
-impl ExpectVersion {
-    pub(super) fn on_response(self, exchange: &Exchange<'_>, output: &mut Output<'_>) -> Next {
+impl Expect for ExpectVersion {
+    fn on_response(self, _: &mut Link, exchange: &Exchange<'_>, output: &mut Output<'_>) -> Next {
         let (message, bytes) = exchange.read::<version::Response>(&Context::new(Version::V1_0))?;
-        let wanted = output.versions();
-        let Some(version) = message.highest_common(&wanted) else {
+        let wanted = &output.config.versions;
+        let Some(version) = message.highest_common(wanted) else {
             let offered = message.versions.iter().map(|entry| entry.version()).collect();
+            let wanted = wanted.clone();
             return Err(Misbehaviour::NoCommonVersion { offered, wanted }.into());
         };
         let size = output.config.transfer_size;
@@ -49,7 +57,7 @@ impl ExpectVersion {
             version,
             ct_exponent: 0,
             extended_flags: 0,
-            flags: flags(output),
+            flags: output.config.flags(version),
             sizes: Some(Sizes {
                 transfer: size,
                 message: size,
@@ -57,29 +65,29 @@ impl ExpectVersion {
             algorithms_asked: false,
         };
         output.ask(Channel::Clear, Duration::ZERO, &request);
-        Ok(State::Capabilities(ExpectCapabilities {
+        let expect = ExpectCapabilities {
             version,
             flags: request.flags,
             vca: [exchange.request, bytes].concat(),
-        }))
-    }
-}
-
-/// What this requester can. It has no certificate of its own.
-fn flags(output: &Output<'_>) -> Flags {
-    let flags = Flags::ENCRYPT | Flags::MAC | Flags::KEY_EX | Flags::HBEAT | Flags::KEY_UPD;
-    match output.config.handshake_in_clear {
-        true => flags | Flags::HANDSHAKE_IN_THE_CLEAR,
-        false => flags,
+        };
+        Ok(Some(expect.into()))
     }
 }
 
 /// What the responder must be able to do for the configured goal.
-fn required(goal: Goal) -> Flags {
-    let identity = Flags::CERT | Flags::CHAL;
-    match goal {
-        Goal::Identity => identity,
-        Goal::Session => identity | Flags::KEY_EX | Flags::ENCRYPT | Flags::MAC,
+fn required(output: &Output<'_>, version: Version) -> Flags {
+    let config = output.config;
+    let identity = match (&config.public_key, config.challenge) {
+        (None, true) => Flags::CERT | Flags::CHAL,
+        (None, false) => Flags::CERT,
+        (Some(_), true) => Flags::PUB_KEY_ID | Flags::CHAL,
+        (Some(_), false) => Flags::PUB_KEY_ID,
+    };
+    let session = Flags::KEY_EX | Flags::ENCRYPT | Flags::MAC;
+    match config.goal {
+        Goal::Connection => Flags(0),
+        Goal::Identity => identity.and(ability::known(version)),
+        Goal::Session => identity | session,
     }
 }
 
@@ -89,101 +97,156 @@ pub(super) struct ExpectCapabilities {
     vca: Vec<u8>,
 }
 
-impl ExpectCapabilities {
-    pub(super) fn on_response(self, exchange: &Exchange<'_>, output: &mut Output<'_>) -> Next {
-        let context = Context::new(self.version);
+impl Expect for ExpectCapabilities {
+    fn on_response(self, _: &mut Link, exchange: &Exchange<'_>, output: &mut Output<'_>) -> Next {
+        let version = self.version;
+        let context = Context::new(version);
         let (message, bytes) = exchange.read::<capabilities::Response<'_>>(&context)?;
-        let missing = required(output.config.goal).0 & !message.flags.0;
+        let peer_flags = message.flags.and(ability::known(version));
+        let missing = required(output, version).0 & !peer_flags.0;
         if missing != 0 {
             return Err(Misbehaviour::MissingCapabilities { missing }.into());
         }
+        let several = version >= Version::V1_3 && wants_several(output, peer_flags);
+        let offer = offer(output, several);
         let request = algorithms::Request {
-            version: self.version,
-            offer: output.config.offer.to_set(self.version),
+            version,
+            offer: offer.to_set(version),
         };
         output.ask(Channel::Clear, Duration::ZERO, &request);
         let exponent = message.ct_exponent.min(capabilities::CT_EXPONENT_MAX);
-        Ok(State::Algorithms(ExpectAlgorithms {
-            version: self.version,
-            needs: Needs::of(self.flags, message.flags),
-            handshake_in_clear: self.flags.and(message.flags).any(Flags::HANDSHAKE_IN_THE_CLEAR),
-            peer_flags: message.flags,
-            peer_sizes: message.sizes,
+        // Versions without sizes have no limit but a peer's patience: ours is as good a guess as any.
+        let unsaid = Sizes {
+            transfer: output.config.transfer_size,
+            message: output.config.transfer_size,
+        };
+        let expect = ExpectAlgorithms {
+            version,
+            offer,
+            several,
+            flags: self.flags,
+            peer_flags,
+            peer_sizes: message.sizes.unwrap_or(unsaid),
             peer_crypto_time: Duration::from_micros(1 << exponent),
             vca: [&self.vca, exchange.request, bytes].concat(),
-        }))
+        };
+        Ok(Some(expect.into()))
     }
+}
+
+/// Several keys are asked for of who has them only so, and of who can if the configuration wants them (1.3).
+fn wants_several(output: &Output<'_>, peer: Flags) -> bool {
+    peer.any(Flags::MULTI_KEY_MASK) && peer.multi_key(output.config.multi_key)
+}
+
+/// What is offered: of the configuration's offer what the provider can do.
+fn offer(output: &Output<'_>, several: bool) -> Offer {
+    let mut offer = output.config.offer.clone().of_requester(&**output.provider);
+    if several {
+        offer.other_params |= MULTI_KEY;
+    }
+    offer
 }
 
 pub(super) struct ExpectAlgorithms {
     version: Version,
-    needs: Needs,
-    handshake_in_clear: bool,
+    offer: Offer,
+    several: bool,
+    flags: Flags,
     peer_flags: Flags,
-    peer_sizes: Option<Sizes>,
+    peer_sizes: Sizes,
     peer_crypto_time: Duration,
     vca: Vec<u8>,
 }
 
-impl ExpectAlgorithms {
-    pub(super) fn on_response(self, exchange: &Exchange<'_>, output: &mut Output<'_>) -> Next {
-        let context = Context::new(self.version);
-        let (message, bytes) = exchange.read::<algorithms::Response<'_>>(&context)?;
-        let chosen = output.config.offer.accept(&message, self.needs)?;
+impl Expect for ExpectAlgorithms {
+    fn on_response(self, link: &mut Link, exchange: &Exchange<'_>, output: &mut Output<'_>) -> Next {
+        let (message, bytes) = exchange.read::<algorithms::Response<'_>>(&Context::new(self.version))?;
+        let needs = Needs::of(self.flags, self.peer_flags);
+        // The bit says something else here than there: whether the requester shall use several keys.
+        let mut offer = self.offer;
+        offer.other_params &= !MULTI_KEY;
+        if self.flags.any(Flags::MULTI_KEY_MASK) {
+            offer.other_params |= MULTI_KEY;
+        }
+        let chosen = offer.accept(&message, needs)?;
         chosen.check_supported(&**output.provider)?;
-        let least = capabilities::DATA_TRANSFER_SIZE_MIN;
         let negotiated = Negotiated {
             version: self.version,
             algorithms: chosen,
             peer_flags: self.peer_flags,
-            peer_transfer_size: self.peer_sizes.map_or(least, |sizes| sizes.transfer),
-            peer_message_size: self.peer_sizes.map_or(least, |sizes| sizes.transfer),
+            peer_transfer_size: self.peer_sizes.transfer,
+            peer_message_size: self.peer_sizes.message,
         };
+        let both = self.flags.and(self.peer_flags);
+        let mut context = chosen.context(self.version, both.any(Flags::HANDSHAKE_IN_THE_CLEAR));
+        context.multi_key = self.several;
+        context.requester_multi_key = self.flags.multi_key(chosen.other_params & MULTI_KEY != 0);
         let connection = Connection {
             provider: output.provider.clone(),
-            transport: crate::spdm::transport::Transport::Doe,
+            transport: output.config.transport,
             negotiated,
-            context: chosen.context(self.version, self.handshake_in_clear),
+            context,
             vca: [&self.vca, exchange.request, bytes].concat(),
             peer_crypto_time: self.peer_crypto_time,
         };
+        link.peer = Some(Box::new(Peer::new(connection)));
         output.tell(Event::Connected(negotiated));
-        let version = self.version;
-        output.ask(Channel::Clear, Duration::ZERO, &digests::Request { version });
-        Ok(State::Digests(Box::new(ExpectDigests { connection })))
+        identify(link, output)
     }
 }
 
-pub(super) struct ExpectDigests {
-    connection: Connection,
+/// Who the responder is: by its certificates, or by the key that was provisioned.
+fn identify(link: &mut Link, output: &mut Output<'_>) -> Next {
+    if output.config.goal == Goal::Connection {
+        return Ok(None);
+    }
+    let peer = link.peer_mut()?;
+    if let Some(provisioned) = &output.config.public_key {
+        let alg = peer.connection.sign_alg()?;
+        let key = x509::PublicKey::from_der(provisioned).and_then(|key| key.for_alg(alg).map(<[u8]>::to_vec));
+        let key =
+            key.map_err(|error| Misbehaviour::Chain(format!("the provisioned key is of no use: {error}")))?;
+        peer.identity = Some(Identity {
+            slot: SLOT_PUBLIC_KEY,
+            hash: peer.connection.digest(provisioned),
+            key,
+        });
+        return challenge(link, output);
+    }
+    let version = peer.connection.negotiated.version;
+    output.ask(Channel::Clear, Duration::ZERO, &digests::Request { version });
+    Ok(Some(ExpectDigests.into()))
 }
 
-impl ExpectDigests {
-    pub(super) fn on_response(self, exchange: &Exchange<'_>, output: &mut Output<'_>) -> Next {
-        let (message, bytes) = exchange.read::<digests::Response<'_>>(&self.connection.context)?;
+pub(super) struct ExpectDigests;
+
+impl Expect for ExpectDigests {
+    fn on_response(self, link: &mut Link, exchange: &Exchange<'_>, output: &mut Output<'_>) -> Next {
+        let peer = link.peer_mut()?;
+        let (message, bytes) = exchange.read::<digests::Response<'_>>(&peer.connection.context)?;
         let slot = output.config.slot;
         let Some(digest) = message.digest(slot).and_then(Digest::new) else {
             let provisioned = message.provisioned();
             return Err(Misbehaviour::EmptySlot { slot, provisioned }.into());
         };
-        let mut m1 = self.connection.transcript_from_vca();
-        m1.add(exchange.request);
-        m1.add(bytes);
-        let state = ExpectCertificate {
-            connection: self.connection,
-            m1,
+        peer.m1.add(exchange.request);
+        peer.m1.add(bytes);
+        if peer.connection.context.multi_key && peer.digests.is_none() {
+            peer.digests = Some(bytes.to_vec());
+        }
+        let expect = ExpectCertificate {
             digest,
             chain: Vec::new(),
             size: None,
             asked: 0,
+            large: false,
         };
-        Ok(state.ask_on(output))
+        expect.ask_on(peer, output)
     }
 }
 
 pub(super) struct ExpectCertificate {
-    connection: Connection,
-    m1: Transcript,
     /// The chain's, as DIGESTS told.
     digest: Digest,
     /// What has come of the chain.
@@ -192,52 +255,42 @@ pub(super) struct ExpectCertificate {
     size: Option<usize>,
     /// Bytes that the current portion may have at most.
     asked: u32,
+    /// Whether the large form is used, for chains of 64 KiB and more (1.4).
+    large: bool,
 }
 
 impl ExpectCertificate {
-    fn ask_on(mut self, output: &mut Output<'_>) -> State {
-        let room = output
-            .config
-            .transfer_size
-            .saturating_sub(CERTIFICATE_HEADER_SIZE);
-        self.asked = room.min(CHAIN_SIZE_MAX as u32);
+    fn ask_on(mut self, peer: &Peer, output: &mut Output<'_>) -> Next {
+        let version = peer.connection.negotiated.version;
+        self.large = version >= Version::V1_4 && peer.flags().any(Flags::LARGE_RESPONSE);
+        let (header, most) = match self.large {
+            true => (LARGE_HEADER_SIZE, u32::MAX),
+            false => (HEADER_SIZE, SHORT_CHAIN_MAX as u32),
+        };
+        self.asked = output.config.transfer_size.saturating_sub(header).min(most);
         let request = certificate::Request {
-            version: self.connection.negotiated.version,
+            version,
             slot: output.config.slot,
             size_asked: false,
-            large: false,
+            large: self.large,
             offset: self.chain.len() as u32,
             length: self.asked,
         };
         output.ask(Channel::Clear, Duration::ZERO, &request);
-        State::Certificate(Box::new(self))
-    }
-
-    pub(super) fn on_response(mut self, exchange: &Exchange<'_>, output: &mut Output<'_>) -> Next {
-        let (message, bytes) = exchange.read::<certificate::Response<'_>>(&self.connection.context)?;
-        expect("slot of CERTIFICATE", message.slot, output.config.slot)?;
-        self.m1.add(exchange.request);
-        self.m1.add(bytes);
-        let size = self.check_portion(message.portion.len(), message.remainder as usize)?;
-        self.size = Some(size);
-        self.chain.extend_from_slice(message.portion);
-        if self.chain.len() < size {
-            return Ok(self.ask_on(output));
-        }
-        self.complete(output)
+        Ok(Some(self.into()))
     }
 
     /// A portion is not empty, not more than was asked for, and adds up to the same whole as the first. As none is
     /// empty, there are at most as many as the chain has bytes.
-    fn check_portion(&self, portion: usize, remainder: usize) -> Result<usize, Misbehaviour> {
+    fn check_portion(&self, portion: usize, remainder: usize, max: usize) -> Result<usize, Misbehaviour> {
         let asked = self.asked as usize;
         if portion == 0 || portion > asked {
             return Err(Misbehaviour::Portion { portion, asked });
         }
         let what = "size of the certificate chain";
         let size = self.chain.len().saturating_add(portion).saturating_add(remainder);
-        if size > CHAIN_SIZE_MAX {
-            return Err(inconsistent(what, size, CHAIN_SIZE_MAX));
+        if size > max {
+            return Err(inconsistent(what, size, max));
         }
         match self.size {
             Some(before) if before != size => Err(inconsistent(what, size, before)),
@@ -246,93 +299,109 @@ impl ExpectCertificate {
     }
 
     /// The whole chain is there.
-    fn complete(self, output: &mut Output<'_>) -> Next {
-        let found = self.connection.digest(&self.chain);
+    fn complete(self, link: &mut Link, output: &mut Output<'_>) -> Next {
+        let peer = link.peer_mut()?;
+        let connection = &peer.connection;
+        let found = connection.digest(&self.chain);
         if !same(found.as_ref(), self.digest.as_ref()) {
             return Err(wrong_chain(found, self.digest).into());
         }
-        let chain = Chain::decode(&self.chain, &self.connection)?;
+        let chain = Chain::decode(&self.chain, connection)?;
         if let Trust::Pinned(roots) = &output.config.roots {
-            chain.check_rooted(roots, &self.connection)?;
+            chain.check_rooted(roots, connection)?;
         }
-        let peer = Identified {
-            slot: output.config.slot,
-            chain_hash: self.digest,
-            leaf_key: chain.leaf_key(self.connection.sign_alg()?)?,
-            connection: self.connection,
-        };
+        let slot = output.config.slot;
+        peer.identity = Some(Identity {
+            slot,
+            hash: self.digest,
+            key: chain.leaf_key(connection.sign_alg()?)?,
+        });
         output.tell(Event::Certificates {
-            slot: peer.slot,
+            slot,
             chain: self.chain,
         });
-        let request = challenge::Request {
-            version: peer.connection.negotiated.version,
-            slot: peer.slot,
-            summary: Summary::NONE,
-            nonce: output.random()?,
-            context: None,
+        challenge(link, output)
+    }
+}
+
+impl Expect for ExpectCertificate {
+    fn on_response(mut self, link: &mut Link, exchange: &Exchange<'_>, output: &mut Output<'_>) -> Next {
+        let peer = link.peer_mut()?;
+        let (message, bytes) = exchange.read::<certificate::Response<'_>>(&peer.connection.context)?;
+        expect("slot of CERTIFICATE", message.slot, output.config.slot)?;
+        let form = "large form of CERTIFICATE";
+        expect(form, u8::from(message.large), u8::from(self.large))?;
+        peer.m1.add(exchange.request);
+        peer.m1.add(bytes);
+        let max = match self.large {
+            true => output.config.chain_size_max,
+            false => output.config.chain_size_max.min(SHORT_CHAIN_MAX),
         };
-        output.ask(Channel::Clear, peer.connection.peer_crypto_time, &request);
-        Ok(State::ChallengeAuth(Box::new(ExpectChallengeAuth {
-            peer,
-            m1: self.m1,
-        })))
+        let size = self.check_portion(message.portion.len(), message.remainder as usize, max)?;
+        self.size = Some(size);
+        self.chain.extend_from_slice(message.portion);
+        if self.chain.len() < size {
+            return self.ask_on(peer, output);
+        }
+        self.complete(link, output)
+    }
+}
+
+/// CHALLENGE, unless it is not wanted.
+fn challenge(link: &mut Link, output: &mut Output<'_>) -> Next {
+    if !output.config.challenge {
+        return proceed(link, output);
+    }
+    let peer = link.peer()?;
+    let version = peer.connection.negotiated.version;
+    let request = challenge::Request {
+        version,
+        slot: peer.identity()?.slot,
+        summary: Summary::NONE,
+        nonce: output.random()?,
+        context: output.requester_context(version)?,
+    };
+    output.ask(Channel::Clear, peer.connection.peer_crypto_time, &request);
+    let expect = ExpectChallengeAuth {
+        context: request.context,
+    };
+    Ok(Some(expect.into()))
+}
+
+/// What follows once it is known who the responder is.
+fn proceed(link: &mut Link, output: &mut Output<'_>) -> Next {
+    match output.config.goal {
+        Goal::Connection | Goal::Identity => Ok(None),
+        Goal::Session => session::key_exchange(link, output),
     }
 }
 
 pub(super) struct ExpectChallengeAuth {
-    peer: Identified,
-    m1: Transcript,
+    context: Option<RequesterContext>,
 }
 
-impl ExpectChallengeAuth {
-    pub(super) fn on_response(mut self, exchange: &Exchange<'_>, output: &mut Output<'_>) -> Next {
-        let peer = self.peer;
+impl Expect for ExpectChallengeAuth {
+    fn on_response(self, link: &mut Link, exchange: &Exchange<'_>, output: &mut Output<'_>) -> Next {
+        let peer = link.peer_mut()?;
         let (message, bytes) = exchange.read::<challenge::Response<'_>>(&peer.connection.context)?;
-        expect("slot of CHALLENGE_AUTH", message.slot, peer.slot)?;
+        let identity = peer.identity()?;
+        expect("slot of CHALLENGE_AUTH", message.slot, identity.slot & PUBLIC_KEY)?;
         let mutual = u8::from(message.mutual);
         expect("mutual authentication in CHALLENGE_AUTH", mutual, 0)?;
-        if !same(message.chain_hash, peer.chain_hash.as_ref()) {
-            let said = Digest::new(message.chain_hash).unwrap_or(peer.chain_hash);
-            return Err(wrong_chain(peer.chain_hash, said).into());
+        if message.context != self.context {
+            return Err(Misbehaviour::WrongContext.into());
         }
-        self.m1.add(exchange.request);
-        self.m1.add(peer.connection.unsigned(bytes));
-        peer.verify(signing::Context::ChallengeAuth, &self.m1, message.signature)?;
+        if !same(message.chain_hash, identity.hash.as_ref()) {
+            let said = Digest::new(message.chain_hash).unwrap_or(identity.hash);
+            return Err(wrong_chain(identity.hash, said).into());
+        }
+        let fresh = peer.connection.transcript_from_vca();
+        let mut m1 = core::mem::replace(&mut peer.m1, fresh);
+        m1.add(exchange.request);
+        m1.add(peer.connection.unsigned(bytes));
+        peer.verify(signing::Context::ChallengeAuth, &m1, message.signature)?;
         output.tell(Event::Challenged);
-        match output.config.goal {
-            Goal::Identity => Ok(State::Identified(Box::new(peer))),
-            Goal::Session => session::key_exchange(peer, output),
-        }
-    }
-}
-
-/// A responder whose identity is proven: its chain is known, and it holds the leaf's key.
-pub(super) struct Identified {
-    pub(super) connection: Connection,
-    pub(super) slot: u8,
-    pub(super) chain_hash: Digest,
-    leaf_key: Vec<u8>,
-}
-
-impl Identified {
-    pub(super) fn can_measure(&self) -> bool {
-        self.connection.negotiated.peer_flags.any(Flags::MEAS_SIG)
-    }
-
-    /// Checks a signature by the leaf's key.
-    pub(super) fn verify(
-        &self,
-        context: signing::Context,
-        transcript: &Transcript,
-        signature: &[u8],
-    ) -> Result<(), Misbehaviour> {
-        let negotiated = &self.connection.negotiated;
-        let message = signing::message(negotiated.version, context, transcript);
-        let sign = self.connection.sign_alg()?;
-        let provider = &self.connection.provider;
-        let verified = provider.verify(sign, &self.leaf_key, &message, signature);
-        verified.map_err(|_| Misbehaviour::BadSignature)
+        proceed(link, output)
     }
 }
 

@@ -1,28 +1,25 @@
-//! Opening a session, and speaking in it; and measurements, which are asked for in it or before it.
+//! Opening a session, and speaking in it.
 
 use super::{
-    Event, MeasurementRecord, Next, State,
-    identify::{Identified, expect},
+    Event,
+    identify::expect,
+    link::{Link, Live, Open, Peer},
+    operation::{Expect, Next},
     step::{Channel, Exchange, Fault, Output},
 };
 use crate::{
-    clock::Instant,
     crypto::{KeyAgreement, same},
     spdm::{
         connection::SECURED_VERSIONS,
         error::Misbehaviour,
         msg::{
-            Context, Payload, Summary,
-            capabilities::Flags,
-            end_session as end_msg, finish as finish_msg, heartbeat as heartbeat_msg,
-            key_exchange as exchange_msg,
+            Payload, Summary, Version, end_session as end_msg, finish as finish_msg,
+            heartbeat as heartbeat_msg, key_exchange as exchange_msg,
             key_update::{self, Operation},
-            measurements::{self, Signed},
             vendor::{self as vendor_msg, Body},
         },
-        opaque,
-        secured::{self, Record, RecordError},
-        session::{Handshake, Role, Session, Shared},
+        opaque, secured,
+        session::{Handshake, Role, Shared},
         signing,
     },
 };
@@ -32,48 +29,30 @@ use core::time::Duration;
 /// Bytes of VENDOR_DEFINED_REQUEST around a PCI-SIG payload.
 const VENDOR_ENVELOPE_SIZE: usize = 4 + 2 + 1 + 2 + 2;
 
-/// What seals and opens records: a handshake or a session.
-pub(super) trait Secured {
-    fn id(&self) -> u32;
-    fn seal(&mut self, message: &[u8], out: &mut Vec<u8>) -> Result<(), RecordError>;
-    fn open<'a>(&mut self, record: Record<'a>) -> Result<&'a mut [u8], RecordError>;
+fn ask<'m>(output: &mut Output<'_>, session: u32, message: &impl Payload<'m>) {
+    output.ask(Channel::Session(session), Duration::ZERO, message);
 }
 
-macro_rules! secured {
-    ($type:ty) => {
-        impl Secured for $type {
-            fn id(&self) -> u32 {
-                <$type>::id(self)
-            }
-            fn seal(&mut self, message: &[u8], out: &mut Vec<u8>) -> Result<(), RecordError> {
-                <$type>::seal(self, message, out)
-            }
-            fn open<'a>(&mut self, record: Record<'a>) -> Result<&'a mut [u8], RecordError> {
-                <$type>::open(self, record)
-            }
-        }
-    };
+fn version(link: &Link) -> Result<Version, Misbehaviour> {
+    Ok(link.peer()?.connection.negotiated.version)
 }
-secured!(Handshake);
-secured!(Session);
 
 // KEY_EXCHANGE
 
-pub(super) fn key_exchange(peer: Identified, output: &mut Output<'_>) -> Next {
-    let negotiated = &peer.connection.negotiated;
-    let agreement = peer
-        .connection
-        .provider
-        .key_agreement(peer.connection.exchange_alg()?)?;
+pub(super) fn key_exchange(link: &mut Link, output: &mut Output<'_>) -> Next {
+    let peer = link.peer()?;
+    let version = peer.connection.negotiated.version;
+    let provider = &peer.connection.provider;
+    let agreement = provider.key_agreement(peer.connection.exchange_alg()?)?;
     let mut offered = Vec::new();
-    opaque::encode_supported(negotiated.version, SECURED_VERSIONS, &mut offered);
+    opaque::encode_supported(version, SECURED_VERSIONS, &mut offered);
     let [low, high] = output.random()?;
     // Not 0, which some responders take for no session.
     let session = (u16::from(low) | u16::from(high) << 8).max(1);
     let request = exchange_msg::Request {
-        version: negotiated.version,
+        version,
         summary: Summary::NONE,
-        slot: peer.slot,
+        slot: peer.identity()?.slot,
         session,
         policy: 0,
         random: output.random()?,
@@ -81,22 +60,18 @@ pub(super) fn key_exchange(peer: Identified, output: &mut Output<'_>) -> Next {
         opaque: &offered,
     };
     output.ask(Channel::Clear, peer.connection.peer_crypto_time, &request);
-    Ok(State::KeyExchange(Box::new(ExpectKeyExchange {
-        peer,
-        agreement,
-        session,
-    })))
+    Ok(Some(ExpectKeyExchange { agreement, session }.into()))
 }
 
 pub(super) struct ExpectKeyExchange {
-    peer: Identified,
     agreement: Box<dyn KeyAgreement>,
     session: u16,
 }
 
-impl ExpectKeyExchange {
-    pub(super) fn on_response(self, exchange: &Exchange<'_>, output: &mut Output<'_>) -> Next {
-        let connection = &self.peer.connection;
+impl Expect for ExpectKeyExchange {
+    fn on_response(self, link: &mut Link, exchange: &Exchange<'_>, output: &mut Output<'_>) -> Next {
+        let peer = link.peer()?;
+        let connection = &peer.connection;
         let (message, bytes) = exchange.read::<exchange_msg::Response<'_>>(&connection.context)?;
         expect("mutual authentication in KEY_EXCHANGE_RSP", message.mutual.0, 0)?;
         let selected = opaque::decode_selected(connection.negotiated.version, message.opaque)?;
@@ -108,23 +83,16 @@ impl ExpectKeyExchange {
         }
         // TH up to the signature: KEY_EXCHANGE_RSP without it and without the verify data that may follow it.
         let tail = message.signature.len() + message.verify_data.map_or(0, <[u8]>::len);
-        let mut th = connection.transcript_from_vca();
-        th.add(self.peer.chain_hash.as_ref());
+        let mut th = peer.session_transcript()?;
         th.add(exchange.request);
         th.add(&bytes[..bytes.len().saturating_sub(tail)]);
-        let context = signing::Context::KeyExchangeRsp;
-        self.peer.verify(context, &th, message.signature)?;
+        peer.verify(signing::Context::KeyExchangeRsp, &th, message.signature)?;
         th.add(message.signature);
         let shared = self.agreement.agree(message.exchange);
         let shared = shared.map_err(|_| Misbehaviour::BadPublicValue)?;
         let id = secured::session_id(self.session, message.session);
-        let mut handshake = Handshake::new(
-            connection,
-            Role::Requester,
-            id,
-            (Shared::Exchanged(&shared), selected),
-            th,
-        )?;
+        let with = (Shared::Exchanged(&shared), selected);
+        let mut handshake = Handshake::new(connection, Role::Requester, id, with, th)?;
         if let Some(found) = message.verify_data {
             if !same(found, handshake.exchange_proof().expose()) {
                 return Err(Misbehaviour::BadVerifyData.into());
@@ -132,14 +100,22 @@ impl ExpectKeyExchange {
             handshake.add(found);
         }
         let heartbeat = Duration::from_secs(message.heartbeat_s.into());
-        Ok(finish(self.peer, handshake, heartbeat, output))
+        let next = finish(peer, &mut handshake, heartbeat, output)?;
+        link.sessions.add(id, Open::Shaking(Box::new(handshake)))?;
+        Ok(Some(next.into()))
     }
 }
 
 // FINISH
 
-fn finish(peer: Identified, mut handshake: Handshake, heartbeat: Duration, output: &mut Output<'_>) -> State {
+fn finish(
+    peer: &Peer,
+    handshake: &mut Handshake,
+    heartbeat: Duration,
+    output: &mut Output<'_>,
+) -> Result<ExpectFinish, Fault> {
     let context = &peer.connection.context;
+    let id = handshake.id();
     let mut request = finish_msg::Request {
         version: context.version,
         slot: 0,
@@ -153,311 +129,161 @@ fn finish(peer: Identified, mut handshake: Handshake, heartbeat: Duration, outpu
     handshake.add(request.verify_data);
     let channel = match context.handshake_in_clear {
         true => Channel::Clear,
-        false => Channel::Session,
+        false => Channel::Session(id),
     };
     output.ask(channel, peer.connection.peer_crypto_time, &request);
-    State::Finish(Box::new(ExpectFinish {
-        peer,
-        handshake,
-        heartbeat,
-    }))
+    Ok(ExpectFinish { id, heartbeat })
 }
 
 pub(super) struct ExpectFinish {
-    peer: Identified,
-    handshake: Handshake,
+    id: u32,
     heartbeat: Duration,
 }
 
-impl ExpectFinish {
-    pub(super) fn handshake_mut(&mut self) -> &mut dyn Secured {
-        &mut self.handshake
-    }
-
-    pub(super) fn on_response(mut self, exchange: &Exchange<'_>, output: &mut Output<'_>) -> Next {
-        let context = &self.peer.connection.context;
-        let (message, bytes) = exchange.read::<finish_msg::Response<'_>>(context)?;
+impl Expect for ExpectFinish {
+    fn on_response(self, link: &mut Link, exchange: &Exchange<'_>, output: &mut Output<'_>) -> Next {
+        let Self { id, heartbeat } = self;
+        let mut handshake = link.sessions.take_shaking(id)?;
+        let peer = link.peer()?;
+        let (message, bytes) = exchange.read::<finish_msg::Response<'_>>(&peer.connection.context)?;
         let tail = message.verify_data.map_or(0, <[u8]>::len);
-        self.handshake.add(&bytes[..bytes.len().saturating_sub(tail)]);
+        handshake.add(&bytes[..bytes.len().saturating_sub(tail)]);
         if let Some(found) = message.verify_data {
-            if !same(found, self.handshake.finish_response_proof().expose()) {
+            if !same(found, handshake.finish_response_proof().expose()) {
                 return Err(Misbehaviour::BadVerifyData.into());
             }
-            self.handshake.add(found);
+            handshake.add(found);
         }
-        let established = Established {
-            peer: self.peer,
-            session: self.handshake.finished()?,
-            heartbeat: (!self.heartbeat.is_zero()).then_some(self.heartbeat),
-        };
-        let id = established.id();
+        let live = Live::new(handshake.finished()?, peer, heartbeat, output.now);
+        link.sessions.add(id, Open::Live(Box::new(live)))?;
         output.tell(Event::SessionReady { id });
-        Ok(established.into())
-    }
-}
-
-/// A session that is up.
-pub(super) struct Established {
-    pub(super) peer: Identified,
-    session: Session,
-    /// How long the session may be silent.
-    heartbeat: Option<Duration>,
-}
-
-impl Established {
-    pub(super) fn id(&self) -> u32 {
-        self.session.id()
-    }
-
-    pub(super) fn session_mut(&mut self) -> &mut dyn Secured {
-        &mut self.session
-    }
-
-    pub(super) fn heartbeat_at(&self, now: Instant) -> Option<Instant> {
-        self.heartbeat.map(|period| now.after(period))
-    }
-
-    pub(super) fn can_update_keys(&self) -> bool {
-        self.peer
-            .connection
-            .negotiated
-            .peer_flags
-            .contains(Flags::KEY_UPD)
-    }
-
-    /// Bytes of the largest payload that fits what the responder takes in one piece.
-    pub(super) fn vendor_payload_max(&self) -> usize {
-        let size = self.peer.connection.negotiated.peer_transfer_size as usize;
-        let size = size.min(usize::from(u16::MAX));
-        size.saturating_sub(VENDOR_ENVELOPE_SIZE + secured::OVERHEAD)
-    }
-
-    fn context(&self) -> &Context {
-        &self.peer.connection.context
-    }
-
-    fn ask<'m>(&self, output: &mut Output<'_>, message: &impl Payload<'m>) {
-        output.ask(Channel::Session, Duration::ZERO, message);
-    }
-}
-
-impl From<Established> for State {
-    fn from(established: Established) -> Self {
-        Self::Established(Box::new(established))
-    }
-}
-
-// GET_MEASUREMENTS
-
-/// Where measurements can be asked for.
-pub(super) enum Ready {
-    Identified(Box<Identified>),
-    Established(Box<Established>),
-}
-
-impl Ready {
-    fn peer(&self) -> &Identified {
-        match self {
-            Self::Identified(peer) => peer,
-            Self::Established(established) => &established.peer,
-        }
-    }
-
-    fn channel(&self) -> Channel {
-        match self {
-            Self::Identified(_) => Channel::Clear,
-            Self::Established(_) => Channel::Session,
-        }
-    }
-
-    fn into_state(self) -> State {
-        match self {
-            Self::Identified(peer) => State::Identified(peer),
-            Self::Established(established) => State::Established(established),
-        }
-    }
-}
-
-pub(super) fn measure(ready: Ready, nonce: Option<[u8; 32]>, output: &mut Output<'_>) -> Next {
-    let peer = ready.peer();
-    let nonce = nonce.map_or_else(|| output.random(), Ok)?;
-    let request = measurements::Request {
-        version: peer.connection.negotiated.version,
-        operation: measurements::Operation::ALL,
-        raw: false,
-        fresh: false,
-        signed: Some(Signed {
-            nonce,
-            slot: peer.slot,
-        }),
-        context: None,
-    };
-    output.ask(ready.channel(), peer.connection.peer_crypto_time, &request);
-    Ok(State::Measurements(Box::new(ExpectMeasurements { ready, nonce })))
-}
-
-pub(super) struct ExpectMeasurements {
-    ready: Ready,
-    nonce: [u8; 32],
-}
-
-impl ExpectMeasurements {
-    pub(super) fn session(&self) -> Option<u32> {
-        match &self.ready {
-            Ready::Identified(_) => None,
-            Ready::Established(established) => Some(established.id()),
-        }
-    }
-
-    pub(super) fn session_mut(&mut self) -> Option<&mut dyn Secured> {
-        match &mut self.ready {
-            Ready::Identified(_) => None,
-            Ready::Established(established) => Some(established.session_mut()),
-        }
-    }
-
-    pub(super) fn on_response(self, exchange: &Exchange<'_>, output: &mut Output<'_>) -> Next {
-        let peer = self.ready.peer();
-        let context = Context {
-            signature_asked: true,
-            ..peer.connection.context
-        };
-        let (message, bytes) = exchange.read::<measurements::Response<'_>>(&context)?;
-        expect("slot of MEASUREMENTS", message.slot(), peer.slot)?;
-        let mut l1 = peer.connection.measurement_transcript();
-        l1.add(exchange.request);
-        l1.add(peer.connection.unsigned(bytes));
-        let signature = message.signature.unwrap_or_default();
-        peer.verify(signing::Context::Measurements, &l1, signature)?;
-        output.tell(Event::Measurements(MeasurementRecord {
-            blob: [&peer.connection.vca, exchange.request, bytes].concat(),
-            nonce: self.nonce,
-        }));
-        Ok(self.ready.into_state())
+        Ok(None)
     }
 }
 
 // VENDOR_DEFINED
 
-pub(super) fn vendor(established: Established, payload: &[u8], output: &mut Output<'_>) -> State {
-    let version = established.context().version;
-    let request = vendor_msg::Request(Body::pci_sig(version, payload));
-    established.ask(output, &request);
-    State::Vendor(Box::new(ExpectVendor(established)))
+/// Bytes of the largest payload that fits what the responder takes in one piece.
+pub(super) fn vendor_payload_max(peer: &Peer) -> usize {
+    let size = peer.connection.negotiated.peer_transfer_size as usize;
+    let size = size.saturating_sub(VENDOR_ENVELOPE_SIZE);
+    // A record's length has 16 bits too.
+    let record = usize::from(u16::MAX) - peer.connection.transport.record_overhead();
+    size.min(record - VENDOR_ENVELOPE_SIZE)
 }
 
-pub(super) struct ExpectVendor(pub(super) Established);
+pub(super) fn vendor(link: &mut Link, session: u32, payload: &[u8], output: &mut Output<'_>) -> Next {
+    let request = vendor_msg::Request(Body::pci_sig(version(link)?, payload));
+    ask(output, session, &request);
+    Ok(Some(ExpectVendor.into()))
+}
 
-impl ExpectVendor {
-    pub(super) fn on_response(self, exchange: &Exchange<'_>, output: &mut Output<'_>) -> Next {
-        let (message, _) = exchange.read::<vendor_msg::Response<'_>>(self.0.context())?;
+pub(super) struct ExpectVendor;
+
+impl Expect for ExpectVendor {
+    fn on_response(self, link: &mut Link, exchange: &Exchange<'_>, output: &mut Output<'_>) -> Next {
+        let context = &link.peer()?.connection.context;
+        let (message, _) = exchange.read::<vendor_msg::Response<'_>>(context)?;
         if message.0.as_pci_sig().is_none() {
             let registry = message.0.registry.0;
             return Err(Misbehaviour::ForeignVendor { registry }.into());
         }
         output.tell(Event::Vendor(message.0.payload.to_vec()));
-        Ok(self.0.into())
+        Ok(None)
     }
 }
 
 // KEY_UPDATE: both directions at once. The answer comes under the new response key; then the new request key is tried.
 
-pub(super) fn update_keys(mut established: Established, output: &mut Output<'_>) -> Next {
+pub(super) fn update_keys(link: &mut Link, session: u32, output: &mut Output<'_>) -> Next {
     let [tag] = output.random()?;
     let request = key_update::Request {
-        version: established.context().version,
+        version: version(link)?,
         operation: Operation::UPDATE_ALL_KEYS,
         tag,
     };
-    established.ask(output, &request);
-    established.session.await_new_receiving()?;
-    let state = ExpectKeyUpdateAck { established, tag };
-    Ok(State::KeyUpdateAck(Box::new(state)))
+    ask(output, session, &request);
+    link.sessions.live_mut(session)?.session.await_new_receiving()?;
+    Ok(Some(ExpectKeyUpdateAck { session, tag }.into()))
 }
 
 pub(super) struct ExpectKeyUpdateAck {
-    pub(super) established: Established,
+    session: u32,
     tag: u8,
 }
 
-impl ExpectKeyUpdateAck {
-    pub(super) fn on_response(mut self, exchange: &Exchange<'_>, output: &mut Output<'_>) -> Next {
-        let operation = Operation::UPDATE_ALL_KEYS;
-        check_ack(exchange, &self.established, operation, self.tag)?;
-        self.established.session.update_sending()?;
+impl Expect for ExpectKeyUpdateAck {
+    fn on_response(self, link: &mut Link, exchange: &Exchange<'_>, output: &mut Output<'_>) -> Next {
+        check_ack(exchange, link, Operation::UPDATE_ALL_KEYS, self.tag)?;
+        let live = link.sessions.live_mut(self.session)?;
+        live.session.update_sending()?;
         let tag = self.tag.wrapping_add(1);
         let request = key_update::Request {
-            version: self.established.context().version,
+            version: version(link)?,
             operation: Operation::VERIFY_NEW_KEY,
             tag,
         };
-        self.established.ask(output, &request);
-        Ok(State::KeyVerified(Box::new(ExpectKeyVerified {
-            established: self.established,
-            tag,
-        })))
+        ask(output, self.session, &request);
+        Ok(Some(ExpectKeyVerified { tag }.into()))
     }
 }
 
 pub(super) struct ExpectKeyVerified {
-    pub(super) established: Established,
     tag: u8,
 }
 
-impl ExpectKeyVerified {
-    pub(super) fn on_response(self, exchange: &Exchange<'_>, output: &mut Output<'_>) -> Next {
-        let operation = Operation::VERIFY_NEW_KEY;
-        check_ack(exchange, &self.established, operation, self.tag)?;
+impl Expect for ExpectKeyVerified {
+    fn on_response(self, link: &mut Link, exchange: &Exchange<'_>, output: &mut Output<'_>) -> Next {
+        check_ack(exchange, link, Operation::VERIFY_NEW_KEY, self.tag)?;
         output.tell(Event::KeysUpdated);
-        Ok(self.established.into())
+        Ok(None)
     }
 }
 
-fn check_ack(
-    exchange: &Exchange<'_>,
-    established: &Established,
-    operation: Operation,
-    tag: u8,
-) -> Result<(), Fault> {
-    let (ack, _) = exchange.read::<key_update::Response>(established.context())?;
+fn check_ack(exchange: &Exchange<'_>, link: &Link, operation: Operation, tag: u8) -> Result<(), Fault> {
+    let context = &link.peer()?.connection.context;
+    let (ack, _) = exchange.read::<key_update::Response>(context)?;
     expect("operation of KEY_UPDATE_ACK", ack.operation.0, operation.0)?;
     Ok(expect("tag of KEY_UPDATE_ACK", ack.tag, tag)?)
 }
 
 // HEARTBEAT
 
-pub(super) fn heartbeat(established: Established, output: &mut Output<'_>) -> State {
-    let version = established.context().version;
-    established.ask(output, &heartbeat_msg::Request { version });
-    State::HeartbeatAck(Box::new(ExpectHeartbeatAck(established)))
+pub(super) fn heartbeat(link: &mut Link, session: u32, output: &mut Output<'_>) -> Next {
+    let version = version(link)?;
+    ask(output, session, &heartbeat_msg::Request { version });
+    Ok(Some(ExpectHeartbeatAck.into()))
 }
 
-pub(super) struct ExpectHeartbeatAck(pub(super) Established);
+pub(super) struct ExpectHeartbeatAck;
 
-impl ExpectHeartbeatAck {
-    pub(super) fn on_response(self, exchange: &Exchange<'_>, _: &mut Output<'_>) -> Next {
-        exchange.read::<heartbeat_msg::Response>(self.0.context())?;
-        Ok(self.0.into())
+impl Expect for ExpectHeartbeatAck {
+    fn on_response(self, link: &mut Link, exchange: &Exchange<'_>, _: &mut Output<'_>) -> Next {
+        exchange.read::<heartbeat_msg::Response>(&link.peer()?.connection.context)?;
+        Ok(None)
     }
 }
 
 // END_SESSION
 
-pub(super) fn end_session(established: Established, output: &mut Output<'_>) -> State {
+pub(super) fn end_session(link: &mut Link, session: u32, output: &mut Output<'_>) -> Next {
     let request = end_msg::Request {
-        version: established.context().version,
+        version: version(link)?,
         clear_negotiated_state: false,
     };
-    established.ask(output, &request);
-    State::EndSessionAck(Box::new(ExpectEndSessionAck(established)))
+    ask(output, session, &request);
+    Ok(Some(ExpectEndSessionAck { session }.into()))
 }
 
-pub(super) struct ExpectEndSessionAck(pub(super) Established);
+pub(super) struct ExpectEndSessionAck {
+    session: u32,
+}
 
-impl ExpectEndSessionAck {
-    pub(super) fn on_response(self, exchange: &Exchange<'_>, output: &mut Output<'_>) -> Next {
-        exchange.read::<end_msg::Response>(self.0.context())?;
+impl Expect for ExpectEndSessionAck {
+    fn on_response(self, link: &mut Link, exchange: &Exchange<'_>, output: &mut Output<'_>) -> Next {
+        exchange.read::<end_msg::Response>(&link.peer()?.connection.context)?;
+        link.sessions.remove(self.session);
         output.tell(Event::SessionEnded);
-        Ok(State::Identified(Box::new(self.0.peer)))
+        Ok(None)
     }
 }

@@ -6,8 +6,9 @@ use crate::{
     crypto::{CryptoError, Provider},
     spdm::{
         error::{Error, Misbehaviour},
-        msg::{Code, Context, Payload, Version},
+        msg::{Code, Context, Payload, RequesterContext, Version, error::ErrorCode},
         secured::RecordError,
+        transport::Transport,
     },
     wire::DecodeError,
 };
@@ -15,11 +16,24 @@ use alloc::{collections::VecDeque, sync::Arc, vec::Vec};
 use core::time::Duration;
 use zeroize::Zeroizing;
 
-/// In clear, or in the session.
+/// In clear, or in a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Channel {
     Clear,
-    Session,
+    Session(u32),
+}
+
+impl Channel {
+    pub(super) fn of(session: Option<u32>) -> Self {
+        session.map_or(Self::Clear, Self::Session)
+    }
+
+    pub(super) fn session(self) -> Option<u32> {
+        match self {
+            Self::Clear => None,
+            Self::Session(id) => Some(id),
+        }
+    }
 }
 
 /// A request whose answer is waited for.
@@ -63,6 +77,11 @@ pub(super) struct Ask {
 }
 
 impl Ask {
+    /// The request's code.
+    pub(super) fn code(&self) -> Code {
+        Code(self.request.get(1).copied().unwrap_or_default())
+    }
+
     /// A response's code is its request's without the top bit.
     pub(super) fn awaited(&self) -> Code {
         Code(self.request.get(1).map_or(0, |code| code & 0x7f))
@@ -71,6 +90,7 @@ impl Ask {
 
 /// What a step may use and what it wants done.
 pub(super) struct Output<'a> {
+    pub(super) now: Instant,
     pub(super) config: &'a RequesterConfig,
     pub(super) provider: &'a Arc<dyn Provider>,
     pub(super) events: &'a mut VecDeque<Event>,
@@ -79,11 +99,13 @@ pub(super) struct Output<'a> {
 
 impl<'a> Output<'a> {
     pub(super) fn new(
+        now: Instant,
         config: &'a RequesterConfig,
         provider: &'a Arc<dyn Provider>,
         events: &'a mut VecDeque<Event>,
     ) -> Self {
         Self {
+            now,
             config,
             provider,
             events,
@@ -109,13 +131,12 @@ impl<'a> Output<'a> {
         Ok(bytes)
     }
 
-    /// The versions that this requester accepts.
-    pub(super) fn versions(&self) -> Vec<Version> {
-        let floor = self.config.floor;
-        [Version::V1_2]
-            .into_iter()
-            .filter(|version| *version >= floor)
-            .collect()
+    /// A fresh context for the request, where the version has one (1.3).
+    pub(super) fn requester_context(
+        &self,
+        version: Version,
+    ) -> Result<Option<RequesterContext>, CryptoError> {
+        (version >= Version::V1_3).then(|| self.random()).transpose()
     }
 }
 
@@ -124,23 +145,20 @@ pub(super) struct Exchange<'a> {
     pub(super) request: &'a [u8],
     pub(super) response: &'a [u8],
     pub(super) channel: Channel,
+    pub(super) transport: Transport,
 }
 
 impl<'a> Exchange<'a> {
-    /// The response and its bytes without the object's padding, which only a message in clear can have.
+    /// The response and its bytes without padding, which only a message in clear can have.
     pub(super) fn read<M: Payload<'a>>(&self, context: &Context) -> Result<(M, &'a [u8]), DecodeError> {
-        match self.channel {
-            Channel::Clear => {
-                let (message, size) = M::decode_padded(self.response, context)?;
-                Ok((message, self.response.get(..size).unwrap_or_default()))
-            }
-            Channel::Session => Ok((M::decode_exact(self.response, context)?, self.response)),
-        }
+        let in_clear = self.channel == Channel::Clear;
+        self.transport.read(in_clear, self.response, context)
     }
 }
 
 pub(super) enum Received {
-    Response(Vec<u8>),
+    Response(Zeroizing<Vec<u8>>),
+    Refused { code: ErrorCode, data: u8 },
     Later { after: Duration, again: Option<Vec<u8>> },
 }
 

@@ -1,0 +1,278 @@
+//! What a requester has: the responder as far as it is known, and the sessions that are open with it.
+
+use super::step::Fault;
+use crate::{
+    clock::Instant,
+    crypto::Digest,
+    spdm::{
+        connection::Connection,
+        error::{Misbehaviour, Misuse},
+        msg::{Code, capabilities::Flags},
+        secured::{Record, RecordError},
+        session::{Handshake, Session},
+        signing,
+        transcript::Transcript,
+    },
+};
+use alloc::{boxed::Box, vec::Vec};
+use core::time::Duration;
+use zeroize::Zeroizing;
+
+/// All that goes when the connection goes.
+#[derive(Default)]
+pub(super) struct Link {
+    /// The responder, once algorithms are agreed on.
+    pub(super) peer: Option<Box<Peer>>,
+    pub(super) sessions: Sessions,
+}
+
+impl Link {
+    /// The responder. Steps that need one come after ALGORITHMS only.
+    pub(super) fn peer(&self) -> Result<&Peer, Misbehaviour> {
+        self.peer.as_deref().ok_or(NO_PEER)
+    }
+
+    pub(super) fn peer_mut(&mut self) -> Result<&mut Peer, Misbehaviour> {
+        self.peer.as_deref_mut().ok_or(NO_PEER)
+    }
+
+    /// A request begins transcripts anew that it does not belong to, as it does at the responder.
+    pub(super) fn forget_transcripts(&mut self, session: Option<u32>, code: Code) {
+        if matches!(code, Code::RESPOND_IF_READY | Code::CHUNK_SEND | Code::CHUNK_GET) {
+            return;
+        }
+        let Some(peer) = self.peer.as_deref_mut() else {
+            return;
+        };
+        match session {
+            None => peer.forget_transcripts(code),
+            Some(id) => {
+                if let Some(Open::Live(live)) = self.sessions.find(id)
+                    && code != Code::GET_MEASUREMENTS
+                {
+                    live.l1 = Measuring::new(&peer.connection);
+                }
+            }
+        }
+    }
+}
+
+const NO_PEER: Misbehaviour = Misbehaviour::NotNegotiated { what: "algorithm" };
+
+/// A responder with which algorithms are agreed on.
+pub(super) struct Peer {
+    pub(super) connection: Connection,
+    /// Whose key signs, once that is known.
+    pub(super) identity: Option<Identity>,
+    /// M1/M2: VCA and what came of digests and certificates since the last CHALLENGE.
+    pub(super) m1: Transcript,
+    /// L1/L2 outside sessions.
+    pub(super) l1: Measuring,
+    /// The first DIGESTS, where sessions' transcripts have it.
+    pub(super) digests: Option<Vec<u8>>,
+}
+
+/// A key that signs, and what stands for it in transcripts.
+#[derive(Clone)]
+pub(super) struct Identity {
+    /// The slot as requests name it: 0 to 7, or 0xff for a provisioned key.
+    pub(super) slot: u8,
+    /// Digest of the chain object or of the provisioned key.
+    pub(super) hash: Digest,
+    /// The public key as the provider wants it.
+    pub(super) key: Vec<u8>,
+}
+
+impl Peer {
+    pub(super) fn new(connection: Connection) -> Self {
+        Self {
+            identity: None,
+            m1: connection.transcript_from_vca(),
+            l1: Measuring::new(&connection),
+            digests: None,
+            connection,
+        }
+    }
+
+    pub(super) fn flags(&self) -> Flags {
+        self.connection.negotiated.peer_flags
+    }
+
+    /// Whose key signs.
+    pub(super) fn identity(&self) -> Result<&Identity, Misbehaviour> {
+        let what = "key that signs";
+        self.identity.as_ref().ok_or(Misbehaviour::NotNegotiated { what })
+    }
+
+    /// TH before KEY_EXCHANGE.
+    pub(super) fn session_transcript(&self) -> Result<Transcript, Misbehaviour> {
+        let hash = &self.identity()?.hash;
+        Ok(self.connection.session_transcript(self.digests.as_deref(), hash))
+    }
+
+    /// Checks a signature by the responder's key.
+    pub(super) fn verify(
+        &self,
+        context: signing::Context,
+        transcript: &Transcript,
+        signature: &[u8],
+    ) -> Result<(), Misbehaviour> {
+        let negotiated = &self.connection.negotiated;
+        let message = signing::message(negotiated.version, context, transcript);
+        let sign = self.connection.sign_alg()?;
+        let provider = &self.connection.provider;
+        let verified = provider.verify(sign, &self.identity()?.key, &message, signature);
+        verified.map_err(|_| Misbehaviour::BadSignature)
+    }
+
+    fn forget_transcripts(&mut self, code: Code) {
+        if code != Code::GET_MEASUREMENTS {
+            self.l1 = Measuring::new(&self.connection);
+        }
+        if !matches!(code, Code::GET_DIGESTS | Code::GET_CERTIFICATE | Code::CHALLENGE) {
+            self.m1 = self.connection.transcript_from_vca();
+        }
+    }
+}
+
+/// L1/L2 and the bytes that it is of, which are the evidence.
+#[derive(Clone)]
+pub(super) struct Measuring {
+    pub(super) l1: Transcript,
+    /// VCA, whether L1/L2 has it or not, and every GET_MEASUREMENTS and MEASUREMENTS.
+    pub(super) blob: Vec<u8>,
+}
+
+impl Measuring {
+    pub(super) fn new(connection: &Connection) -> Self {
+        Self {
+            l1: connection.measurement_transcript(),
+            blob: connection.vca.clone(),
+        }
+    }
+}
+
+/// The open sessions, oldest first; a bounded number.
+#[derive(Default)]
+pub(super) struct Sessions {
+    open: Vec<(u32, Open)>,
+}
+
+/// A session, by how far it is.
+pub(super) enum Open {
+    /// In its handshake.
+    Shaking(Box<Handshake>),
+    /// It is up.
+    Live(Box<Live>),
+}
+
+/// A session that is up.
+pub(super) struct Live {
+    pub(super) session: Session,
+    /// L1/L2 in it.
+    pub(super) l1: Measuring,
+    /// How long it may be silent, and when to say something for that reason.
+    heartbeat: Option<(Duration, Instant)>,
+}
+
+impl Live {
+    /// A session whose silence counts from `now` on.
+    pub(super) fn new(session: Session, peer: &Peer, heartbeat: Duration, now: Instant) -> Self {
+        Self {
+            session,
+            l1: Measuring::new(&peer.connection),
+            heartbeat: (!heartbeat.is_zero()).then(|| (heartbeat, now.after(heartbeat))),
+        }
+    }
+}
+
+impl Sessions {
+    /// A responder that gives the id of an open session to another one must not have both.
+    pub(super) fn add(&mut self, id: u32, open: Open) -> Result<(), Misbehaviour> {
+        if self.find(id).is_some() {
+            return Err(Misbehaviour::SessionTwice { id });
+        }
+        self.open.push((id, open));
+        Ok(())
+    }
+
+    pub(super) fn find(&mut self, id: u32) -> Option<&mut Open> {
+        let found = self.open.iter_mut().find(|(open, _)| *open == id);
+        found.map(|(_, open)| open)
+    }
+
+    pub(super) fn remove(&mut self, id: u32) -> Option<Open> {
+        let at = self.open.iter().position(|(open, _)| *open == id)?;
+        Some(self.open.remove(at).1)
+    }
+
+    /// A session that is up.
+    pub(super) fn live_mut(&mut self, id: u32) -> Result<&mut Live, Fault> {
+        match self.find(id) {
+            Some(Open::Live(live)) => Ok(live),
+            _ => Err(no_session()),
+        }
+    }
+
+    /// A session in its handshake, to make another of it.
+    pub(super) fn take_shaking(&mut self, id: u32) -> Result<Handshake, Fault> {
+        match self.remove(id) {
+            Some(Open::Shaking(handshake)) => Ok(*handshake),
+            _ => Err(no_session()),
+        }
+    }
+
+    /// The sessions that are up.
+    pub(super) fn live(&self) -> impl Iterator<Item = u32> {
+        let live = self.open.iter().filter(|(_, open)| matches!(open, Open::Live(_)));
+        live.map(|(id, _)| *id)
+    }
+
+    pub(super) fn is_live(&self, id: u32) -> Result<(), Misuse> {
+        let known = self.live().any(|live| live == id);
+        known.then_some(()).ok_or(Misuse::NoSession)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.open.len()
+    }
+
+    pub(super) fn seal(&mut self, id: u32, message: &[u8]) -> Result<Vec<u8>, Fault> {
+        let mut record = Vec::new();
+        match self.find(id) {
+            Some(Open::Shaking(handshake)) => handshake.seal(message, &mut record)?,
+            Some(Open::Live(live)) => live.session.seal(message, &mut record)?,
+            None => return Err(no_session()),
+        }
+        Ok(record)
+    }
+
+    pub(super) fn open(&mut self, record: Record<'_>) -> Result<Zeroizing<Vec<u8>>, Fault> {
+        let opened: Result<&mut [u8], RecordError> = match self.find(record.session) {
+            Some(Open::Shaking(handshake)) => handshake.open(record),
+            Some(Open::Live(live)) => live.session.open(record),
+            None => return Err(no_session()),
+        };
+        Ok(Zeroizing::new(opened?.to_vec()))
+    }
+
+    /// Something went over a session's channel.
+    pub(super) fn heard(&mut self, id: u32, now: Instant) {
+        if let Some(Open::Live(live)) = self.find(id) {
+            live.heartbeat = live.heartbeat.map(|(period, _)| (period, now.after(period)));
+        }
+    }
+
+    /// The next heartbeat: when, and in which session.
+    pub(super) fn next_heartbeat(&self) -> Option<(Instant, u32)> {
+        let due = |(id, open): &(u32, Open)| match open {
+            Open::Live(live) => live.heartbeat.map(|(_, at)| (at, *id)),
+            Open::Shaking(_) => None,
+        };
+        self.open.iter().filter_map(due).min()
+    }
+}
+
+fn no_session() -> Fault {
+    Fault::Peer(Misbehaviour::WrongChannel { in_session: true })
+}

@@ -24,6 +24,8 @@ use tdisp::{
 pub struct ByHand {
     pub responder: Responder,
     pub now: Instant,
+    pub version: Version,
+    pub offer: Offer,
     pub context: Context,
     pub session: Option<HandSession>,
     chain: Vec<u8>,
@@ -63,6 +65,8 @@ impl ByHand {
             chain: config.slots[0].as_ref().unwrap().chain.clone(),
             responder: responder(config),
             now: Instant::START,
+            version: V,
+            offer: Offer::default(),
             context: Context::new(V),
             session: None,
             vca: Vec::new(),
@@ -77,6 +81,29 @@ impl ByHand {
 
     pub fn capable(config: ResponderConfig) -> Self {
         Self::capable_with(config, Flags(0))
+    }
+
+    /// A connection in a version, with capabilities beyond the usual and sizes.
+    pub fn agreed_in(version: Version, config: ResponderConfig, more: Flags, sizes: Sizes) -> Self {
+        let mut hand = Self::start(config);
+        hand.version = version;
+        hand.context = Context::new(version);
+        hand.offer.mel_specification = u8::from(version >= Version::V1_3);
+        hand.add_vca(&version::Request.to_vec());
+        let mut request = hand.capabilities();
+        request.flags = request.flags | more;
+        request.sizes = Some(sizes);
+        hand.add_vca(&request.to_vec());
+        hand.agree();
+        hand
+    }
+
+    /// A session on such a connection.
+    pub fn live_in(version: Version, config: ResponderConfig, more: Flags, sizes: Sizes) -> Self {
+        let mut hand = Self::agreed_in(version, config, more, sizes);
+        hand.key_exchange(7).unwrap();
+        hand.finish();
+        hand
     }
 
     /// With capabilities beyond the usual.
@@ -96,19 +123,18 @@ impl ByHand {
     }
 
     pub fn agree(&mut self) {
-        let offer = Offer::default();
-        let answer = self.add_vca(
-            &algorithms::Request {
-                version: V,
-                offer: offer.to_set(V),
-            }
-            .to_vec(),
-        );
+        let offer = self.offer.clone();
+        let request = algorithms::Request {
+            version: self.version,
+            offer: offer.to_set(self.version),
+        };
+        let answer = self.add_vca(&request.to_vec());
+        assert_eq!(answer[1], 0x63, "{answer:02x?}");
         let (message, _) = algorithms::Response::decode_padded(&answer, &self.context).unwrap();
         self.context = offer
             .accept(&message, Needs::SESSION)
             .unwrap()
-            .context(V, self.context.handshake_in_clear);
+            .context(self.version, self.context.handshake_in_clear);
     }
 
     /// VERSION to ALGORITHMS.
@@ -132,7 +158,7 @@ impl ByHand {
 
     pub fn capabilities(&self) -> capabilities::Request {
         capabilities::Request {
-            version: V,
+            version: self.version,
             ct_exponent: 0,
             extended_flags: 0,
             flags: Flags::ENCRYPT | Flags::MAC | Flags::KEY_EX | Flags::HBEAT | Flags::KEY_UPD,
@@ -148,7 +174,7 @@ impl ByHand {
         Schedule {
             provider: &Ring,
             hash: HashAlg::Sha384,
-            version: V,
+            version: self.version,
         }
     }
 
@@ -208,7 +234,7 @@ impl ByHand {
         let agreement = Ring.key_agreement(ExchangeAlg::EcdhP384).unwrap();
         let offered = self.offered();
         let request = key_exchange::Request {
-            version: V,
+            version: self.version,
             summary: Summary::NONE,
             slot: 0,
             session: own,
@@ -223,7 +249,7 @@ impl ByHand {
             return Err((answer[2], answer[3]));
         }
         let (message, size) = key_exchange::Response::decode_padded(&answer, &self.context).unwrap();
-        let mut th = Transcript::new(&Ring, HashAlg::Sha384, V);
+        let mut th = Transcript::new(&Ring, HashAlg::Sha384, self.version);
         th.add(&self.vca);
         th.add(digest(&Ring, HashAlg::Sha384, &self.chain).as_ref());
         th.add(&request);
@@ -248,7 +274,7 @@ impl ByHand {
     /// Opaque data that offers what we speak.
     pub fn offered(&self) -> Vec<u8> {
         let mut offered = Vec::new();
-        opaque::encode_supported(V, SECURED_VERSIONS, &mut offered);
+        opaque::encode_supported(self.version, SECURED_VERSIONS, &mut offered);
         offered
     }
 
@@ -256,7 +282,7 @@ impl ByHand {
     pub fn key_exchange_with(&self, opaque: &[u8]) -> Vec<u8> {
         let agreement = Ring.key_agreement(ExchangeAlg::EcdhP384).unwrap();
         let request = key_exchange::Request {
-            version: V,
+            version: self.version,
             summary: Summary::NONE,
             slot: 0,
             session: 5,
@@ -282,13 +308,17 @@ impl ByHand {
     /// A FINISH that the responder must believe; its bytes.
     pub fn right_finish(&mut self) -> Vec<u8> {
         let schedule = self.schedule();
+        let version = self.version;
         let session = self.session.as_mut().expect("a handshake");
-        let head = [V.0, 0xe5, 0, 0];
+        let head = [version.0, 0xe5, 0, 0];
         session.th.add(&head);
+        if version >= Version::V1_4 {
+            session.th.add(&[0, 0]);
+        }
         let proof = schedule.verify_data(&session.request_secret, &session.th.digest());
         session.th.add(proof.expose());
         let message = finish::Request {
-            version: V,
+            version,
             slot: 0,
             opaque: &[],
             signature: None,

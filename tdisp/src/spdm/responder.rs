@@ -43,6 +43,7 @@ use super::{
     msg::{
         Header, Payload, Version,
         error::{self as error_msg, ErrorCode, NotReady},
+        mel as mel_msg,
         vendor::{self as vendor_msg, Body},
     },
     secured::Record,
@@ -133,7 +134,11 @@ enum After {
 
 impl Responder {
     /// A responder that nobody has spoken to yet.
-    pub fn new(config: ResponderConfig, provider: Arc<dyn Provider>) -> Self {
+    pub fn new(mut config: ResponderConfig, provider: Arc<dyn Provider>) -> Self {
+        config.offer.mel_specification = match config.mel {
+            Some(_) => mel_msg::SPECIFICATION_DMTF,
+            None => 0,
+        };
         Self {
             sessions: Sessions::new(config.sessions_max),
             config,

@@ -83,6 +83,17 @@ impl ByHand {
         Self::capable_with(config, Flags(0))
     }
 
+    /// GET_VERSION to NEGOTIATE_ALGORITHMS, in the version and with the offer that are set.
+    pub fn say_vca(&mut self) {
+        self.vca.clear();
+        self.session = None;
+        self.context = Context::new(self.version);
+        self.add_vca(&version::Request.to_vec());
+        let request = self.capabilities();
+        self.add_vca(&request.to_vec());
+        self.agree();
+    }
+
     /// A connection in a version, with capabilities beyond the usual and sizes.
     pub fn agreed_in(version: Version, config: ResponderConfig, more: Flags, sizes: Sizes) -> Self {
         let mut hand = Self::start(config);

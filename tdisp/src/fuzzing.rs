@@ -6,12 +6,13 @@
 //! ```
 //! * A target returns, whatever the bytes. It panics when a promise is broken that the code's documentation makes: that is what
 //!   the fuzzer, and the tests that replay the corpus, look for.
-//! * [`messages`]: the decoders. [`machines`]: the requester, the responder and the device. [`judge`]: certificate chains and
-//!   evidence.
+//! * [`messages`]: the decoders. [`machines`]: the requester, the responder and the device. [`askers`]: those who ask it.
+//!   [`judge`]: certificate chains, revocation lists and evidence.
 //! * [`gullible`]: what they have for cryptography, since nobody finds a signature by chance.
 //!
 //! All of this is built for tests and with the feature `fuzzing` only, which adds this module and changes nothing else.
 
+pub mod askers;
 pub mod gullible;
 pub mod judge;
 pub mod machines;
@@ -38,6 +39,10 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("responder", machines::responder),
     ("requester", machines::requester),
     ("dsm", machines::dsm),
+    ("tdi_requester", askers::tdi_requester),
+    ("ide_km_requester", askers::ide_km_requester),
+    ("doe_mailbox", askers::doe_mailbox),
+    ("revocation_list", judge::revocation_list),
 ];
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use crate::{
     clock::UnixTime,
     crypto::{HashAlg, Ring, Secret, SignAlg},
     evidence::{
-        Bundle, Crls, Expectation, Floor, IdentityRule, Root,
+        Bundle, CrlRule, Crls, Expectation, Floor, IdentityRule, Root,
         chain::{self, Role},
         verify,
     },
@@ -66,6 +66,38 @@ pub fn certificate_chain(bytes: &[u8]) {
         "nobody has a certificate whose digest is {:?}",
         roots[0].digest
     );
+}
+
+/// Revocation lists, held against [`CERTIFICATES`] where every signature is believed.
+pub fn revocation_list(bytes: &[u8]) {
+    let lists = [bytes.to_vec()];
+    let required = held_against(CERTIFICATES, &lists, CrlRule::Required);
+    assert!(required.is_err(), "one list is of one CA, and there are two");
+    if let Err(chain::Error::Revoked { position, .. }) =
+        held_against(CERTIFICATES, &lists, CrlRule::WhenPresent)
+    {
+        assert!(position > 0, "nobody revokes a root but who pins it");
+    }
+}
+
+/// What becomes of certificates with these revocation lists, where every signature and digest is believed.
+pub fn held_against(
+    certificates: &[u8],
+    lists: &[Vec<u8>],
+    rule: CrlRule,
+) -> Result<chain::Leaf, chain::Error> {
+    let rules = chain::Rules {
+        version: Version::V1_2,
+        hash: HashAlg::Sha384,
+        leaf: SignAlg::EcdsaP384,
+        roots: &[root()],
+        now: NOW,
+        identity: &IdentityRule::default(),
+        role: Role::Responder,
+        model: None,
+        crls: Crls { lists, rule },
+    };
+    chain::validate(&chain_object(certificates), &rules, &Gullible::default())
 }
 
 /// Evidence as the host brings it, and what the TSM says about it:

@@ -115,6 +115,26 @@ fn good_evidence_is_reached_by_the_evidence_target() {
     assert!(super::judge::accepts(&seeds::good_evidence()));
 }
 
+#[test]
+fn the_seeds_of_those_who_ask_reach_what_they_are_for() {
+    use super::judge::CERTIFICATES;
+    use crate::evidence::{CrlRule, chain};
+    for (name, revoked) in [
+        ("none-revoked", None),
+        ("the-leaf", Some(2)),
+        ("the-model", Some(1)),
+    ] {
+        let list = fs::read(folder().join("revocation_list").join(name)).unwrap();
+        let judged = super::judge::held_against(CERTIFICATES, &[list], CrlRule::WhenPresent);
+        let found = match judged {
+            Err(chain::Error::Revoked { position, .. }) => Some(position),
+            Ok(_) => None,
+            Err(other) => panic!("{name}: {other}"),
+        };
+        assert_eq!(found, revoked, "{name}");
+    }
+}
+
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus")
 }

@@ -1,5 +1,7 @@
 //! What the corpus consists of: `target/name`, and the bytes.
 
+mod asking;
+
 use super::{conversation, conversation::step, samples};
 use crate::{
     crypto::Secret,
@@ -45,6 +47,7 @@ pub(super) fn all() -> Vec<Seed> {
         relay_inside(),
         judged(),
         machines(),
+        asking::all(),
     ]
     .concat()
 }

@@ -2,8 +2,13 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
+#[path = "known/device.rs"]
+mod device;
 mod known;
+#[path = "pair/mod.rs"]
+mod pair;
 
+use device::Suite;
 use known::{OpenSsl, Signed, hex};
 use std::{
     collections::VecDeque,
@@ -13,6 +18,7 @@ use tdisp::crypto::{
     Ability, Aead, AeadAlg, CryptoError, ExchangeAlg, Hash, HashAlg, KeyAgreement, MlDsaSigner, PostQuantum,
     Provider, Ring, Secret, SignAlg, Signable, Signer, x509::PublicKey,
 };
+use tdisp::spdm::msg::Version;
 
 const ALL: PostQuantum<Ring> = PostQuantum(Ring);
 
@@ -435,4 +441,39 @@ fn certificates_by_openssl_with_ml_dsa_are_signed_by_their_issuer_and_by_nobody_
             );
         }
     }
+}
+
+/// As in a device's evidence: the path, and a leaf whose key is for the algorithm that was negotiated.
+#[test]
+fn evidence_takes_a_chain_with_ml_dsa() {
+    for (sign, certificates) in SIGN {
+        suite(sign, ExchangeAlg::MlKem768).judge_chain(certificates, &ALL);
+    }
+}
+
+const SIGN: [(SignAlg, &str); 3] = [
+    (SignAlg::MlDsa44, "ML-DSA-44"),
+    (SignAlg::MlDsa65, "ML-DSA-65"),
+    (SignAlg::MlDsa87, "ML-DSA-87"),
+];
+
+fn suite(sign: SignAlg, exchange: ExchangeAlg) -> Suite {
+    Suite {
+        version: Version::V1_4,
+        sign,
+        hash: HashAlg::Sha384,
+        exchange,
+        aead: AeadAlg::Aes256Gcm,
+    }
+}
+
+#[test]
+fn a_requester_without_the_post_quantum_algorithms_and_such_a_device_have_nothing_in_common() {
+    let provider: Arc<dyn Provider> = Arc::new(Ring);
+    let key = OpenSsl::read().key("MlDsa65");
+    let signer = MlDsaSigner::from_pkcs8(SignAlg::MlDsa65, &key.pkcs8, Arc::new(Ring)).unwrap();
+    let suite = suite(SignAlg::MlDsa65, ExchangeAlg::MlKem768);
+    let mut pair = suite.pair("ML-DSA-65", Arc::new(signer), &provider);
+    pair.connect();
+    assert!(pair.failure().is_some() && pair.requester.session().is_none());
 }

@@ -231,6 +231,11 @@ impl Dsm {
                 // What a requester tells of is nothing to its interfaces.
                 SpdmEvent::Told { .. } => {}
                 SpdmEvent::Failed(error) => self.events.push_back(Event::Failed(error)),
+                // Who asks, and with which keys, is no business of the TDIs'.
+                SpdmEvent::RequesterAuthenticated { .. }
+                | SpdmEvent::RequesterRefused { .. }
+                | SpdmEvent::KeysUpdated { .. }
+                | SpdmEvent::Answered { .. } => {}
             }
             self.tell();
         }

@@ -470,9 +470,10 @@ fn an_end_of_session_is_answered_in_it_and_nothing_is_after_it() {
 #[test]
 fn a_key_exchange_that_offers_no_known_secured_messages_is_refused() {
     for elements in [
-        &[][..],
-        &[0, 0, 0, 0],
-        &[1, 0, 0, 0, 0, 0, 5, 0, 1, 1, 1, 0, 0x20, 0, 0, 0],
+        &[1, 0, 0, 0, 0, 0, 5, 0, 1, 1, 1, 0, 0x20, 0, 0, 0][..],
+        &[1, 0, 0, 0, 0, 0, 3, 0, 1, 1, 0, 0],
+        &[2, 0, 0, 0, 0, 0, 5, 0, 1, 1, 1, 0, 0x12, 0, 0, 0],
+        &[0],
     ] {
         let mut hand = Place::Agreed.reach();
         let request = hand.key_exchange_with(elements);
@@ -482,6 +483,18 @@ fn a_key_exchange_that_offers_no_known_secured_messages_is_refused() {
             "{elements:x?}"
         );
         assert_eq!(hand.responder.poll_timeout(), None, "no handshake is kept");
+    }
+}
+
+#[test]
+fn a_key_exchange_that_says_nothing_of_secured_messages_gets_the_version_from_before_it_had_to() {
+    for elements in [&[][..], &[0, 0, 0, 0], &[1, 0, 0, 0, 9, 0, 3, 0, 1, 1, 0, 0]] {
+        let mut hand = Place::Agreed.reach();
+        let request = hand.key_exchange_with(elements);
+        let answer = hand.clear(&request).unwrap();
+        assert_eq!(answer[1], Code::KEY_EXCHANGE_RSP.0, "{elements:x?}");
+        let selected = [1, 0, 0, 0, 0, 0, 4, 0, 1, 0, 0x00, 0x11];
+        assert!(answer.windows(12).any(|window| window == selected));
     }
 }
 

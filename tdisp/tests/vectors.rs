@@ -340,7 +340,7 @@ fn reread_classes(bytes: &[u8]) -> Result<(), Failed> {
 }
 
 fn reread_offered(version: Version, data: &[u8]) -> Result<(), Failed> {
-    let offered = opaque::decode_supported(version, data)?;
+    let offered = opaque::decode_supported(version, data)?.ok_or("no version offered")?;
     let mut again = Vec::new();
     opaque::encode_supported(version, &offered, &mut again);
     assert_eq!(again, data);

@@ -102,7 +102,9 @@ pub fn spdm_opaque(bytes: &[u8]) {
     comes_back!(
         opaque,
         |bytes| opaque::decode_supported(version, bytes),
-        |offered: &Vec<Entry>, out| opaque::encode_supported(version, offered, out)
+        |offered: &Option<Vec<Entry>>, out| if let Some(offered) = offered {
+            opaque::encode_supported(version, offered, out)
+        }
     );
     comes_back!(
         opaque,

@@ -102,6 +102,12 @@ fn key_of(certificate: &X509Certificate<'_>) -> Result<PublicKey, X509Error> {
     PublicKey::from_der(certificate.public_key().raw)
 }
 
+/// A key without a chain, as the provider wants it. It must be of the negotiated algorithm.
+pub(super) fn public_key(der: &[u8], alg: SignAlg) -> Result<Vec<u8>, Misbehaviour> {
+    let key = PublicKey::from_der(der).and_then(|key| key.for_alg(alg).map(<[u8]>::to_vec));
+    key.map_err(unusable)
+}
+
 fn unusable(error: impl core::fmt::Display) -> Misbehaviour {
     Misbehaviour::Chain(format!("{error}"))
 }

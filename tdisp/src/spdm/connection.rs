@@ -26,9 +26,9 @@ pub const VERSIONS: &[Version] = &[
 /// Those of them that they speak unless told otherwise: the older ones' signatures do not say what they are for.
 pub const DEFAULT_VERSIONS: &[Version] = &[Version::V1_2, Version::V1_3, Version::V1_4];
 
-/// The versions of secured messages (DSP0277) that the machines here speak, lowest first. On DOE they differ in nothing
-/// but that 1.2 settled the byte order of the nonce, in which 1.1 was read both ways.
-pub const SECURED_VERSIONS: &[Entry] = &[Entry(0x1100), Entry(0x1200)];
+/// The versions of secured messages (DSP0277) that the machines here speak, lowest first. They differ in nothing but that
+/// 1.2 settled the byte order of the nonce, in which the others were read both ways.
+pub const SECURED_VERSIONS: &[Entry] = &[Entry(0x1000), Entry(0x1100), Entry(0x1200)];
 
 /// What a connection has settled on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,6 +51,10 @@ pub(super) struct Connection {
     pub(super) provider: Arc<dyn Provider>,
     pub(super) transport: Transport,
     pub(super) negotiated: Negotiated,
+    /// This side's capability flags.
+    pub(super) own_flags: Flags,
+    /// Records that one key of a session may protect.
+    pub(super) records_max: u64,
     /// For decoding what follows.
     pub(super) context: Context,
     /// GET_VERSION through ALGORITHMS, without padding.

@@ -93,6 +93,9 @@ pub enum Misbehaviour {
     /// A record that does not open, or is of another session.
     #[error("the record does not open: {0}")]
     Record(#[from] RecordError),
+    /// A message within another is not one.
+    #[error("its message is malformed: {0}")]
+    Malformed(#[from] DecodeError),
     /// It speaks no version that we accept.
     #[error("it speaks {}; wanted one of {}", versions(offered), versions(wanted))]
     NoCommonVersion {
@@ -243,6 +246,17 @@ pub enum Misuse {
     /// It is not known who the responder is: no session can be opened with it.
     #[error("the responder's key is not known; connect with `Goal::Identity` or `Goal::Session`")]
     NoIdentity,
+    /// The responder cannot make requests of its own, or not such.
+    #[error(
+        "the two sides do not both have the capabilities for such a request of the responder's (ENCAP_CAP)"
+    )]
+    NoEncapsulation,
+    /// Too much is waiting already.
+    #[error("{max} requests wait for the requester to fetch them; no more do")]
+    TooMany {
+        /// How many may wait.
+        max: usize,
+    },
     /// The payload does not fit.
     #[error("a payload of {size} bytes does not fit, at most {max} do")]
     TooLong {

@@ -36,6 +36,7 @@ mod ability;
 mod chain;
 pub mod chunk;
 mod connection;
+mod encapsulated;
 pub mod error;
 pub mod events;
 pub mod key_schedule;

@@ -37,11 +37,13 @@ pub fn encode_selected(version: Version, selected: Entry, out: &mut Vec<u8>) {
     encode_element(version, &data, out);
 }
 
-/// The versions that a requester offers. Elements that are not about this are passed over; without one that is, the
-/// answer is an error, and so it is with two.
-pub fn decode_supported(version: Version, opaque: &[u8]) -> Result<Vec<Entry>, DecodeError> {
-    let data = find(version, opaque, ID_SUPPORTED, "offered secured message versions")?;
-    Reader::all(data, |r| {
+/// The versions that a requester offers; `None` if it says nothing of them. Elements that are not about this are passed
+/// over; with two that are, the answer is an error.
+pub fn decode_supported(version: Version, opaque: &[u8]) -> Result<Option<Vec<Entry>>, DecodeError> {
+    let Some(data) = find(version, opaque, ID_SUPPORTED, "offered secured message versions")? else {
+        return Ok(None);
+    };
+    let offered = Reader::all(data, |r| {
         let count = r.u8("secured message version count")?;
         if count == 0 {
             return Err(DecodeError::Invalid {
@@ -53,12 +55,18 @@ pub fn decode_supported(version: Version, opaque: &[u8]) -> Result<Vec<Entry>, D
         (0..count)
             .map(|_| r.u16("secured message version").map(Entry))
             .collect()
-    })
+    });
+    offered.map(Some)
 }
 
-/// The version that a responder has chosen.
+/// The version that a responder has chosen: it has to say so.
 pub fn decode_selected(version: Version, opaque: &[u8]) -> Result<Entry, DecodeError> {
-    let data = find(version, opaque, ID_SELECTED, "chosen secured message version")?;
+    let what = "chosen secured message version";
+    let data = find(version, opaque, ID_SELECTED, what)?.ok_or(DecodeError::Invalid {
+        what,
+        found: 0,
+        wanted: ONE_ELEMENT,
+    })?;
     Reader::all(data, |r| r.u16("secured message version").map(Entry))
 }
 
@@ -76,19 +84,40 @@ pub fn check(version: Version, other_params: u8, opaque: &[u8]) -> Result<(), De
     }
 }
 
-/// What follows the ID in the one DMTF element that has `id`.
-fn find<'a>(version: Version, opaque: &'a [u8], id: u8, what: &'static str) -> Result<&'a [u8], DecodeError> {
+/// The highest version, by major and minor number, that both sides speak. A requester that offers none is taken for one
+/// that speaks those from before the list had to be there.
+pub fn select(ours: &[Entry], offered: Option<&[Entry]>) -> Option<Entry> {
+    let offered = offered.unwrap_or(&[Entry(0x1000), Entry(0x1100)]);
+    let theirs = |ours: &&Entry| offered.iter().any(|theirs| theirs.version() == ours.version());
+    ours.iter()
+        .filter(theirs)
+        .max_by_key(|ours| ours.version())
+        .copied()
+}
+
+const ONE_ELEMENT: &str = "exactly one element of opaque data with them";
+
+/// What follows the ID in the one DMTF element that has `id`, if there is one. No opaque data at all is no element.
+fn find<'a>(
+    version: Version,
+    opaque: &'a [u8],
+    id: u8,
+    what: &'static str,
+) -> Result<Option<&'a [u8]>, DecodeError> {
+    if opaque.is_empty() {
+        return Ok(None);
+    }
     let all = elements(version, opaque)?;
     let mut found = all.iter().filter_map(|data| match data {
         [DATA_VERSION, found, rest @ ..] if *found == id => Some(rest),
         _ => None,
     });
     match (found.next(), found.count()) {
-        (Some(data), 0) => Ok(data),
-        (first, more) => Err(DecodeError::Invalid {
+        (first, 0) => Ok(first),
+        (_, more) => Err(DecodeError::Invalid {
             what,
-            found: (usize::from(first.is_some()) + more) as u64,
-            wanted: "exactly one element of opaque data with them",
+            found: 1 + more as u64,
+            wanted: ONE_ELEMENT,
         }),
     }
 }

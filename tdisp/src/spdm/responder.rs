@@ -22,24 +22,31 @@
 mod chunk;
 mod config;
 mod dispatch;
+mod encap;
 mod endpoint;
 mod events;
+mod handshake;
 mod identity;
 mod keys;
 mod measure;
 mod mel;
+mod mutual;
 mod negotiate;
 mod patience;
 mod provision;
+mod psk;
 mod session;
 
 pub use config::{Measured, Measurement, MultiKey, PublicKey, ResponderConfig, Slot, usage};
 pub use endpoint::EndpointInfo;
 pub use keys::{ChangesKeyPairs, KeyPair, KeyPairs};
+pub use mutual::Mutual;
 pub use patience::{Delay, Wait};
 pub use provision::{Csr, KeyCsr, NotDone, Provisioning, Store, WantedCsr};
+pub use psk::{PreSharedKeys, Psk};
 
 use super::{
+    error::Misbehaviour,
     msg::{
         Header, Payload, Version,
         error::{self as error_msg, ErrorCode, NotReady},
@@ -57,6 +64,7 @@ use crate::{
 use alloc::{collections::VecDeque, sync::Arc, vec::Vec};
 use chunk::Chunks;
 use dispatch::{Asked, At};
+use encap::Flow;
 use events::Subscriptions;
 use negotiate::Phase;
 use patience::Patience;
@@ -91,6 +99,34 @@ pub enum Event {
         /// The events, in the order of their numbers.
         events: Vec<super::events::Event>,
     },
+    /// A requester has proven who it is: in the session named, or by a challenge.
+    RequesterAuthenticated {
+        /// The session, if it was in one.
+        session: Option<u32>,
+        /// Its slot; 0xf for a key that was provisioned.
+        slot: u8,
+        /// Its chain object, or the key that was provisioned.
+        identity: Vec<u8>,
+    },
+    /// A requester that was asked to authenticate itself, or for something else, has answered what does not go.
+    RequesterRefused {
+        /// The session whose handshake cannot be finished now, if it was for one.
+        session: Option<u32>,
+        /// What was wrong.
+        why: Misbehaviour,
+    },
+    /// The requester uses new keys of ours in a session, as [`Responder::update_keys`] wanted.
+    KeysUpdated {
+        /// The session.
+        session: u32,
+    },
+    /// What the requester answers to [`Responder::ask`].
+    Answered {
+        /// The session.
+        session: u32,
+        /// The whole message, ERROR perhaps.
+        response: Vec<u8>,
+    },
     /// Our own side could not do what it must; the requester was told that something failed.
     Failed(CryptoError),
 }
@@ -105,6 +141,8 @@ pub struct Responder {
     chunks: Chunks,
     provisioned: Provisioned,
     subscriptions: Subscriptions,
+    /// What is being asked of the requester.
+    flow: Option<Flow>,
     /// The vendor-defined request that is to be answered.
     vendor: Option<VendorAsked>,
     /// What follows once the answer that is being made has gone out.
@@ -148,6 +186,7 @@ impl Responder {
             chunks: Chunks::default(),
             provisioned: Provisioned::default(),
             subscriptions: Subscriptions::default(),
+            flow: None,
             vendor: None,
             after: None,
             resynch: None,
@@ -214,10 +253,17 @@ impl Responder {
         self.reply(now, At::Session(asked.session), reply);
     }
 
-    /// What is measured from now on. A requester that asks in the same connection is told of the change.
+    /// What is measured from now on. A requester that asks in the same connection is told of the change, and its session ends
+    /// if its policy wants that (SessionPolicy, TerminationPolicy).
     pub fn set_measurements(&mut self, measurements: Vec<Measurement>) {
-        self.changed |= self.config.measurements != measurements;
+        if self.config.measurements == measurements {
+            return;
+        }
+        self.changed = true;
         self.config.measurements = measurements;
+        for id in self.sessions.ended_by_change() {
+            self.close(id);
+        }
     }
 
     /// Forgets the connection and every session with its keys, as a reset of the device does; what was provisioned and waits
@@ -235,6 +281,7 @@ impl Responder {
         self.chunks = Chunks::default();
         self.subscriptions = Subscriptions::default();
         self.patience = Patience::default();
+        self.flow = None;
         self.vendor = None;
         self.after = None;
         self.resynch = None;
@@ -359,6 +406,7 @@ impl Responder {
 
     fn close(&mut self, id: u32) {
         self.subscriptions.remove(id);
+        self.flow.take_if(|flow| flow.is_of(id));
         if let Some(Open::Live(_)) = self.sessions.remove(id) {
             self.events.push_back(Event::SessionEnded { id });
         }
@@ -422,6 +470,11 @@ impl Refusal {
             version: Some(version),
             ..self
         }
+    }
+
+    /// Whether a proof was wrong: then keys are in doubt, not only a message.
+    fn is_of_proof(&self) -> bool {
+        self.code == ErrorCode::DECRYPT_ERROR
     }
 
     const fn unsupported(code: super::msg::Code) -> Self {

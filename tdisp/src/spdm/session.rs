@@ -11,7 +11,7 @@
 use super::{
     connection::Connection,
     key_schedule::{Directions, Schedule},
-    msg::version::Entry,
+    msg::{capabilities::Flags, version::Entry},
     secured::{Half, Order, Protection, Record, RecordError},
     transcript::Transcript,
 };
@@ -46,10 +46,13 @@ impl Connection {
         };
         let aead = self.negotiated.algorithms.aead;
         let aead = aead.ok_or(CryptoError::Unsupported("a session without a negotiated cipher"))?;
+        let both = self.own_flags.and(self.negotiated.peer_flags);
         Ok(Protection {
-            order,
+            aead,
             transport: self.transport,
-            ..Protection::new(aead)
+            encrypted: both.any(Flags::ENCRYPT),
+            order,
+            records_max: self.records_max,
         })
     }
 }
@@ -330,10 +333,12 @@ mod tests {
             negotiated: Negotiated {
                 version: Version::V1_2,
                 algorithms,
-                peer_flags: Flags(0),
+                peer_flags: Flags::ENCRYPT | Flags::MAC,
                 peer_transfer_size: 0x1000,
                 peer_message_size: 0x1000,
             },
+            own_flags: Flags::ENCRYPT | Flags::MAC,
+            records_max: u64::MAX,
             context: algorithms.context(Version::V1_2, false),
             vca: vec![1, 2, 3],
             peer_crypto_time: Duration::ZERO,

@@ -233,7 +233,10 @@ fn opaque_data_may_have_elements_that_are_not_known_beside_the_one_that_counts()
     let version = Version::V1_2;
     let elements = [LATER, VENDORS, SUPPORTED, SELECTED];
     let data = opaque_data(4, &elements);
-    assert_eq!(opaque::decode_supported(version, &data), Ok(vec![Entry(0x1200)]));
+    assert_eq!(
+        opaque::decode_supported(version, &data),
+        Ok(Some(vec![Entry(0x1200)]))
+    );
     assert_eq!(opaque::decode_selected(version, &data), Ok(Entry(0x1200)));
     for count in [0, 1, 2, 3, 5, 33, 255] {
         let data = opaque_data(count, &elements);

@@ -186,6 +186,8 @@ impl Expect for ExpectAlgorithms {
             provider: output.provider.clone(),
             transport: output.config.transport,
             negotiated,
+            own_flags: self.flags,
+            records_max: u64::MAX,
             context,
             vca: [&self.vca, exchange.request, bytes].concat(),
             peer_crypto_time: self.peer_crypto_time,

@@ -1,14 +1,17 @@
 //! What a responder is told once: what its device has. The capabilities that it shows follow from that.
 
-use super::{endpoint::EndpointInfo, keys::KeyPairs, patience::Delay, provision::Provisioning};
+use super::{
+    endpoint::EndpointInfo, keys::KeyPairs, mutual::Mutual, patience::Delay, provision::Provisioning,
+    psk::Psk,
+};
 use crate::{
     crypto::{HashAlg, Signer},
     spdm::{
         ability,
         algorithms::{MeasurementHash, Offer},
-        connection::DEFAULT_VERSIONS,
+        connection::{DEFAULT_VERSIONS, SECURED_VERSIONS},
         events::Types,
-        msg::{Version, capabilities::Flags, digests::Key, measurements::Kind},
+        msg::{Version, capabilities::Flags, digests::Key, measurements::Kind, version::Entry},
         transport::Transport,
     },
 };
@@ -44,6 +47,17 @@ pub struct ResponderConfig {
     pub heartbeat_s: u8,
     /// Whether the handshake may go in clear, if the requester wants it too.
     pub handshake_in_clear: bool,
+    /// Sessions on pre-shared keys.
+    pub psk: Option<Psk>,
+    /// How requesters authenticate themselves in turn.
+    pub mutual: Option<Mutual>,
+    /// Whether this side may make requests of its own in a session: new keys, for one (ENCAP_CAP). With `mutual` it may.
+    pub encapsulated: bool,
+    /// Versions of secured messages, by major and minor number.
+    pub secured_versions: Vec<Entry>,
+    /// Records that one key of a session may protect: then the session ends, unless the requester has had the keys
+    /// updated before.
+    pub records_max: u64,
     /// Bytes of the largest message that this side takes (DataTransferSize), at least 42.
     pub transfer_size: u32,
     /// CTExponent: signatures take at most 2^n µs.
@@ -172,6 +186,11 @@ impl ResponderConfig {
             handshake_time: Duration::from_secs(60),
             heartbeat_s: 0,
             handshake_in_clear: false,
+            psk: None,
+            mutual: None,
+            encapsulated: false,
+            secured_versions: SECURED_VERSIONS.to_vec(),
+            records_max: u64::MAX,
             transfer_size: 0x1200,
             ct_exponent: 20,
             chunk: None,
@@ -198,6 +217,17 @@ impl ResponderConfig {
         }
         if self.handshake_in_clear {
             flags = flags | Flags::HANDSHAKE_IN_THE_CLEAR;
+        }
+        flags = match &self.psk {
+            Some(psk) if psk.context => flags | Flags::PSK_WITH_CONTEXT,
+            Some(_) => flags | Flags::PSK,
+            None => flags,
+        };
+        if self.mutual.is_some() {
+            flags = flags | Flags::MUT_AUTH;
+        }
+        if self.encapsulated || self.mutual.is_some() {
+            flags = flags | Flags::ENCAP;
         }
         flags = flags | self.measured.flags() | self.multi_key.flags() | self.optional_flags();
         let shown = flags.and(self.capabilities).and(ability::known(version));

@@ -88,8 +88,12 @@ const REQUESTS: &[Row] = &[
     // Sessions.
     row(Code::KEY_EXCHANGE, Version::V1_1, Flags::KEY_EX, Places::CLEAR, Responder::key_exchange).with(Flags::KEY_EX),
     row(Code::FINISH, Version::V1_1, Flags::KEY_EX, Places::CLEAR_AND_HANDSHAKE, Responder::finish).with(Flags::KEY_EX),
+    row(Code::PSK_EXCHANGE, Version::V1_1, Flags::PSK_MASK, Places::CLEAR, Responder::psk_exchange).with(Flags::PSK),
+    row(Code::PSK_FINISH, Version::V1_1, Flags::PSK_WITH_CONTEXT, Places::HANDSHAKE, Responder::psk_finish).with(Flags::PSK),
     row(Code::HEARTBEAT, Version::V1_1, Flags::HBEAT, Places::LIVE, Responder::heartbeat).with(Flags::HBEAT),
     row(Code::KEY_UPDATE, Version::V1_1, Flags::KEY_UPD, Places::LIVE, Responder::key_update).with(Flags::KEY_UPD),
+    row(Code::GET_ENCAPSULATED_REQUEST, Version::V1_1, Flags::ENCAP, Places::ANYWHERE, Responder::get_encapsulated_request).with(Flags::ENCAP),
+    row(Code::DELIVER_ENCAPSULATED_RESPONSE, Version::V1_1, Flags::ENCAP, Places::ANYWHERE, Responder::deliver_encapsulated_response).with(Flags::ENCAP),
     row(Code::END_SESSION, Version::V1_1, SESSIONS, Places::LIVE, Responder::end_session),
     // Large messages.
     row(Code::CHUNK_SEND, Version::V1_2, Flags::CHUNK, Places::ANYWHERE, Responder::chunk_send).with(Flags::CHUNK),
@@ -140,6 +144,7 @@ impl Responder {
         }
         let row = self.row_for(asked, header)?;
         if row.places != Places::EARLY {
+            self.check_in_flight(asked.at, header.code)?;
             self.check_place(asked.at, row)?;
             self.hold_back(asked, header)?;
             self.forget_transcripts(asked.at, header.code);

@@ -7,6 +7,7 @@ use crate::{
         connection::Connection,
         msg::{
             NONCE_SIZE, Payload, SLOT_PUBLIC_KEY, Version, certificate, challenge, digests, error::ErrorCode,
+            key_exchange::Mutual,
         },
         signing,
     },
@@ -98,11 +99,13 @@ impl Responder {
         let (message, request) = self.read::<challenge::Request>(asked)?;
         let identity = self.identity(message.slot, usage::CHALLENGE)?;
         let summary = self.summary(message.summary)?;
+        let agreed = self.phase.agreed().ok_or(UNEXPECTED)?;
+        let in_turn = self.challenge_in_turn(&agreed.connection)?;
         let agreed = self.phase.agreed_mut().ok_or(UNEXPECTED)?;
         let mut response = challenge::Response {
             version: message.version,
             slot: identity.slot,
-            mutual: false,
+            mutual: in_turn.is_some(),
             slots: provisioned(&self.config.slots),
             chain_hash: identity.hash.as_ref(),
             nonce,
@@ -119,7 +122,11 @@ impl Responder {
         let to_sign = signing::message(message.version, signing::Context::ChallengeAuth, &m1);
         let signature = identity.signer.sign(&to_sign)?;
         response.signature = &signature;
-        Ok(Some(response.to_vec()))
+        let response = response.to_vec();
+        if let Some(asking) = in_turn {
+            self.begin_authentication(At::Clear, None, asking, Mutual::NONE);
+        }
+        Ok(Some(response))
     }
 
     /// Who signs for a slot, or with [`SLOT_PUBLIC_KEY`] (or [`PUBLIC_KEY`]) for none: there must be a key for that use, and

@@ -251,7 +251,13 @@ impl Responder {
             measurement_hash: measured.then_some(self.config.measurement_hash),
             ..self.answering()
         };
-        let chosen = self.config.offer.choose(&message, &own).ok_or(INVALID)?;
+        let mut chosen = self.config.offer.choose(&message, &own).ok_or(INVALID)?;
+        let requester_multi_key =
+            version >= Version::V1_3 && capable.peer_flags.multi_key(self.wants_several());
+        chosen.other_params &= !MULTI_KEY;
+        if requester_multi_key {
+            chosen.other_params |= MULTI_KEY;
+        }
         let response = algorithms::Response {
             version,
             choice: chosen.to_set(&message.offer),
@@ -260,6 +266,7 @@ impl Responder {
         let response = response.to_vec();
         let clear = flags.and(capable.peer_flags).any(Flags::HANDSHAKE_IN_THE_CLEAR);
         let mut context = chosen.context(version, clear);
+        context.requester_multi_key = requester_multi_key;
         context.multi_key = version >= Version::V1_3 && flags.multi_key(wants_several);
         let capabilities = &capable.exchange;
         let vca = [
@@ -282,6 +289,8 @@ impl Responder {
                     false => capable.peer_sizes.transfer,
                 },
             },
+            own_flags: flags,
+            records_max: self.config.records_max,
             context,
             vca: vca.concat(),
             peer_crypto_time: Duration::ZERO,
@@ -294,6 +303,11 @@ impl Responder {
             connection,
         }));
         Ok(Some(response))
+    }
+
+    /// Whether a requester that can shall use several keys (1.3).
+    fn wants_several(&self) -> bool {
+        self.config.mutual.as_ref().is_some_and(|mutual| mutual.multi_key)
     }
 
     /// Several keys are wanted of who has them only so, and of nobody who has not (1.3).

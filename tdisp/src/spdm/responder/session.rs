@@ -1,35 +1,33 @@
-//! Sessions: KEY_EXCHANGE, FINISH, and what is said in them.
+//! The sessions that are open, and what is said in them about themselves.
 
 use super::{
-    After, Asked, At, DECRYPT, Event, INVALID, Refusal, Reply, Responder, UNEXPECTED, VendorAsked, usage,
+    After, Asked, At, Event, INVALID, Refusal, Reply, Responder, UNEXPECTED, VendorAsked, encap::Wish,
+    mutual::Requester,
 };
 use crate::{
     clock::Instant,
-    crypto::{CryptoError, same},
     spdm::{
-        connection::{Connection, SECURED_VERSIONS},
+        connection::Connection,
         msg::{
-            Code, Payload,
-            capabilities::Flags,
-            end_session,
+            Code, Payload, end_session,
             error::ErrorCode,
-            finish, heartbeat,
-            key_exchange::{self, Mutual},
+            heartbeat,
             key_update::{self, Operation},
             vendor,
-            version::Entry,
         },
-        opaque, secured,
-        session::{Handshake, Role, Session, Shared},
-        signing,
+        session::{Handshake, Session},
         transcript::Transcript,
     },
 };
-use alloc::{boxed::Box, vec::Vec};
+use alloc::{boxed::Box, collections::VecDeque, vec::Vec};
 use core::time::Duration;
 
 /// Sessions, whatever the configuration says: far fewer than there are ids.
 const SESSIONS_MAX: usize = 1024;
+
+/// TerminationPolicy, bit 0 of SessionPolicy (1.2): whether the responder decides what becomes of the session when its code or
+/// configuration changes. Without it the session ends then.
+const POLICY_LEFT_TO_US: u8 = 1;
 
 /// The open sessions, a bounded number.
 pub(super) struct Sessions {
@@ -41,7 +39,7 @@ pub(super) struct Sessions {
 
 /// A session, by how far it is.
 pub(super) enum Open {
-    /// FINISH is waited for.
+    /// FINISH or PSK_FINISH is waited for.
     Shaking(Box<Shaking>),
     /// It has started.
     Live(Box<Live>),
@@ -49,9 +47,20 @@ pub(super) enum Open {
 
 pub(super) struct Shaking {
     pub(super) handshake: Handshake,
-    expires: Instant,
+    pub(super) kind: Kind,
+    /// SessionPolicy.
+    pub(super) policy: u8,
+    pub(super) expires: Instant,
     /// How long the session may be silent.
-    silence: Option<Duration>,
+    pub(super) silence: Option<Duration>,
+}
+
+/// How a handshake began, and so how it may end: the one kind with FINISH, the other with PSK_FINISH.
+pub(super) enum Kind {
+    /// With KEY_EXCHANGE.
+    Exchanged(Requester),
+    /// With PSK_EXCHANGE.
+    PreShared,
 }
 
 pub(super) struct Live {
@@ -59,6 +68,10 @@ pub(super) struct Live {
     connection: Connection,
     /// L1/L2 in this session.
     pub(super) l1: Transcript,
+    /// SessionPolicy.
+    pub(super) policy: u8,
+    /// What this side wants to ask the requester when it fetches that.
+    pub(super) wishes: VecDeque<Wish>,
     /// New keys are in use that the requester has not tried yet.
     verify_awaited: bool,
     /// How long the session may be silent, and until when it may now.
@@ -66,6 +79,18 @@ pub(super) struct Live {
 }
 
 impl Live {
+    pub(super) fn new(session: Session, connection: &Connection, shaking: Before, now: Instant) -> Self {
+        Self {
+            session,
+            l1: connection.measurement_transcript(),
+            connection: connection.clone(),
+            policy: shaking.policy,
+            wishes: VecDeque::new(),
+            verify_awaited: false,
+            silence: shaking.silence.map(|longest| (longest, now.after(longest))),
+        }
+    }
+
     /// A message came.
     fn heard(&mut self, now: Instant) {
         self.silence = self.silence.map(|(longest, _)| (longest, now.after(longest)));
@@ -77,6 +102,12 @@ impl Live {
             self.l1 = self.connection.measurement_transcript();
         }
     }
+}
+
+/// What a session keeps of its handshake but for the keys.
+pub(super) struct Before {
+    pub(super) policy: u8,
+    pub(super) silence: Option<Duration>,
 }
 
 impl Open {
@@ -121,11 +152,6 @@ impl Sessions {
         live
     }
 
-    /// Whether a session that has started is held open by heartbeats.
-    fn beats(&mut self, id: u32) -> bool {
-        matches!(self.find(id), Some(Open::Live(live)) if live.silence.is_some())
-    }
-
     pub(super) fn live(&self) -> Vec<u32> {
         let live = self.open.iter().filter(|(_, open)| matches!(open, Open::Live(_)));
         live.map(|(id, _)| *id).collect()
@@ -142,7 +168,7 @@ impl Sessions {
     }
 
     /// Our half of a new session's id: not 0, and not one in use.
-    fn new_id(&mut self) -> Result<u16, Refusal> {
+    pub(super) fn new_id(&mut self) -> Result<u16, Refusal> {
         if self.open.len() >= self.max {
             return Err(Refusal::new(ErrorCode::SESSION_LIMIT_EXCEEDED));
         }
@@ -155,177 +181,43 @@ impl Sessions {
         }
     }
 
-    /// The handshake that began last: FINISH in clear does not say of which session it is.
-    fn last_shaking(&self) -> Option<u32> {
-        let shaking = |(_, open): &&(u32, Open)| matches!(open, Open::Shaking(_));
+    /// The key exchange that began last: FINISH in clear does not say of which session it is.
+    pub(super) fn last_exchanged(&self) -> Option<u32> {
+        let shaking = |(_, open): &&(u32, Open)| match open {
+            Open::Shaking(shaking) => matches!(shaking.kind, Kind::Exchanged(_)),
+            Open::Live(_) => false,
+        };
         self.open.iter().rfind(shaking).map(|(id, _)| *id)
     }
 
-    fn shaking_mut(&mut self, id: u32) -> Result<&mut Shaking, Refusal> {
+    pub(super) fn push(&mut self, id: u32, open: Open) {
+        self.open.push((id, open));
+    }
+
+    pub(super) fn live_mut(&mut self, at: At) -> Result<&mut Live, Refusal> {
+        match at {
+            At::Session(id) => match self.find(id) {
+                Some(Open::Live(live)) => Ok(live),
+                _ => Err(UNEXPECTED),
+            },
+            At::Clear => Err(UNEXPECTED),
+        }
+    }
+
+    /// The sessions that end when what is measured changes: the requester did not leave that to us (SessionPolicy).
+    pub(super) fn ended_by_change(&self) -> Vec<u32> {
+        let strict = |(id, open): &(u32, Open)| match open {
+            Open::Live(live) if live.policy & POLICY_LEFT_TO_US == 0 => Some(*id),
+            _ => None,
+        };
+        self.open.iter().filter_map(strict).collect()
+    }
+
+    pub(super) fn shaking_mut(&mut self, id: u32) -> Result<&mut Shaking, Refusal> {
         match self.find(id) {
             Some(Open::Shaking(shaking)) => Ok(shaking),
             _ => Err(UNEXPECTED),
         }
-    }
-}
-
-// KEY_EXCHANGE
-
-impl Responder {
-    pub(super) fn key_exchange(&mut self, asked: Asked<'_>) -> Reply {
-        let random = self.random()?;
-        let (message, request) = self.read::<key_exchange::Request<'_>>(asked)?;
-        let agreed = self.phase.agreed().ok_or(UNEXPECTED)?;
-        let connection = &agreed.connection;
-        let protects = Flags::ENCRYPT | Flags::MAC;
-        if !connection.negotiated.peer_flags.contains(protects) {
-            return Err(Refusal::unsupported(Code::KEY_EXCHANGE));
-        }
-        let identity = self.identity(message.slot, usage::KEY_EXCHANGE)?;
-        let mut selected = Vec::new();
-        let version = select_secured(&opaque::decode_supported(message.version, message.opaque)?)?;
-        opaque::encode_selected(message.version, version, &mut selected);
-        let alg = connection.negotiated.algorithms.exchange.ok_or(INVALID)?;
-        let encapsulated = connection.provider.encapsulate(alg, message.exchange);
-        let agreed_on = encapsulated.map_err(bad_value)?;
-        let own_id = self.sessions.new_id()?;
-        let summary = self.summary(message.summary)?;
-        let heartbeat_s = self.heartbeat_s(connection);
-        let mut response = key_exchange::Response {
-            version: message.version,
-            heartbeat_s,
-            session: own_id,
-            mutual: Mutual::NONE,
-            requester_slot: 0,
-            random,
-            exchange: &agreed_on.answer,
-            summary: summary.as_ref().map(AsRef::as_ref),
-            opaque: &selected,
-            signature: &[],
-            verify_data: None,
-        };
-        let mut th = agreed.session_transcript(&identity.hash);
-        th.add(request);
-        th.add(&response.to_vec());
-        let to_sign = signing::message(message.version, signing::Context::KeyExchangeRsp, &th);
-        let signature = identity.signer.sign(&to_sign)?;
-        response.signature = &signature;
-        th.add(&signature);
-        let id = secured::session_id(message.session, own_id);
-        let mut handshake = Handshake::new(
-            connection,
-            Role::Responder,
-            id,
-            (Shared::Exchanged(&agreed_on.secret), version),
-            th,
-        )?;
-        let proof = handshake.exchange_proof();
-        if !connection.context.handshake_in_clear {
-            handshake.add(proof.expose());
-            response.verify_data = Some(proof.expose());
-        }
-        let reply = response.to_vec();
-        agreed.check_fits(reply.len())?;
-        let shaking = Shaking {
-            handshake,
-            expires: asked.now.after(self.config.handshake_time),
-            silence: (heartbeat_s > 0).then(|| Duration::from_secs(u64::from(heartbeat_s) * 2)),
-        };
-        self.sessions.open.push((id, Open::Shaking(Box::new(shaking))));
-        Ok(Some(reply))
-    }
-
-    /// A heartbeat is for requesters that have one.
-    fn heartbeat_s(&self, connection: &Connection) -> u8 {
-        let ours = self.config.flags(connection.negotiated.version);
-        match ours.and(connection.negotiated.peer_flags).any(Flags::HBEAT) {
-            true => self.config.heartbeat_s,
-            false => 0,
-        }
-    }
-}
-
-/// A public value that is none is the requester's fault; anything else that fails is ours.
-fn bad_value(error: CryptoError) -> Refusal {
-    match error {
-        CryptoError::BadKey(_) => INVALID,
-        ours => ours.into(),
-    }
-}
-
-/// The highest version of secured messages that both sides speak.
-fn select_secured(offered: &[Entry]) -> Result<Entry, Refusal> {
-    let ours = SECURED_VERSIONS.iter().rev();
-    let mut common = ours.filter(|ours| offered.iter().any(|theirs| theirs.version() == ours.version()));
-    common.next().copied().ok_or(INVALID)
-}
-
-// FINISH
-
-impl Responder {
-    /// FINISH comes in clear if that was agreed to, and then it is for the handshake that began last; otherwise it comes in
-    /// its session. With a wrong proof the session is gone; with wrong fields nothing changes; else the session starts once
-    /// the answer is on its way.
-    pub(super) fn finish(&mut self, asked: Asked<'_>) -> Reply {
-        let agreed = self.phase.agreed().ok_or(UNEXPECTED)?;
-        let id = match (asked.at, agreed.connection.context.handshake_in_clear) {
-            (At::Clear, true) => self.sessions.last_shaking().ok_or(UNEXPECTED)?,
-            (At::Clear, false) => return Err(Refusal::new(ErrorCode::SESSION_REQUIRED)),
-            (At::Session(_), true) => return Err(UNEXPECTED),
-            (At::Session(id), false) => id,
-        };
-        let (message, request) = self.read::<finish::Request<'_>>(asked)?;
-        // Nobody asked for the requester's signature.
-        if message.signature.is_some() {
-            return Err(INVALID);
-        }
-        let in_clear = asked.at == At::Clear;
-        let handshake = &mut self.sessions.shaking_mut(id)?.handshake;
-        self.after = Some(After::Close(id));
-        let head = request.len().saturating_sub(message.verify_data.len());
-        handshake.add(&request[..head]);
-        if !same(message.verify_data, handshake.finish_proof().expose()) {
-            return Err(DECRYPT);
-        }
-        handshake.add(message.verify_data);
-        let mut response = finish::Response {
-            version: message.version,
-            opaque: &[],
-            verify_data: None,
-        };
-        handshake.add(&response.to_vec());
-        let proof = handshake.finish_response_proof();
-        if in_clear {
-            handshake.add(proof.expose());
-            response.verify_data = Some(proof.expose());
-        }
-        self.after = Some(After::Start(id));
-        Ok(Some(response.to_vec()))
-    }
-
-    /// Makes a session of a handshake whose proofs are all there.
-    pub(super) fn start(&mut self, now: Instant, id: u32) {
-        if let Err(error) = self.try_start(now, id) {
-            self.close(id);
-            self.events.push_back(Event::Failed(error));
-        }
-    }
-
-    fn try_start(&mut self, now: Instant, id: u32) -> Result<(), CryptoError> {
-        let (Some(agreed), Some(Open::Shaking(shaking))) = (self.phase.agreed(), self.sessions.remove(id))
-        else {
-            return Ok(());
-        };
-        let live = Live {
-            session: shaking.handshake.finished()?,
-            connection: agreed.connection.clone(),
-            l1: agreed.connection.measurement_transcript(),
-            verify_awaited: false,
-            silence: shaking.silence.map(|longest| (longest, now.after(longest))),
-        };
-        self.sessions.open.push((id, Open::Live(Box::new(live))));
-        self.events.push_back(Event::SessionStarted { id });
-        Ok(())
     }
 }
 
@@ -355,12 +247,8 @@ impl Responder {
 
     pub(super) fn heartbeat(&mut self, asked: Asked<'_>) -> Reply {
         let (heartbeat::Request { version }, _) = self.read(asked)?;
-        // A session without a period has no heartbeat.
-        let beats = match asked.at {
-            At::Session(id) => self.sessions.beats(id),
-            At::Clear => false,
-        };
-        if !beats {
+        // Nobody waits for it in a session that may be silent.
+        if self.sessions.live_mut(asked.at)?.silence.is_none() {
             return Err(UNEXPECTED);
         }
         Ok(Some(heartbeat::Response { version }.to_vec()))
@@ -378,12 +266,7 @@ impl Responder {
     /// be the one that tries the new request keys.
     pub(super) fn key_update(&mut self, asked: Asked<'_>) -> Reply {
         let (request, _) = self.read::<key_update::Request>(asked)?;
-        let At::Session(id) = asked.at else {
-            return Err(UNEXPECTED);
-        };
-        let Some(Open::Live(live)) = self.sessions.find(id) else {
-            return Err(UNEXPECTED);
-        };
+        let live = self.sessions.live_mut(asked.at)?;
         match request.operation {
             Operation::VERIFY_NEW_KEY if live.verify_awaited => live.verify_awaited = false,
             Operation::UPDATE_KEY if !live.verify_awaited => {

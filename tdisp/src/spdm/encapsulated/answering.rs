@@ -1,0 +1,276 @@
+//! The requester's part: what it answers about itself.
+
+use super::{Identity, PUBLIC_KEY};
+use crate::{
+    crypto::{CryptoError, Digest, Signer},
+    spdm::{
+        connection::Connection,
+        msg::{
+            Code, Header, NONCE_SIZE, Payload, SLOT_PUBLIC_KEY, Summary, Version, certificate, challenge,
+            check_padding, digests,
+            error::{self as error_msg, ErrorCode},
+        },
+        responder::{Slot, usage},
+        signing,
+        transcript::Transcript,
+    },
+    wire::DecodeError,
+};
+use alloc::{sync::Arc, vec::Vec};
+
+/// Bytes in front of a portion: DELIVER_ENCAPSULATED_RESPONSE's header and CERTIFICATE's, or its large form's.
+const HEADERS_SIZE: usize = 4 + 8;
+const LARGE_HEADERS_SIZE: usize = 4 + 16;
+
+/// What has been answered so far.
+pub(in crate::spdm) struct Answering {
+    m1: Transcript,
+    /// The first DIGESTS: part of TH where the requester has several keys (1.3).
+    digests: Option<Vec<u8>>,
+    challenged: bool,
+}
+
+/// Who signs for a requester.
+pub(in crate::spdm) struct Own {
+    /// The slot, or [`PUBLIC_KEY`].
+    pub(in crate::spdm) slot: u8,
+    /// Digest of the chain object or of the provisioned key.
+    pub(in crate::spdm) hash: Digest,
+    pub(in crate::spdm) signer: Arc<dyn Signer>,
+}
+
+impl Own {
+    /// The holder of a slot's key, or of the provisioned one. It must sign with the negotiated algorithm, and where there
+    /// are several keys be meant for `usage`.
+    pub(in crate::spdm) fn find(
+        identity: &Identity,
+        slot: u8,
+        usage: u16,
+        connection: &Connection,
+    ) -> Option<Self> {
+        let (slot, bytes, signer) = match slot {
+            PUBLIC_KEY | SLOT_PUBLIC_KEY => {
+                let key = identity.public_key.as_ref()?;
+                (PUBLIC_KEY, &key.key, &key.signer)
+            }
+            _ => {
+                let held = identity.slots.get(usize::from(slot))?.as_ref()?;
+                if connection.context.requester_multi_key && held.key.usage & usage == 0 {
+                    return None;
+                }
+                (slot, &held.chain, &held.signer)
+            }
+        };
+        if connection.negotiated.algorithms.requester_sign != Some(signer.algorithm()) {
+            return None;
+        }
+        Some(Self {
+            slot,
+            hash: connection.digest(bytes),
+            signer: Arc::clone(signer),
+        })
+    }
+}
+
+impl Answering {
+    pub(in crate::spdm) fn new(connection: &Connection) -> Self {
+        Self {
+            m1: connection.transcript_from_vca(),
+            digests: None,
+            challenged: false,
+        }
+    }
+
+    /// Whether a challenge has been answered.
+    pub(in crate::spdm) fn challenged(&self) -> bool {
+        self.challenged
+    }
+
+    /// The DIGESTS that was shown.
+    pub(in crate::spdm) fn digests(&self) -> Option<&[u8]> {
+        self.digests.as_deref()
+    }
+
+    /// The answer to a request that is about who the requester is: an ERROR where it is not, or cannot be answered. In a
+    /// session nothing is signed on demand.
+    pub(in crate::spdm) fn answer(
+        &mut self,
+        identity: &Identity,
+        connection: &Connection,
+        in_session: bool,
+        request: &[u8],
+    ) -> Result<Vec<u8>, CryptoError> {
+        let version = connection.negotiated.version;
+        let answered = match Header::peek(request).map(|header| header.code) {
+            Ok(Code::GET_DIGESTS) => self.get_digests(identity, connection, request),
+            Ok(Code::GET_CERTIFICATE) => self.get_certificate(identity, connection, request),
+            Ok(Code::CHALLENGE) if !in_session => self.challenge(identity, connection, request),
+            Ok(code) => Err(refused(code)),
+            Err(error) => Err(error.into()),
+        };
+        match answered {
+            Ok(message) => Ok(message),
+            Err(Refused::Ours(error)) => Err(error),
+            Err(Refused::Error(code, data)) => Ok(error_msg::Response::new(version, code, data).to_vec()),
+        }
+    }
+
+    fn get_digests(&mut self, identity: &Identity, connection: &Connection, request: &[u8]) -> Answer {
+        let (message, request) = read::<digests::Request>(request, connection)?;
+        let held = || {
+            (0u8..)
+                .zip(&identity.slots)
+                .filter_map(|(n, slot)| Some((n, slot.as_ref()?)))
+        };
+        let hashes: Vec<_> = held().map(|(_, slot)| connection.digest(&slot.chain)).collect();
+        if hashes.is_empty() {
+            return Err(refused(Code::GET_DIGESTS));
+        }
+        let several = connection.context.requester_multi_key;
+        let slots = held().zip(&hashes).map(|((number, slot), hash)| digests::Slot {
+            number,
+            digest: hash.as_ref(),
+            key: several.then_some(slot.key),
+        });
+        let response = digests::Response {
+            version: message.version,
+            supported: match message.version < Version::V1_3 {
+                true => 0,
+                false => provisioned(identity),
+            },
+            slots: slots.collect(),
+        };
+        let response = response.to_vec();
+        // M1/M2 begins with it; so does a challenge that is begun anew.
+        self.m1 = connection.transcript_from_vca();
+        self.m1.add(request);
+        self.m1.add(&response);
+        self.digests.get_or_insert_with(|| response.clone());
+        Ok(response)
+    }
+
+    fn get_certificate(&mut self, identity: &Identity, connection: &Connection, request: &[u8]) -> Answer {
+        let (message, request) = read::<certificate::Request>(request, connection)?;
+        let slot = identity.slots.get(usize::from(message.slot));
+        let slot = slot.and_then(Option::as_ref).ok_or(INVALID)?;
+        let (portion, remainder) = portion(slot, &message, connection)?;
+        let several = connection.context.requester_multi_key;
+        let response = certificate::Response {
+            version: message.version,
+            slot: message.slot,
+            certificate_info: if several { slot.key.certificate_info } else { 0 },
+            large: message.large,
+            portion,
+            remainder,
+        };
+        let response = response.to_vec();
+        self.m1.add(request);
+        self.m1.add(&response);
+        Ok(response)
+    }
+
+    fn challenge(&mut self, identity: &Identity, connection: &Connection, request: &[u8]) -> Answer {
+        let (message, request) = read::<challenge::Request>(request, connection)?;
+        // A requester has no measurements to sum up.
+        if message.summary != Summary::NONE {
+            return Err(INVALID);
+        }
+        let own = Own::find(identity, message.slot, usage::CHALLENGE, connection).ok_or(INVALID)?;
+        let mut nonce = [0; NONCE_SIZE];
+        connection.provider.random(&mut nonce)?;
+        let mut response = challenge::Response {
+            version: message.version,
+            slot: own.slot,
+            mutual: false,
+            slots: provisioned(identity),
+            chain_hash: own.hash.as_ref(),
+            nonce,
+            summary: None,
+            opaque: &[],
+            context: message.context,
+            signature: &[],
+        };
+        self.m1.add(request);
+        self.m1.add(&response.to_vec());
+        let m1 = core::mem::replace(&mut self.m1, connection.transcript_from_vca());
+        let context = signing::Context::RequesterChallengeAuth;
+        let signature = own
+            .signer
+            .sign(&signing::message(message.version, context, &m1))?;
+        response.signature = &signature;
+        self.challenged = true;
+        Ok(response.to_vec())
+    }
+}
+
+type Answer = Result<Vec<u8>, Refused>;
+
+/// Why there is no answer but an ERROR.
+enum Refused {
+    Error(ErrorCode, u8),
+    /// Our own side fails.
+    Ours(CryptoError),
+}
+
+const INVALID: Refused = Refused::Error(ErrorCode::INVALID_REQUEST, 0);
+
+fn refused(code: Code) -> Refused {
+    Refused::Error(ErrorCode::UNSUPPORTED_REQUEST, code.0)
+}
+
+impl From<DecodeError> for Refused {
+    fn from(_: DecodeError) -> Self {
+        INVALID
+    }
+}
+
+impl From<CryptoError> for Refused {
+    fn from(error: CryptoError) -> Self {
+        Self::Ours(error)
+    }
+}
+
+/// The request and its bytes without what the transport padded the one around it with.
+fn read<'a, M: Payload<'a>>(
+    request: &'a [u8],
+    connection: &Connection,
+) -> Result<(M, &'a [u8]), DecodeError> {
+    let (message, size) = M::decode(request, &connection.context.encapsulated())?;
+    check_padding(request, size)?;
+    Ok((message, request.get(..size).unwrap_or_default()))
+}
+
+/// The slots that hold a chain, one bit each.
+fn provisioned(identity: &Identity) -> u8 {
+    let held = (0u8..).zip(&identity.slots).filter(|(_, slot)| slot.is_some());
+    held.fold(0, |mask, (number, _)| mask | 1 << number)
+}
+
+/// The portion of a chain that is asked for, as much of it as the responder takes at once, and how much follows.
+fn portion<'c>(
+    slot: &'c Slot,
+    asked: &certificate::Request,
+    connection: &Connection,
+) -> Result<(&'c [u8], u32), Refused> {
+    let (headers, most) = match asked.large {
+        true => (LARGE_HEADERS_SIZE, u32::MAX),
+        false => (HEADERS_SIZE, u32::from(u16::MAX)),
+    };
+    let whole = u32::try_from(slot.chain.len()).map_err(|_| INVALID)?;
+    if whole > most {
+        return Err(Refused::Error(ErrorCode::DATA_TOO_LARGE, 0));
+    }
+    if asked.size_asked {
+        return Ok((&[], whole));
+    }
+    let rest = slot.chain.get(asked.offset as usize..).ok_or(INVALID)?;
+    let room = connection.negotiated.peer_transfer_size as usize;
+    let size = rest
+        .len()
+        .min(asked.length as usize)
+        .min(room.saturating_sub(headers));
+    if size == 0 {
+        return Err(INVALID);
+    }
+    Ok((&rest[..size], (rest.len() - size) as u32))
+}

@@ -2,8 +2,12 @@
 
 use clap::{Parser, Subcommand};
 use firmware_tests::device::card::Card;
-use firmware_tests::device::dsm::Dsm;
+use firmware_tests::device::dsm::{Dsm, TRANSFER_SIZE};
 use firmware_tests::device::manager::SecurityManager;
+use firmware_tests::device::responder::ability;
+use firmware_tests::device::responder::options::Protocol;
+use firmware_tests::device::responder::standalone::Standalone;
+use firmware_tests::device::responder::suite::Suite;
 use firmware_tests::device::{FUNCTIONS, measured, socket};
 use firmware_tests::lie::Lie;
 use firmware_tests::{identity, platform};
@@ -18,6 +22,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::mpsc;
+use tdisp::spdm::Transport;
 
 /// A model of a TEE-IO network card, for trying the whole flow without hardware.
 #[derive(Parser)]
@@ -47,9 +52,19 @@ enum Command {
     Provision {
         /// Directory to make it in. An identity that is there already is kept, and is an error.
         directory: PathBuf,
+        /// What its keys are: ecdsa-p384 or ecdsa-p256.
+        #[arg(long, value_name = "NAME", default_value = "ecdsa-p384")]
+        suite: Suite,
     },
-    /// Serve the card: three functions over vfio-user, its security manager over TCP, its platform side.
-    #[command(after_help = format!("Lies:\n{}", Lie::help()))]
+    /// Serve the card: its security manager over TCP, and for a VMM its functions and its platform side.
+    ///
+    /// With --listen alone it is a responder for other people's requesters and validators: SPDM, IDE_KM and TDISP in the
+    /// framing of the DMTF emulators, connection after connection, each with a card as after power-on.
+    #[command(after_help = format!(
+        "{EXAMPLES}\nCapabilities (+ adds, - takes away):\n{}\nLies:\n{}",
+        ability::help(),
+        Lie::help()
+    ))]
     Serve(Serve),
     /// Print the digests that a policy pins: the vendor root and the published measurements.
     Reference {
@@ -62,24 +77,42 @@ enum Command {
     },
 }
 
+/// How others are pointed at the card.
+const EXAMPLES: &str = "\
+Examples:
+  A responder at the port that the DMTF's tools connect to, and its root certificate for them:
+    tidelock-device provision /tmp/card
+    tidelock-device serve --identity /tmp/card --listen 127.0.0.1:2323
+    spdm_requester_emu --trans PCI_DOE --ver 1.2 --hash SHA_384 --asym ECDSA_P384
+  The same over MCTP, in 1.1 only, with other algorithms, a heartbeat and GET_CSR:
+    tidelock-device serve --listen 127.0.0.1:2323 --transport mctp --spdm 1.1 \\
+      --suite ecdsa-p256-sha256-secp256r1-aes128gcm --heartbeat 60 --capabilities +csr
+  Every version, for SPDM-Responder-Validator or TEE-IO-Validator:
+    tidelock-device serve --listen 127.0.0.1:2323 --spdm 1.0,1.1,1.2,1.3,1.4 --heartbeat 240
+  The page docs/responder-for-validators.md has more.
+";
+
 #[derive(clap::Args)]
 struct Serve {
-    /// Directory that `provision` made.
-    #[arg(long, value_name = "DIR")]
-    identity: PathBuf,
+    /// Directory that `provision` made. Without it the card has an identity that nobody has seen before, whose root
+    /// certificate is in a file that the second line printed names.
+    #[arg(long, visible_alias = "keys", value_name = "DIR")]
+    identity: Option<PathBuf>,
     /// Directory for the functions' vfio-user sockets fn0, fn1 and fn2. QEMU connects once all are there.
-    #[arg(long, value_name = "DIR")]
-    vfio_user: PathBuf,
-    /// Address to answer data objects at, in the framing of the DMTF emulators, such as 127.0.0.1:2323. With port 0
+    #[arg(long, value_name = "DIR", requires = "platform", requires = "identity")]
+    vfio_user: Option<PathBuf>,
+    /// Address to answer messages at, in the framing of the DMTF emulators, such as 127.0.0.1:2323. With port 0
     /// the system chooses; the first line printed says which.
     #[arg(long, value_name = "ADDR")]
     listen: SocketAddr,
     /// Platform socket, where the emulated TSM says which memory the card may touch.
-    #[arg(long, value_name = "SOCK")]
-    platform: PathBuf,
+    #[arg(long, value_name = "SOCK", requires = "vfio_user")]
+    platform: Option<PathBuf>,
     /// Lie in a named way, for one function or for all. May be repeated.
     #[arg(long, value_name = "NAME[:FUNCTION]")]
     lie: Vec<Lie>,
+    #[command(flatten)]
+    protocol: Protocol,
 }
 
 type Failure = Box<dyn std::error::Error>;
@@ -92,7 +125,7 @@ fn main() -> ExitCode {
         .with_max_level(arguments.log)
         .init();
     let done = match arguments.command {
-        Command::Provision { directory } => provision(&directory),
+        Command::Provision { directory, suite } => provision(&directory, suite),
         Command::Serve(serve) => serve.run(),
         Command::Reference { identity, json } => reference(&identity, json),
     };
@@ -105,8 +138,12 @@ fn main() -> ExitCode {
     }
 }
 
-fn provision(directory: &Path) -> Result<(), Failure> {
-    identity::provision(directory)?;
+fn provision(directory: &Path, suite: Suite) -> Result<(), Failure> {
+    let protocol = Protocol {
+        suite: vec![suite],
+        ..Protocol::default()
+    };
+    identity::provision_with(directory, protocol.sign()?)?;
     println!(
         "made the identity of {} in {}",
         identity::DEVICE_NAME,
@@ -146,18 +183,57 @@ enum End {
 
 impl Serve {
     fn run(self) -> Result<(), Failure> {
-        let identity = identity::load(&self.identity)?;
-        std::fs::create_dir_all(&self.vfio_user)?;
         for lie in &self.lie {
             tracing::warn!(%lie, "this card lies");
         }
-        let dsm = |configs| Dsm::new(&identity, configs, self.lie.clone());
+        match (&self.identity, &self.vfio_user, &self.platform) {
+            (Some(identity), Some(vfio_user), Some(platform)) => self.whole(identity, vfio_user, platform),
+            _ => self.alone(),
+        }
+    }
+
+    fn bind(&self) -> Result<TcpListener, Failure> {
+        let bound = TcpListener::bind(self.listen);
+        Ok(bound.map_err(|error| format!("{}: {error}", self.listen))?)
+    }
+
+    /// The security manager alone.
+    fn alone(&self) -> Result<(), Failure> {
+        let (identity, made) = match &self.identity {
+            Some(directory) => (identity::load(directory)?, None),
+            None => {
+                let made = tempfile::Builder::new().prefix("tidelock-device-").tempdir()?;
+                let identity = identity::provision_with(made.path(), self.protocol.sign()?)?;
+                (identity, Some(made))
+            }
+        };
+        let card = Standalone::new(identity, self.protocol.clone(), self.lie.clone())?;
+        let listener = self.bind()?;
+        println!("listening on {}", listener.local_addr()?);
+        if let Some(made) = &made {
+            println!("root certificate {}", made.path().join("root.der").display());
+        }
+        let (ended, first) = mpsc::channel();
+        spawn(&ended, move || failed("the socket", card.serve(&listener)));
+        until_asked(&ended, &first)
+    }
+
+    /// The card with its functions and its platform.
+    fn whole(&self, identity: &Path, vfio_user: &Path, platform: &Path) -> Result<(), Failure> {
+        if self.protocol.transport != Transport::Doe {
+            return Err(
+                "--transport mctp is for a card without --vfio-user: functions have a DOE mailbox".into(),
+            );
+        }
+        let identity = identity::load(identity)?;
+        std::fs::create_dir_all(vfio_user)?;
+        let dsm = |configs| Dsm::with(&identity, configs, self.lie.clone(), &self.on_the_bus());
         let dsm = |configs| dsm(configs).map(|dsm| Box::new(dsm) as Box<dyn SecurityManager>);
         let card = Arc::new(Card::new(dsm, self.lie.clone())?);
-        let objects = TcpListener::bind(self.listen).map_err(|error| format!("{}: {error}", self.listen))?;
-        let platform = listen(&self.platform)?;
+        let objects = self.bind()?;
+        let listener = listen(platform)?;
         let ports = card
-            .listen(&self.vfio_user)
+            .listen(vfio_user)
             .map_err(|(path, error)| format!("{}: {error}", path.display()))?;
         println!("listening on {}", objects.local_addr()?);
         let (ended, first) = mpsc::channel();
@@ -171,28 +247,42 @@ impl Serve {
             failed("the DOE socket", socket::serve(&objects, &manager))
         });
         spawn(&ended, move || {
-            failed("the platform socket", platform::serve(&platform, card))
+            failed("the platform socket", platform::serve(&listener, card))
         });
-        let mut signals = Signals::new([SIGTERM, SIGINT])?;
-        spawn(&ended, move || match signals.forever().next() {
-            Some(_) => End::Asked,
-            None => End::Failed("signals no longer arrive".into()),
-        });
-        let end = first.recv()?;
-        self.remove_sockets();
-        match end {
-            End::Asked => Ok(()),
-            End::Failed(why) => Err(why.into()),
-        }
+        let end = until_asked(&ended, &first);
+        remove_sockets(vfio_user, platform);
+        end
     }
 
-    /// Sockets without a server would make the next one's users wait.
-    fn remove_sockets(&self) {
-        let functions = (0..FUNCTIONS).map(|function| self.vfio_user.join(format!("fn{function}")));
-        for path in functions.chain([self.platform.clone()]) {
-            // Whoever removed it first has done the same.
-            let _ = std::fs::remove_file(path);
+    /// A mailbox is small: a certificate chain takes several answers.
+    fn on_the_bus(&self) -> Protocol {
+        let transfer_size = self.protocol.transfer_size.unwrap_or(TRANSFER_SIZE);
+        Protocol {
+            transfer_size: Some(transfer_size),
+            ..self.protocol.clone()
         }
+    }
+}
+
+/// Waits for a signal, or for what should not end.
+fn until_asked(ended: &mpsc::Sender<End>, first: &mpsc::Receiver<End>) -> Result<(), Failure> {
+    let mut signals = Signals::new([SIGTERM, SIGINT])?;
+    spawn(ended, move || match signals.forever().next() {
+        Some(_) => End::Asked,
+        None => End::Failed("signals no longer arrive".into()),
+    });
+    match first.recv()? {
+        End::Asked => Ok(()),
+        End::Failed(why) => Err(why.into()),
+    }
+}
+
+/// Sockets without a server would make the next one's users wait.
+fn remove_sockets(vfio_user: &Path, platform: &Path) {
+    let functions = (0..FUNCTIONS).map(|function| vfio_user.join(format!("fn{function}")));
+    for path in functions.chain([platform.to_owned()]) {
+        // Whoever removed it first has done the same.
+        let _ = std::fs::remove_file(path);
     }
 }
 

@@ -13,16 +13,17 @@ use super::gate::TdiState;
 use super::manager::SecurityManager;
 use super::measured::{Measured, shown};
 use super::report::{BUS, function, interface, report};
+use super::responder::options::{Protocol, Unfit};
 use super::signer::Replaying;
 use crate::identity::{self, Identity};
 use crate::lie::{Lie, Scope};
 use std::sync::{Arc, Mutex, PoisonError};
 use tdisp::clock::Instant;
-use tdisp::crypto::{CryptoError, Ring, Signer};
+use tdisp::crypto::{Ring, Signer};
 use tdisp::dsm::{self, Event, Personality};
 use tdisp::ide_km::registers::{SelectiveStream, Streams};
 use tdisp::ide_km::responder::Port;
-use tdisp::spdm::responder::{Measurement, ResponderConfig};
+use tdisp::spdm::responder::Measurement;
 use tdisp::tdi::msg::{InterfaceId, Lock, LockFlags, State};
 use tdisp::tdi::responder::{self as tdi, Ide, Misconfigured, Optional};
 
@@ -36,14 +37,28 @@ const ADDRESS_WIDTH: u8 = 52;
 /// Bytes of a report that one answer carries: so few that a report takes several, as on a small device.
 const PORTION_MAX: u16 = 32;
 /// Bytes of an SPDM message that the card takes and gives: a certificate chain takes several answers.
-const TRANSFER_SIZE: u32 = 1024;
+pub const TRANSFER_SIZE: u32 = 1024;
 
 /// The security manager.
 pub struct Dsm(dsm::Dsm);
 
 impl Dsm {
     /// A security manager with `identity` for the card with these registers, that lies as told.
-    pub fn new(identity: &Identity, configs: Configs, lies: Vec<Lie>) -> Result<Self, CryptoError> {
+    pub fn new(identity: &Identity, configs: Configs, lies: Vec<Lie>) -> Result<Self, Unfit> {
+        let protocol = Protocol {
+            transfer_size: Some(TRANSFER_SIZE),
+            ..Protocol::default()
+        };
+        Self::with(identity, configs, lies, &protocol)
+    }
+
+    /// The same, that speaks SPDM as `protocol` says.
+    pub fn with(
+        identity: &Identity,
+        configs: Configs,
+        lies: Vec<Lie>,
+        protocol: &Protocol,
+    ) -> Result<Self, Unfit> {
         let chain = if lies.contains(&Lie::OtherRoot) {
             &identity.rogue
         } else {
@@ -55,10 +70,7 @@ impl Dsm {
             false => Arc::new(key),
         };
         let config = dsm::Config {
-            spdm: ResponderConfig {
-                transfer_size: TRANSFER_SIZE,
-                ..ResponderConfig::new(chain.object(), signer, Vec::new())
-            },
+            spdm: protocol.config(identity, chain, signer)?,
             tdi: tdi::Config {
                 interfaces: [1, 2].map(interface).to_vec(),
                 ide: Ide::Required,

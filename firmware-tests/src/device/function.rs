@@ -17,6 +17,8 @@ use super::virtio::registers;
 use super::watch::{Breach, breach};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+/// The card's vendor, as the PCI-SIG numbers it: the one that QEMU's own devices have.
+pub const VENDOR: u16 = 0x1b36;
 /// BAR of the virtio registers.
 pub const REGISTERS_BAR: usize = 0;
 /// BAR of the MSI-X table.
@@ -258,7 +260,7 @@ impl Layout {
 /// Function 0's registers.
 pub fn manager_layout() -> Layout {
     let mut config = ConfigSpace::new(Identity {
-        vendor: 0x1b36,
+        vendor: VENDOR,
         device: 0x7ee0,
         class: 0x08_8000,
         subsystem: 0x1100,
@@ -281,7 +283,7 @@ pub fn manager_layout() -> Layout {
 /// own vendor before the guest's first process could ask for evidence. The agent binds it by `driver_override`.
 pub fn network_layout() -> Layout {
     let mut config = ConfigSpace::new(Identity {
-        vendor: 0x1b36,
+        vendor: VENDOR,
         device: 0x1041,
         class: 0x02_0000,
         subsystem: 0x1100,

@@ -1,16 +1,26 @@
-//! Data objects over TCP, in the framing of the DMTF emulators, for requesters that have no PCI bus.
+//! Data objects or MCTP messages over TCP, in the framing of the DMTF emulators, for requesters that have no PCI bus.
 //!
 //! Each frame, both ways: command, transport and size, big-endian, then `size` bytes. A request that is ignored has
 //! no answering frame. One connection after the other: a device has one mailbox, and its requesters take turns.
 
 use super::manager::Manager;
+use std::fmt;
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::time::Duration;
+use std::time::{Duration, Instant};
+use tdisp::spdm::Transport;
+use tdisp::spdm::msg::{Code, Header, error::ErrorCode};
+use tdisp::spdm::transport::Kind;
 use tdisp::wire::{Reader, Write as _};
 
-/// Transport number of PCI DOE.
-const TRANSPORT_DOE: u32 = 2;
+/// The number of a transport.
+const fn number(transport: Transport) -> u32 {
+    match transport {
+        Transport::Mctp => 1,
+        Transport::Doe => 2,
+    }
+}
+
 /// Bytes of a frame's header.
 const HEADER: usize = 12;
 /// Bytes of a frame's payload at most: the largest data object taken.
@@ -48,7 +58,7 @@ pub struct Frame {
 impl Frame {
     /// Reads one; `None` at the end of the stream. A frame of another transport, or one that is too large, is an
     /// error.
-    pub fn read(from: &mut impl Read) -> io::Result<Option<Self>> {
+    pub fn read(from: &mut impl Read, link: Transport) -> io::Result<Option<Self>> {
         let mut header = [0; HEADER];
         if !fill(from, &mut header)? {
             return Ok(None);
@@ -56,9 +66,10 @@ impl Frame {
         let mut reader = Reader::new(&header);
         let mut next = || reader.u32_be("frame header").map_err(io::Error::other);
         let (command, transport, size) = (Command(next()?), next()?, next()? as usize);
-        if transport != TRANSPORT_DOE || size > PAYLOAD_MAX {
+        let wanted = number(link);
+        if transport != wanted || size > PAYLOAD_MAX {
             let why = format!(
-                "a frame of transport {transport} with {size} bytes; wanted {TRANSPORT_DOE} and at most {PAYLOAD_MAX}"
+                "a frame of transport {transport} with {size} bytes; wanted {wanted} and at most {PAYLOAD_MAX}"
             );
             return Err(io::Error::new(io::ErrorKind::InvalidData, why));
         }
@@ -68,10 +79,10 @@ impl Frame {
     }
 
     /// Writes it in one send.
-    pub fn write(&self, to: &mut impl Write) -> io::Result<()> {
+    pub fn write(&self, to: &mut impl Write, link: Transport) -> io::Result<()> {
         let mut bytes = Vec::with_capacity(HEADER + self.payload.len());
         bytes.u32_be(self.command.0);
-        bytes.u32_be(TRANSPORT_DOE);
+        bytes.u32_be(number(link));
         bytes.u32_be(self.payload.len() as u32);
         bytes.bytes(&self.payload);
         to.write_all(&bytes)
@@ -93,10 +104,32 @@ fn fill(from: &mut impl Read, out: &mut [u8]) -> io::Result<bool> {
     Ok(true)
 }
 
+/// How a requester is spoken with.
+#[derive(Debug, Clone, Copy)]
+pub struct Link {
+    /// What the frames carry.
+    pub transport: Transport,
+    /// How long a requester may think between frames; `None` for as long as it likes.
+    pub idle: Option<Duration>,
+}
+
+/// How a requester has left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Left {
+    /// With nothing to follow.
+    ForGood,
+    /// It said that it, or another one, goes on where it was.
+    ToContinue,
+}
+
 /// Serves connections one after the other, until the listener fails.
 pub fn serve(listener: &TcpListener, manager: &Manager) -> io::Result<()> {
+    let link = Link {
+        transport: Transport::Doe,
+        idle: None,
+    };
     for stream in listener.incoming() {
-        if let Err(error) = converse(stream?, manager) {
+        if let Err(error) = converse(stream?, manager, link) {
             tracing::warn!(%error, "a requester's connection ended");
         }
     }
@@ -104,50 +137,110 @@ pub fn serve(listener: &TcpListener, manager: &Manager) -> io::Result<()> {
 }
 
 /// One connection, until either side ends it.
-fn converse(mut stream: TcpStream, manager: &Manager) -> io::Result<()> {
+pub fn converse(mut stream: TcpStream, manager: &Manager, link: Link) -> io::Result<Left> {
     stream.set_nodelay(true)?;
+    let mut left = Left::ForGood;
     loop {
-        // Between frames a requester may think as long as it likes; within one it may not.
-        stream.set_read_timeout(None)?;
+        // Within a frame a requester may not think as long as between frames.
+        stream.set_read_timeout(link.idle)?;
         if stream.peek(&mut [0])? == 0 {
-            return Ok(());
+            return Ok(left);
         }
-        stream.set_read_timeout(Some(FRAME_TIMEOUT))?;
-        let Some(frame) = Frame::read(&mut stream)? else {
-            return Ok(());
+        let mut timed = Timed::new(&stream);
+        let Some(frame) = Frame::read(&mut timed, link.transport)? else {
+            return Ok(left);
         };
-        let last = frame.command == Command::SHUTDOWN;
         let answer = match frame.command {
-            Command::NORMAL => match object(manager, &frame.payload) {
+            Command::NORMAL => match message(manager, &frame.payload, link.transport) {
                 Ok(answer) => answer,
-                Err(HungUp) => return Ok(()),
+                Err(HungUp) => return Ok(Left::ForGood),
             },
             Command::TEST => Some(SERVER_HELLO.to_vec()),
-            Command::CONTINUE | Command::SHUTDOWN => Some(Vec::new()),
             _ => Some(Vec::new()),
         };
         if let Some(payload) = answer {
-            let command = if frame.command.name().is_some() {
-                frame.command
-            } else {
-                Command::UNKNOWN
+            let command = match frame.command.name() {
+                Some(_) => frame.command,
+                None => Command::UNKNOWN,
             };
-            Frame { command, payload }.write(&mut stream)?;
+            Frame { command, payload }.write(&mut stream, link.transport)?;
         }
-        if last {
-            return Ok(());
+        match frame.command {
+            Command::SHUTDOWN => return Ok(Left::ForGood),
+            Command::CONTINUE => left = Left::ToContinue,
+            Command::NORMAL => left = Left::ForGood,
+            _ => {}
         }
+    }
+}
+
+/// A stream that must give a whole frame in a time, however small the pieces are that it comes in.
+struct Timed<'a> {
+    stream: &'a TcpStream,
+    until: Instant,
+}
+
+impl<'a> Timed<'a> {
+    fn new(stream: &'a TcpStream) -> Self {
+        Self {
+            stream,
+            until: Instant::now() + FRAME_TIMEOUT,
+        }
+    }
+}
+
+impl Read for Timed<'_> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let left = self.until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            let why = format!("the rest of a frame did not come in {FRAME_TIMEOUT:?}");
+            return Err(io::Error::new(io::ErrorKind::TimedOut, why));
+        }
+        self.stream.set_read_timeout(Some(left))?;
+        self.stream.read(out)
     }
 }
 
 struct HungUp;
 
-fn object(manager: &Manager, object: &[u8]) -> Result<Option<Vec<u8>>, HungUp> {
-    let answer = manager.exchange(object);
+fn message(manager: &Manager, unit: &[u8], transport: Transport) -> Result<Option<Vec<u8>>, HungUp> {
+    tracing::debug!("> {}", Named(unit, transport));
+    let answer = manager.exchange(unit);
     std::thread::sleep(answer.delay);
-    match answer.hang_up {
-        true => Err(HungUp),
-        false => Ok(answer.object),
+    if answer.hang_up {
+        return Err(HungUp);
+    }
+    match &answer.object {
+        Some(unit) => tracing::debug!("< {}", Named(unit, transport)),
+        None => tracing::debug!("< nothing"),
+    }
+    Ok(answer.object)
+}
+
+/// A message by its name, as far as it is in clear.
+struct Named<'a>(&'a [u8], Transport);
+
+impl fmt::Display for Named<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(unit, transport) = self;
+        match transport.unwrap(unit) {
+            Ok(Some((Kind::Clear, message))) => match Header::peek(message) {
+                Ok(header) if header.code == Code::ERROR => {
+                    write!(
+                        f,
+                        "{} {:?} {:#x}",
+                        header.version,
+                        ErrorCode(header.param1),
+                        header.param2
+                    )
+                }
+                Ok(header) => write!(f, "{} {}, {} bytes", header.version, header.code, message.len()),
+                Err(error) => write!(f, "{error}"),
+            },
+            Ok(Some((Kind::Record, record))) => write!(f, "a record, {} bytes", record.len()),
+            Ok(None) => write!(f, "nothing of SPDM's, {} bytes", unit.len()),
+            Err(error) => write!(f, "{error}"),
+        }
     }
 }
 
@@ -159,13 +252,13 @@ mod tests {
     use super::*;
     use crate::lie::Lie;
     use std::sync::Arc;
-    use tdisp::clock::Instant;
+    use tdisp::clock;
 
     /// Answers an object with itself, and one whose body begins with 0xff not at all.
     struct Echo;
 
     impl SecurityManager for Echo {
-        fn object(&mut self, _: Instant, object: &[u8]) -> Option<Vec<u8>> {
+        fn object(&mut self, _: clock::Instant, object: &[u8]) -> Option<Vec<u8>> {
             (object.get(8) != Some(&0xff)).then(|| object.to_vec())
         }
         fn fault(&mut self, _: usize) {}
@@ -191,8 +284,8 @@ mod tests {
 
     #[track_caller]
     fn check(stream: &mut TcpStream, sent: Frame, expected: Option<Frame>) {
-        sent.write(stream).unwrap();
-        assert_eq!(Frame::read(stream).unwrap(), expected);
+        sent.write(stream, Transport::Doe).unwrap();
+        assert_eq!(Frame::read(stream, Transport::Doe).unwrap(), expected);
     }
 
     const OBJECT: [u8; 12] = [1, 0, 1, 0, 3, 0, 0, 0, 9, 9, 9, 9];
@@ -228,7 +321,11 @@ mod tests {
                 frame(Command::SHUTDOWN, &[]),
                 Some(frame(Command::SHUTDOWN, &[])),
             );
-            assert_eq!(Frame::read(stream).unwrap(), None, "the connection is over");
+            assert_eq!(
+                Frame::read(stream, Transport::Doe).unwrap(),
+                None,
+                "the connection is over"
+            );
         }
     }
 
@@ -237,7 +334,9 @@ mod tests {
         let mut stream = TcpStream::connect(server(Vec::new())).unwrap();
         let mut silent = OBJECT;
         silent[8] = 0xff;
-        frame(Command::NORMAL, &silent).write(&mut stream).unwrap();
+        frame(Command::NORMAL, &silent)
+            .write(&mut stream, Transport::Doe)
+            .unwrap();
         check(
             &mut stream,
             frame(Command::NORMAL, &OBJECT),
@@ -254,7 +353,10 @@ mod tests {
         ] {
             let mut stream = TcpStream::connect(address).unwrap();
             stream.write_all(&header).unwrap();
-            assert!(matches!(Frame::read(&mut stream), Ok(None) | Err(_)));
+            assert!(matches!(
+                Frame::read(&mut stream, Transport::Doe),
+                Ok(None) | Err(_)
+            ));
         }
         let mut stream = TcpStream::connect(address).unwrap();
         check(

@@ -1,4 +1,7 @@
-//! The card's security manager alone, for other people's requesters and validators: no VMM and no platform, only data
-//! objects over TCP.
+//! The card's security manager alone, for other people's requesters and validators: no VMM and no platform, only messages over
+//! TCP.
 
+pub mod ability;
+pub mod options;
+pub mod standalone;
 pub mod suite;

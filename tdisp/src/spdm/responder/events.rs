@@ -3,11 +3,11 @@
 //!
 //! What happens is queued for each session that wants to know. It goes out when the requester asks for encapsulated requests.
 
-use super::{Asked, At, Event, Refusal, Reply, Responder, UNEXPECTED};
+use super::{Asked, At, Event, Reply, Responder, UNEXPECTED};
 use crate::spdm::{
     events::{Subscription, Types, received},
     msg::{
-        Code, Payload, event_types,
+        Payload, event_types,
         event_types::EventType,
         send_event::{self, Dmtf},
         subscribe,

@@ -6,8 +6,8 @@
 use std::{
     alloc::{GlobalAlloc, Layout, System},
     sync::{
-        Arc, OnceLock,
-        atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed},
+        Arc,
+        atomic::{AtomicBool, AtomicIsize, AtomicU32, AtomicUsize, Ordering::Relaxed},
     },
 };
 use tdisp::crypto::{
@@ -30,8 +30,7 @@ pub(crate) struct Counts {
 /// [`Ring`] for both ends, counted.
 #[derive(Default)]
 pub(crate) struct Counting {
-    signer: OnceLock<Arc<RingSigner>>,
-    sign: AtomicU32,
+    sign: Arc<AtomicU32>,
     verify: AtomicU32,
     keygen: AtomicU32,
     agree: Arc<AtomicU32>,
@@ -41,9 +40,12 @@ pub(crate) struct Counting {
 }
 
 impl Counting {
-    /// The key that the responder signs with.
-    pub(crate) fn signs_with(&self, signer: Arc<RingSigner>) {
-        self.signer.get_or_init(|| signer);
+    /// A key that is counted too.
+    pub(crate) fn signer(&self, key: &Arc<RingSigner>) -> Arc<dyn Signer> {
+        Arc::new(CountedSigner {
+            key: key.clone(),
+            signed: self.sign.clone(),
+        })
     }
 
     pub(crate) fn counts(&self) -> Counts {
@@ -101,19 +103,23 @@ impl Provider for Counting {
     }
 }
 
-impl Signer for Counting {
+struct CountedSigner {
+    key: Arc<RingSigner>,
+    signed: Arc<AtomicU32>,
+}
+
+impl Signer for CountedSigner {
     fn algorithm(&self) -> SignAlg {
-        SignAlg::EcdsaP384
+        self.key.algorithm()
     }
 
     fn signs_with(&self, hash: HashAlg) -> bool {
-        self.signer.get().is_some_and(|signer| signer.signs_with(hash))
+        self.key.signs_with(hash)
     }
 
     fn sign(&self, what: &Signable<'_>) -> Result<Vec<u8>, CryptoError> {
-        self.sign.fetch_add(1, Relaxed);
-        let signer = self.signer.get();
-        signer.ok_or(CryptoError::BadKey("signer"))?.sign(what)
+        self.signed.fetch_add(1, Relaxed);
+        self.key.sign(what)
     }
 }
 
@@ -133,35 +139,76 @@ impl KeyAgreement for CountedKey {
     }
 }
 
-/// The system's allocator, which counts the bytes that are asked for.
+/// The system's allocator, which counts while it is told to: what is timed is not to pay for it.
 pub(crate) struct Allocations;
 
 #[global_allocator]
 static ALLOCATIONS: Allocations = Allocations;
+static COUNTED: AtomicBool = AtomicBool::new(false);
 static BYTES: AtomicUsize = AtomicUsize::new(0);
+static LIVE: AtomicIsize = AtomicIsize::new(0);
+static PEAK: AtomicIsize = AtomicIsize::new(0);
+
+/// What was asked for while something was done, in bytes.
+#[derive(Clone, Copy)]
+pub(crate) struct Counted {
+    /// All in all, whatever was given back.
+    pub(crate) asked: usize,
+    /// At most at one time, beyond what there was before.
+    pub(crate) peak: usize,
+}
 
 impl Allocations {
-    /// Bytes asked for since the start, whatever was given back.
-    pub(crate) fn bytes() -> usize {
-        BYTES.load(Relaxed)
+    /// Counts what `call` asks for.
+    pub(crate) fn counted<T>(call: impl FnOnce() -> T) -> (Counted, T) {
+        COUNTED.store(true, Relaxed);
+        let (asked, live) = (BYTES.load(Relaxed), LIVE.load(Relaxed));
+        PEAK.store(live, Relaxed);
+        let value = call();
+        let counted = Counted {
+            asked: BYTES.load(Relaxed) - asked,
+            peak: (PEAK.load(Relaxed) - live).unsigned_abs(),
+        };
+        COUNTED.store(false, Relaxed);
+        (counted, value)
+    }
+
+    /// What is given back when `value` goes.
+    pub(crate) fn freed<T>(value: T) -> usize {
+        COUNTED.store(true, Relaxed);
+        let live = LIVE.load(Relaxed);
+        drop(value);
+        let freed = live - LIVE.load(Relaxed);
+        COUNTED.store(false, Relaxed);
+        freed.unsigned_abs()
+    }
+}
+
+fn count(more: usize, less: usize) {
+    if COUNTED.load(Relaxed) {
+        BYTES.fetch_add(more.saturating_sub(less), Relaxed);
+        let change = more as isize - less as isize;
+        let live = LIVE.fetch_add(change, Relaxed) + change;
+        PEAK.fetch_max(live, Relaxed);
     }
 }
 
 // SAFETY: each call is the system allocator's own, with the same arguments.
 unsafe impl GlobalAlloc for Allocations {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        BYTES.fetch_add(layout.size(), Relaxed);
+        count(layout.size(), 0);
         // SAFETY: the caller keeps what `alloc` asks of him.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        count(0, layout.size());
         // SAFETY: `at` came from `alloc` or `realloc`, thus from the system's allocator.
         unsafe { System.dealloc(at, layout) }
     }
 
     unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        BYTES.fetch_add(size.saturating_sub(layout.size()), Relaxed);
+        count(size, layout.size());
         // SAFETY: `at` came from `alloc` or `realloc`, thus from the system's allocator.
         unsafe { System.realloc(at, layout, size) }
     }

@@ -1,6 +1,7 @@
 //! What ends a connection, by who is at fault, and what was waited for when it did.
 
 use super::{
+    chunk::ChunkError,
     msg::{Code, Version, error::ErrorCode},
     secured::RecordError,
 };
@@ -171,6 +172,9 @@ pub enum Misbehaviour {
         /// What the requester takes.
         max: usize,
     },
+    /// The chunks of its answer make up none.
+    #[error("the chunks of its answer make up none: {0}")]
+    Chunk(ChunkError),
     /// A digest that it gave is not that of what it gave.
     #[error("{what} hashes to {found}, it said {said}")]
     WrongDigest {
@@ -256,6 +260,12 @@ pub enum Misuse {
     TooMany {
         /// How many may wait.
         max: usize,
+    },
+    /// The responder has not what is asked for, or the version does not.
+    #[error("the responder, or the version spoken, has no {what}")]
+    Lacks {
+        /// The capability.
+        what: &'static str,
     },
     /// The payload does not fit.
     #[error("a payload of {size} bytes does not fit, at most {max} do")]

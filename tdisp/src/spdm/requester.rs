@@ -20,16 +20,23 @@
 //! sessions by [`RequesterConfig::sessions_max`], and of transcripts VCA and measurements are kept, the rest hashed as it
 //! goes by (from 1.2 on; what came before signs the bytes themselves).
 
+mod chunk;
 mod config;
+mod endpoint;
+mod events;
 mod identify;
+mod inquiry;
 mod link;
 mod measure;
+mod mel;
 mod operation;
+mod provision;
 mod session;
 mod step;
 
 pub use config::{Event, Goal, MeasurementRecord, RequesterConfig, Timing, Trust};
 pub use measure::Measure;
+pub use provision::{CsrWish, KeyPairInfo, KeyPairWish, SlotWish};
 
 use super::{
     error::{Misbehaviour, Misuse},
@@ -44,7 +51,8 @@ use super::{
 };
 use crate::{clock::Instant, crypto::Provider, wire::DecodeError};
 use alloc::{collections::VecDeque, sync::Arc, vec::Vec};
-use core::time::Duration;
+use chunk::{Carriage, Receiver};
+use core::{mem, time::Duration};
 use link::{Link, Peer};
 use operation::{Next, Operation};
 use step::{Ask, Channel, Exchange, Fault, Output, Pending, Received};
@@ -165,11 +173,12 @@ impl Requester {
 
     /// A unit came in.
     pub fn handle(&mut self, now: Instant, unit: &[u8]) {
-        let Some(pending) = self.pending.take_if(|pending| pending.retry_at.is_none()) else {
+        let Some(mut pending) = self.pending.take_if(|pending| pending.retry_at.is_none()) else {
             return;
         };
-        match self.receive(&pending, unit) {
+        match self.receive(&mut pending, unit) {
             Ok(Received::Response(response)) => self.step(now, &pending, &response),
+            Ok(Received::More(carriage, message)) => self.go_on(now, pending, carriage, message),
             Ok(Received::Refused { code, data }) => self.refused(&pending, code, data),
             Ok(Received::Later { after, again }) => self.postpone(now, pending, after, again),
             Err(fault) => self.fail(pending.awaited, fault),
@@ -282,6 +291,13 @@ impl Requester {
 
     /// Sends what is pending, for the first time or again.
     fn transmit(&mut self, now: Instant, mut pending: Pending) {
+        if pending.again.is_none()
+            && let Some(peer) = self.link.peer.as_deref()
+            && let Some((carriage, first)) = Carriage::send(&pending.request, &peer.connection)
+        {
+            pending.carriage = carriage;
+            pending.again = Some(first);
+        }
         let message = pending.again.as_ref().unwrap_or(&pending.request);
         let transport = self.config.transport;
         let unit = match pending.channel {
@@ -303,10 +319,20 @@ impl Requester {
         }
     }
 
+    /// Sends the next chunk, or the wish for one.
+    fn go_on(&mut self, now: Instant, pending: Pending, carriage: Carriage, message: Zeroizing<Vec<u8>>) {
+        let pending = Pending {
+            carriage,
+            again: Some(message),
+            ..pending
+        };
+        self.transmit(now, pending);
+    }
+
     // Below: receiving.
 
     /// Opens the unit and looks for an ERROR in it.
-    fn receive(&mut self, pending: &Pending, unit: &[u8]) -> Result<Received, Fault> {
+    fn receive(&mut self, pending: &mut Pending, unit: &[u8]) -> Result<Received, Fault> {
         let transport = self.config.transport;
         let Some((kind, body)) = transport.unwrap(unit)? else {
             return Err(Fault::Bytes(DecodeError::Invalid {
@@ -325,6 +351,16 @@ impl Requester {
             Kind::Clear => (Zeroizing::new(body.to_vec()), Channel::Clear),
             Kind::Record => self.open(pending.channel, body)?,
         };
+        self.take(pending, channel, message)
+    }
+
+    /// A message, or what chunks have made up: looks for an ERROR in it, and else whether it is what is waited for.
+    fn take(
+        &self,
+        pending: &mut Pending,
+        channel: Channel,
+        message: Zeroizing<Vec<u8>>,
+    ) -> Result<Received, Fault> {
         let header = Header::peek(&message)?;
         if header.code == Code::ERROR {
             return self.on_error(pending, channel, &message);
@@ -333,11 +369,33 @@ impl Requester {
             let in_session = channel != Channel::Clear;
             return Err(Fault::Peer(Misbehaviour::WrongChannel { in_session }));
         }
-        if header.code != pending.awaited {
+        if header.code != pending.carriage.awaits(pending.awaited) {
             let found = header.code;
             return Err(Fault::Peer(Misbehaviour::Unexpected { found }));
         }
-        Ok(Received::Response(message))
+        if let Carriage::Whole = pending.carriage {
+            return Ok(Received::Response(message));
+        }
+        match mem::take(&mut pending.carriage).on_message(&self.receiver(channel), message)? {
+            chunk::Step::Send(carriage, next) => Ok(Received::More(carriage, next)),
+            chunk::Step::Answer(answer) => self.take(pending, channel, answer),
+        }
+    }
+
+    /// How chunks are taken.
+    fn receiver(&self, channel: Channel) -> Receiver {
+        let version = self
+            .link
+            .peer
+            .as_deref()
+            .map(|peer| peer.connection.negotiated.version);
+        let max = self.config.chunk.unwrap_or(self.config.transfer_size);
+        Receiver {
+            version: version.unwrap_or(Version::V1_0),
+            transport: self.config.transport,
+            in_clear: channel == Channel::Clear,
+            max: max as usize,
+        }
     }
 
     /// Opens a record, which must be of the session that the request went in.
@@ -366,7 +424,15 @@ impl Requester {
             return Err(refused);
         }
         if code == ErrorCode::BUSY {
-            return self.later(pending, self.config.timing.retry_after, None);
+            // A chunk is sent again; a request of which all chunks have come, from the first on.
+            let again = match pending.carriage {
+                Carriage::Whole => None,
+                _ => pending.again.clone(),
+            };
+            return self.later(pending, self.config.timing.retry_after, again);
+        }
+        if let Some(chunk::Step::Send(carriage, first)) = self.large_response(pending, &error) {
+            return Ok(Received::More(carriage, first));
         }
         if let Some(not_ready) = error.not_ready() {
             let micros = not_ready.delay_us().unwrap_or(u64::MAX);
@@ -377,7 +443,7 @@ impl Requester {
                 code: Code(pending.request.get(1).copied().unwrap_or_default()),
                 token: not_ready.token,
             };
-            return self.later(pending, after, Some(again.to_vec()));
+            return self.later(pending, after, Some(Zeroizing::new(again.to_vec())));
         }
         match self.operation.as_ref().is_some_and(Operation::is_optional) {
             true => Ok(Received::Refused { code, data }),
@@ -385,7 +451,21 @@ impl Requester {
         }
     }
 
-    fn later(&self, pending: &Pending, after: Duration, again: Option<Vec<u8>>) -> Result<Received, Fault> {
+    /// An answer that is to be fetched, of a responder that may have such.
+    fn large_response(&self, pending: &Pending, error: &error_msg::Response<'_>) -> Option<chunk::Step> {
+        let peer = self.link.peer.as_deref()?;
+        let ours = self.config.flags(peer.connection.negotiated.version);
+        let both = ours.and(peer.flags()).contains(Flags::CHUNK);
+        let receiver = self.receiver(pending.channel);
+        both.then(|| pending.carriage.fetch(error, &receiver)).flatten()
+    }
+
+    fn later(
+        &self,
+        pending: &Pending,
+        after: Duration,
+        again: Option<Zeroizing<Vec<u8>>>,
+    ) -> Result<Received, Fault> {
         if pending.retries_left == 0 {
             let tries = self.config.timing.retries.saturating_add(1);
             return Err(Fault::Peer(Misbehaviour::NeverReady { tries }));
@@ -393,7 +473,13 @@ impl Requester {
         Ok(Received::Later { after, again })
     }
 
-    fn postpone(&mut self, now: Instant, pending: Pending, after: Duration, again: Option<Vec<u8>>) {
+    fn postpone(
+        &mut self,
+        now: Instant,
+        pending: Pending,
+        after: Duration,
+        again: Option<Zeroizing<Vec<u8>>>,
+    ) {
         self.pending = Some(Pending {
             again,
             retry_at: Some(now.after(after)),

@@ -1,5 +1,6 @@
 //! What a requester is told, and what it tells.
 
+use super::provision::KeyPairInfo;
 use crate::{
     crypto::Digest,
     spdm::{
@@ -7,6 +8,7 @@ use crate::{
         algorithms::Offer,
         connection::{DEFAULT_VERSIONS, Negotiated},
         error::Error,
+        events::Types,
         msg::{Code, Version, capabilities::Flags, error::ErrorCode},
         transport::Transport,
     },
@@ -41,6 +43,8 @@ pub struct RequesterConfig {
     pub handshake_in_clear: bool,
     /// Bytes of the largest message that this side takes (DataTransferSize), at least 42.
     pub transfer_size: u32,
+    /// Bytes of the largest message that this side takes and gives in chunks (MaxSPDMmsgSize, CHUNK_CAP, 1.2).
+    pub chunk: Option<u32>,
     /// Bytes of the largest certificate chain that this side takes; before 1.4 none can be larger than 65535.
     pub chain_size_max: usize,
     /// Sessions at a time.
@@ -53,6 +57,9 @@ impl RequesterConfig {
         let mut flags = Flags::ENCRYPT | Flags::MAC | Flags::KEY_EX | Flags::HBEAT | Flags::KEY_UPD;
         if self.handshake_in_clear {
             flags = flags | Flags::HANDSHAKE_IN_THE_CLEAR;
+        }
+        if self.chunk.is_some() {
+            flags = flags | Flags::CHUNK;
         }
         flags.and(ability::known(version))
     }
@@ -73,6 +80,7 @@ impl Default for RequesterConfig {
             offer: Offer::default(),
             handshake_in_clear: false,
             transfer_size: 0x1200,
+            chunk: None,
             chain_size_max: 0x2_0000,
             sessions_max: 4,
         }
@@ -150,6 +158,36 @@ pub enum Event {
     },
     /// The answer to `vendor`: the PCI-SIG's payload, protocol byte first.
     Vendor(Vec<u8>),
+    /// A certificate signing request, PKCS#10 in DER.
+    Csr(Vec<u8>),
+    /// A slot holds what it should.
+    CertificateSet {
+        /// The slot.
+        slot: u8,
+    },
+    /// A key pair.
+    KeyPairInfo(KeyPairInfo),
+    /// A key pair is what it should be.
+    KeyPairSet {
+        /// Its ID.
+        id: u8,
+    },
+    /// The measurement extension log: in the DMTF's format, as [`Log`](crate::spdm::msg::mel::Log) reads it. Nothing of it is
+    /// authenticated outside a session; what it says adds up to measurements, or it is wrong.
+    MeasurementLog(Vec<u8>),
+    /// What the responder says of itself.
+    EndpointInfo {
+        /// Device classes, as [`DeviceClasses`](crate::spdm::msg::endpoint_info::DeviceClasses) reads them.
+        info: Vec<u8>,
+        /// Whether it has signed that, with our nonce.
+        signed: bool,
+    },
+    /// The types of events that a session can be told of.
+    EventTypes(Types),
+    /// The session is told of these types of events from now on.
+    Subscribed(Types),
+    /// The responder has acknowledged events of ours.
+    EventsTold,
     /// The session has new keys.
     KeysUpdated,
     /// The session is closed, as asked.

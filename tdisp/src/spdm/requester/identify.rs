@@ -18,7 +18,7 @@ use crate::{
         msg::{
             Context, RequesterContext, SLOT_PUBLIC_KEY, Summary, Version, algorithms,
             capabilities::{self, Flags, Sizes},
-            certificate, challenge, digests, version,
+            certificate, challenge, digests, mel, version,
         },
         signing,
     },
@@ -52,15 +52,17 @@ impl Expect for ExpectVersion {
             let wanted = wanted.clone();
             return Err(Misbehaviour::NoCommonVersion { offered, wanted }.into());
         };
-        let size = output.config.transfer_size;
+        let flags = output.config.flags(version);
+        let transfer = output.config.transfer_size;
+        let in_chunks = output.config.chunk.filter(|_| flags.contains(Flags::CHUNK));
         let request = capabilities::Request {
             version,
             ct_exponent: 0,
             extended_flags: 0,
-            flags: output.config.flags(version),
+            flags,
             sizes: Some(Sizes {
-                transfer: size,
-                message: size,
+                transfer,
+                message: in_chunks.unwrap_or(transfer).max(transfer),
             }),
             algorithms_asked: false,
         };
@@ -145,6 +147,8 @@ fn offer(output: &Output<'_>, several: bool) -> Offer {
     if several {
         offer.other_params |= MULTI_KEY;
     }
+    // A log in another format could not be read.
+    offer.mel_specification = mel::SPECIFICATION_DMTF;
     offer
 }
 
@@ -176,7 +180,10 @@ impl Expect for ExpectAlgorithms {
             algorithms: chosen,
             peer_flags: self.peer_flags,
             peer_transfer_size: self.peer_sizes.transfer,
-            peer_message_size: self.peer_sizes.message,
+            peer_message_size: match self.flags.and(self.peer_flags).contains(Flags::CHUNK) {
+                true => self.peer_sizes.message,
+                false => self.peer_sizes.transfer,
+            },
         };
         let both = self.flags.and(self.peer_flags);
         let mut context = chosen.context(self.version, both.any(Flags::HANDSHAKE_IN_THE_CLEAR));

@@ -3,7 +3,7 @@
 //! A new kind of request is a type with [`Expect`] in a file of its own, and a line below.
 
 use super::{
-    Output, identify,
+    Output, identify, inquiry,
     link::Link,
     measure, session,
     step::{Exchange, Fault},
@@ -74,4 +74,5 @@ operations! {
     KeyVerified(session::ExpectKeyVerified),
     HeartbeatAck(session::ExpectHeartbeatAck),
     EndSessionAck(session::ExpectEndSessionAck),
+    Inquiry(inquiry::ExpectInquiry),
 }

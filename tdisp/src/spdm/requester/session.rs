@@ -167,13 +167,21 @@ impl Expect for ExpectFinish {
 
 // VENDOR_DEFINED
 
-/// Bytes of the largest payload that fits what the responder takes in one piece.
+/// Bytes of the largest payload that fits what the responder takes.
 pub(super) fn vendor_payload_max(peer: &Peer) -> usize {
-    let size = peer.connection.negotiated.peer_transfer_size as usize;
-    let size = size.saturating_sub(VENDOR_ENVELOPE_SIZE);
-    // A record's length has 16 bits too.
+    let negotiated = &peer.connection.negotiated;
+    let room = (negotiated.peer_message_size as usize).saturating_sub(VENDOR_ENVELOPE_SIZE);
+    // A record's length has 16 bits, in which chunks are.
     let record = usize::from(u16::MAX) - peer.connection.transport.record_overhead();
-    size.min(record - VENDOR_ENVELOPE_SIZE)
+    let room = match negotiated.peer_message_size > negotiated.peer_transfer_size {
+        true => room,
+        false => room.min(record - VENDOR_ENVELOPE_SIZE),
+    };
+    match room > usize::from(u16::MAX) {
+        // The large form has a length of four bytes more.
+        true => (room - 4).min(Body::payload_max(negotiated.version)),
+        false => room,
+    }
 }
 
 pub(super) fn vendor(link: &mut Link, session: u32, payload: &[u8], output: &mut Output<'_>) -> Next {

@@ -1,6 +1,9 @@
 //! What a step of the requester's machine sees, and what it may ask for.
 
-use super::config::{Event, RequesterConfig, Timing};
+use super::{
+    chunk::Carriage,
+    config::{Event, RequesterConfig, Timing},
+};
 use crate::{
     clock::Instant,
     crypto::{CryptoError, Provider},
@@ -40,8 +43,10 @@ impl Channel {
 pub(super) struct Pending {
     /// The request as transcripts have it. It may carry keys, in KEY_PROG for one.
     pub(super) request: Zeroizing<Vec<u8>>,
-    /// What is sent in its place the next time: RESPOND_IF_READY.
-    pub(super) again: Option<Vec<u8>>,
+    /// What is sent in its place the next time: RESPOND_IF_READY, or a part of it or a wish for a part of its answer.
+    pub(super) again: Option<Zeroizing<Vec<u8>>>,
+    /// Whether it goes, and its answer comes, in chunks.
+    pub(super) carriage: Carriage,
     pub(super) channel: Channel,
     pub(super) awaited: Code,
     pub(super) limit: Duration,
@@ -58,6 +63,7 @@ impl Pending {
             awaited: ask.awaited(),
             request: ask.request,
             again: None,
+            carriage: Carriage::Whole,
             channel: ask.channel,
             limit: timing.answer.saturating_add(ask.extra.min(timing.crypto_max)),
             sent: now,
@@ -158,8 +164,16 @@ impl<'a> Exchange<'a> {
 
 pub(super) enum Received {
     Response(Zeroizing<Vec<u8>>),
-    Refused { code: ErrorCode, data: u8 },
-    Later { after: Duration, again: Option<Vec<u8>> },
+    Refused {
+        code: ErrorCode,
+        data: u8,
+    },
+    Later {
+        after: Duration,
+        again: Option<Zeroizing<Vec<u8>>>,
+    },
+    /// Chunks go on with this message.
+    More(Carriage, Zeroizing<Vec<u8>>),
 }
 
 /// An [`Error`] that does not yet know what was waited for.

@@ -16,7 +16,7 @@ use std::{
 };
 use tdisp::crypto::{
     Ability, Aead, AeadAlg, CryptoError, ExchangeAlg, Hash, HashAlg, KeyAgreement, MlDsaSigner, PostQuantum,
-    Provider, Ring, Secret, SignAlg, Signable, Signer, x509::PublicKey,
+    Provider, Ring, RingSigner, Secret, SignAlg, Signable, Signer, x509::PublicKey,
 };
 use tdisp::spdm::msg::Version;
 
@@ -465,6 +465,29 @@ fn suite(sign: SignAlg, exchange: ExchangeAlg) -> Suite {
         exchange,
         aead: AeadAlg::Aes256Gcm,
     }
+}
+
+/// Certificates, challenge, key exchange, measurements and records of 1.4.
+#[test]
+fn whole_conversations_with_each_ml_dsa_and_each_key_exchange() {
+    let provider: Arc<dyn Provider> = Arc::new(ALL);
+    for (sign, certificates) in SIGN {
+        for exchange in ExchangeAlg::ALL {
+            let key = OpenSsl::read().key(&format!("{sign:?}"));
+            let signer = MlDsaSigner::from_pkcs8(sign, &key.pkcs8, Arc::new(Ring)).unwrap();
+            let suite = suite(sign, exchange);
+            suite.check(&mut suite.pair(certificates, Arc::new(signer), &provider));
+        }
+    }
+}
+
+#[test]
+fn a_whole_conversation_with_ml_kem_and_a_classical_key() {
+    let provider: Arc<dyn Provider> = Arc::new(ALL);
+    let key = OpenSsl::read().key("P384");
+    let signer = RingSigner::from_pkcs8(SignAlg::EcdsaP384, &key.pkcs8).unwrap();
+    let suite = suite(SignAlg::EcdsaP384, ExchangeAlg::MlKem1024);
+    suite.check(&mut suite.pair("ECDSA P384 Sha384", Arc::new(signer), &provider));
 }
 
 #[test]

@@ -97,6 +97,13 @@ fn a_chain_with_the_other_curves_hash_is_as_good() {
 }
 
 #[test]
+fn each_version_with_sessions() {
+    for version in [Version::V1_1, Version::V1_2, Version::V1_3, Version::V1_4] {
+        converse("P384", "ECDSA P384 Sha384", Suite { version, ..SUITE });
+    }
+}
+
+#[test]
 fn evidence_takes_a_chain_of_each_algorithm_and_no_other_leaf() {
     let keys = SignAlg::ALL.into_iter().filter(|alg| !alg.is_post_quantum());
     for sign in keys {

@@ -29,7 +29,8 @@ fn suite(suite: &Suite) -> Value {
     };
     let (exchanges, allocated, counts) = counted(true);
     println!(
-        "    GET_VERSION to signed MEASUREMENTS in the session: {exchanges} requests, as many responses"
+        "    GET_VERSION to signed MEASUREMENTS in the session: {} messages",
+        2 * exchanges
     );
     let primitives = primitives(suite, &counts);
     println!(

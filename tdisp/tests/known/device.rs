@@ -58,6 +58,7 @@ impl Suite {
         let root = digest(&**provider, self.hash, &issued.issuer);
         let requester = RequesterConfig {
             roots: Trust::Pinned(vec![root]),
+            versions: vec![self.version],
             offer: self.offer(),
             transfer_size: TRANSFER_SIZE,
             ..RequesterConfig::default()

@@ -23,7 +23,7 @@ use crate::{
     dsm::{self, Dsm, Honest},
     ide_km::responder::Port,
     spdm::{
-        Event, Measurement, Requester, RequesterConfig, Responder, ResponderConfig, Trust,
+        Event, Measurement, Requester, RequesterConfig, Responder, ResponderConfig, Trust, VERSIONS,
         msg::{Code, Header, Version, measurements::Kind},
         secured::session_id,
     },
@@ -147,7 +147,16 @@ fn measurements() -> Vec<Measurement> {
 /// The responder that [`responder()`] is about.
 #[must_use]
 pub fn new_responder() -> Responder {
-    Responder::new(responder_config(), Arc::new(Gullible::default()))
+    responder_of(VERSIONS)
+}
+
+/// The same, with fewer versions.
+pub fn responder_of(versions: &[Version]) -> Responder {
+    let config = ResponderConfig {
+        versions: versions.to_vec(),
+        ..responder_config()
+    };
+    Responder::new(config, Arc::new(Gullible::default()))
 }
 
 fn responder_config() -> ResponderConfig {
@@ -162,7 +171,7 @@ fn responder_config() -> ResponderConfig {
 #[must_use]
 pub fn new_requester() -> Requester {
     let config = RequesterConfig {
-        versions: vec![Version::V1_2],
+        versions: VERSIONS.to_vec(),
         roots: Trust::Pinned(vec![gullible::digest(HashAlg::Sha384)]),
         ..RequesterConfig::default()
     };

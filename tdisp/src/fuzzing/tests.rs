@@ -81,7 +81,7 @@ fn each_target_has_its_program_and_each_program_its_target() {
 #[test]
 fn the_recorded_conversations_go_all_the_way() {
     use crate::spdm::Event;
-    let talk = conversation::with_responder();
+    let talk = conversation::with_responder(crate::spdm::msg::Version::V1_2);
     let has = |wanted: fn(&Event) -> bool| talk.events.iter().any(wanted);
     assert!(
         has(|event| matches!(event, Event::Challenged)),

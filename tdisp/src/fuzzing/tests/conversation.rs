@@ -4,13 +4,16 @@ use crate::{
     clock::Instant,
     doe::{Object, ObjectType, discovery},
     fuzzing::{
-        machines::{INTERFACES, new_dsm, new_requester, new_responder},
+        machines::{INTERFACES, new_dsm, new_requester, responder_of},
         messages::opened,
     },
     ide_km,
     spdm::{
         Event, Requester,
-        msg::vendor::{PciSig, Protocol},
+        msg::{
+            Version,
+            vendor::{PciSig, Protocol},
+        },
         responder,
     },
     tdi::msg::{Lock, LockFlags, Request},
@@ -70,8 +73,8 @@ impl Talk {
 }
 
 /// All that can be said with a responder, which answers vendor-defined requests with themselves.
-pub(super) fn with_responder() -> Talk {
-    let mut responder = new_responder();
+pub(super) fn with_responder(version: Version) -> Talk {
+    let mut responder = responder_of(&[version]);
     let mut peer = |object: &[u8], script: &mut Vec<u8>| {
         responder.handle(NOW, object);
         while let Some(event) = responder.poll_event() {

@@ -442,7 +442,7 @@ fn relay_inside() -> Vec<Seed> {
 }
 
 pub(super) fn good_evidence() -> Vec<u8> {
-    let events = conversation::with_responder().events;
+    let events = conversation::with_responder(Version::V1_2).events;
     let measured = events.into_iter().find_map(|event| match event {
         Event::Measurements(record) => Some(record.blob),
         _ => None,
@@ -463,7 +463,9 @@ fn judged() -> Vec<Seed> {
 }
 
 fn machines() -> Vec<Seed> {
-    let (spdm, device) = (conversation::with_responder(), conversation::with_dsm());
+    let spdm = conversation::with_responder(Version::V1_2);
+    let others = [Version::V1_1, Version::V1_3, Version::V1_4];
+    let device = conversation::with_dsm();
     let pauses = |script: &[u8]| {
         written(|out| {
             out.extend_from_slice(&script[..script.len() / 2]);
@@ -472,12 +474,22 @@ fn machines() -> Vec<Seed> {
             out.extend_from_slice(script);
         })
     };
-    vec![
+    let in_others = others.into_iter().flat_map(|version| {
+        let talk = conversation::with_responder(version);
+        let name = format!("everything-{:02x}", version.0);
+        [
+            seed("responder", &name, talk.answering),
+            seed("requester", &name, talk.asking),
+        ]
+    });
+    let mut seeds = vec![
         seed("responder", "everything", spdm.answering.clone()),
         seed("responder", "a-pause", pauses(&spdm.answering)),
         seed("requester", "everything", spdm.asking.clone()),
         seed("requester", "a-pause", pauses(&spdm.asking)),
         seed("requester", "a-device", device.asking),
         seed("dsm", "a-lock", device.answering),
-    ]
+    ];
+    seeds.extend(in_others);
+    seeds
 }

@@ -9,9 +9,36 @@
 //! * **TH**: A ‖ H(chain) ‖ KEY_EXCHANGE ‖ KEY_EXCHANGE_RSP up to its signature ‖ signature = **TH1** ‖ verify data ‖
 //!   FINISH ‖ its verify data ‖ FINISH_RSP = **TH2**.
 
-use super::msg::Version;
+use super::msg::{Code, Version};
 use crate::crypto::{Digest, Hash, HashAlg, Provider};
 use alloc::{boxed::Box, vec::Vec};
+
+/// Whether a request, wherever it comes, begins M1/M2 anew: it gives up on a CHALLENGE that has not come.
+pub(super) const fn forgets_challenge(code: Code) -> bool {
+    matches!(
+        code,
+        Code::GET_MEASUREMENTS
+            | Code::GET_MEASUREMENT_EXTENSION_LOG
+            | Code::KEY_EXCHANGE
+            | Code::FINISH
+            | Code::PSK_EXCHANGE
+            | Code::PSK_FINISH
+            | Code::HEARTBEAT
+            | Code::KEY_UPDATE
+            | Code::END_SESSION
+            | Code::GET_ENCAPSULATED_REQUEST
+            | Code::DELIVER_ENCAPSULATED_RESPONSE
+    )
+}
+
+/// Whether a request begins L1/L2 anew, in the session that it comes in or outside: any does that neither asks for
+/// measurements nor only carries or repeats another.
+pub(super) const fn forgets_measurements(code: Code) -> bool {
+    !matches!(
+        code,
+        Code::GET_MEASUREMENTS | Code::RESPOND_IF_READY | Code::CHUNK_SEND | Code::CHUNK_GET
+    )
+}
 
 /// A transcript being hashed. Below 1.2, where the transcript itself is what is signed, its bytes are kept too.
 pub struct Transcript {

@@ -77,7 +77,7 @@ impl Expect for ExpectVersion {
 }
 
 /// What the responder must be able to do for the configured goal.
-fn required(output: &Output<'_>, version: Version) -> Flags {
+fn required(output: &Output<'_>) -> Flags {
     let config = output.config;
     let identity = match (&config.public_key, config.challenge) {
         (None, true) => Flags::CERT | Flags::CHAL,
@@ -88,7 +88,7 @@ fn required(output: &Output<'_>, version: Version) -> Flags {
     let session = Flags::KEY_EX | Flags::ENCRYPT | Flags::MAC;
     match config.goal {
         Goal::Connection => Flags(0),
-        Goal::Identity => identity.and(ability::known(version)),
+        Goal::Identity => identity,
         Goal::Session => identity | session,
     }
 }
@@ -105,7 +105,7 @@ impl Expect for ExpectCapabilities {
         let context = Context::new(version);
         let (message, bytes) = exchange.read::<capabilities::Response<'_>>(&context)?;
         let peer_flags = message.flags.and(ability::known(version));
-        let missing = required(output, version).0 & !peer_flags.0;
+        let missing = required(output).0 & !peer_flags.0;
         if missing != 0 {
             return Err(Misbehaviour::MissingCapabilities { missing }.into());
         }
@@ -239,8 +239,7 @@ impl Expect for ExpectDigests {
             let provisioned = message.provisioned();
             return Err(Misbehaviour::EmptySlot { slot, provisioned }.into());
         };
-        peer.m1.add(exchange.request);
-        peer.m1.add(bytes);
+        peer.add_to_m1([exchange.request, bytes]);
         if peer.connection.context.multi_key && peer.digests.is_none() {
             peer.digests = Some(bytes.to_vec());
         }
@@ -340,8 +339,7 @@ impl Expect for ExpectCertificate {
         expect("slot of CERTIFICATE", message.slot, output.config.slot)?;
         let form = "large form of CERTIFICATE";
         expect(form, u8::from(message.large), u8::from(self.large))?;
-        peer.m1.add(exchange.request);
-        peer.m1.add(bytes);
+        peer.add_to_m1([exchange.request, bytes]);
         let max = match self.large {
             true => output.config.chain_size_max,
             false => output.config.chain_size_max.min(SHORT_CHAIN_MAX),
@@ -404,8 +402,7 @@ impl Expect for ExpectChallengeAuth {
             let said = Digest::new(message.chain_hash).unwrap_or(identity.hash);
             return Err(wrong_chain(identity.hash, said).into());
         }
-        let fresh = peer.connection.transcript_from_vca();
-        let mut m1 = core::mem::replace(&mut peer.m1, fresh);
+        let mut m1 = peer.take_m1();
         m1.add(exchange.request);
         m1.add(peer.connection.unsigned(bytes));
         peer.verify(signing::Context::ChallengeAuth, &m1, message.signature)?;

@@ -11,7 +11,7 @@ use crate::{
         secured::{Record, RecordError},
         session::{Handshake, Session},
         signing,
-        transcript::Transcript,
+        transcript::{Transcript, forgets_challenge, forgets_measurements},
     },
 };
 use alloc::{boxed::Box, vec::Vec};
@@ -38,21 +38,19 @@ impl Link {
 
     /// A request begins transcripts anew that it does not belong to, as it does at the responder.
     pub(super) fn forget_transcripts(&mut self, session: Option<u32>, code: Code) {
-        if matches!(code, Code::RESPOND_IF_READY | Code::CHUNK_SEND | Code::CHUNK_GET) {
-            return;
-        }
         let Some(peer) = self.peer.as_deref_mut() else {
             return;
         };
-        match session {
-            None => peer.forget_transcripts(code),
-            Some(id) => {
-                if let Some(Open::Live(live)) = self.sessions.find(id)
-                    && code != Code::GET_MEASUREMENTS
-                {
-                    live.l1 = Measuring::new(&peer.connection);
-                }
-            }
+        if forgets_challenge(code) {
+            peer.m1 = None;
+        }
+        if !forgets_measurements(code) {
+            return;
+        }
+        match session.map(|id| self.sessions.find(id)) {
+            None => peer.l1 = None,
+            Some(Some(Open::Live(live))) => live.l1 = None,
+            Some(_) => {}
         }
     }
 }
@@ -65,9 +63,9 @@ pub(super) struct Peer {
     /// Whose key signs, once that is known.
     pub(super) identity: Option<Identity>,
     /// M1/M2: VCA and what came of digests and certificates since the last CHALLENGE.
-    pub(super) m1: Transcript,
+    m1: Option<Transcript>,
     /// L1/L2 outside sessions.
-    pub(super) l1: Measuring,
+    pub(super) l1: Option<Measuring>,
     /// The first DIGESTS, where sessions' transcripts have it.
     pub(super) digests: Option<Vec<u8>>,
 }
@@ -87,8 +85,8 @@ impl Peer {
     pub(super) fn new(connection: Connection) -> Self {
         Self {
             identity: None,
-            m1: connection.transcript_from_vca(),
-            l1: Measuring::new(&connection),
+            m1: None,
+            l1: None,
             digests: None,
             connection,
         }
@@ -102,6 +100,19 @@ impl Peer {
     pub(super) fn identity(&self) -> Result<&Identity, Misbehaviour> {
         let what = "key that signs";
         self.identity.as_ref().ok_or(Misbehaviour::NotNegotiated { what })
+    }
+
+    /// Adds to M1/M2.
+    pub(super) fn add_to_m1(&mut self, messages: [&[u8]; 2]) {
+        let connection = &self.connection;
+        let m1 = self.m1.get_or_insert_with(|| connection.transcript_from_vca());
+        messages.iter().for_each(|message| m1.add(message));
+    }
+
+    /// M1/M2, which begins anew.
+    pub(super) fn take_m1(&mut self) -> Transcript {
+        let begun = self.m1.take();
+        begun.unwrap_or_else(|| self.connection.transcript_from_vca())
     }
 
     /// TH before KEY_EXCHANGE.
@@ -123,15 +134,6 @@ impl Peer {
         let provider = &self.connection.provider;
         let verified = provider.verify(sign, &self.identity()?.key, &message, signature);
         verified.map_err(|_| Misbehaviour::BadSignature)
-    }
-
-    fn forget_transcripts(&mut self, code: Code) {
-        if code != Code::GET_MEASUREMENTS {
-            self.l1 = Measuring::new(&self.connection);
-        }
-        if !matches!(code, Code::GET_DIGESTS | Code::GET_CERTIFICATE | Code::CHALLENGE) {
-            self.m1 = self.connection.transcript_from_vca();
-        }
     }
 }
 
@@ -170,17 +172,17 @@ pub(super) enum Open {
 pub(super) struct Live {
     pub(super) session: Session,
     /// L1/L2 in it.
-    pub(super) l1: Measuring,
+    pub(super) l1: Option<Measuring>,
     /// How long it may be silent, and when to say something for that reason.
     heartbeat: Option<(Duration, Instant)>,
 }
 
 impl Live {
     /// A session whose silence counts from `now` on.
-    pub(super) fn new(session: Session, peer: &Peer, heartbeat: Duration, now: Instant) -> Self {
+    pub(super) fn new(session: Session, heartbeat: Duration, now: Instant) -> Self {
         Self {
             session,
-            l1: Measuring::new(&peer.connection),
+            l1: None,
             heartbeat: (!heartbeat.is_zero()).then(|| (heartbeat, now.after(heartbeat))),
         }
     }

@@ -114,11 +114,11 @@ impl Expect for ExpectMeasurements {
         };
         let (message, bytes) = exchange.read::<measurements::Response<'_>>(&context)?;
         self.check(&message)?;
-        let fresh = Measuring::new(&peer.connection);
-        let mut measuring = match self.session {
-            None => core::mem::replace(&mut peer.l1, fresh),
-            Some(id) => core::mem::replace(&mut sessions.live_mut(id)?.l1, fresh),
+        let begun = match self.session {
+            None => peer.l1.take(),
+            Some(id) => sessions.live_mut(id)?.l1.take(),
         };
+        let mut measuring = begun.unwrap_or_else(|| Measuring::new(&peer.connection));
         let signature = message.signature.unwrap_or_default();
         measuring.l1.add(exchange.request);
         measuring
@@ -134,8 +134,8 @@ impl Expect for ExpectMeasurements {
             None => {
                 let blob = measuring.blob.clone();
                 match self.session {
-                    None => peer.l1 = measuring,
-                    Some(id) => sessions.live_mut(id)?.l1 = measuring,
+                    None => peer.l1 = Some(measuring),
+                    Some(id) => sessions.live_mut(id)?.l1 = Some(measuring),
                 }
                 blob
             }

@@ -158,7 +158,7 @@ impl Expect for ExpectFinish {
             }
             handshake.add(found);
         }
-        let live = Live::new(handshake.finished()?, peer, heartbeat, output.now);
+        let live = Live::new(handshake.finished()?, heartbeat, output.now);
         link.sessions.add(id, Open::Live(Box::new(live)))?;
         output.tell(Event::SessionReady { id });
         Ok(None)

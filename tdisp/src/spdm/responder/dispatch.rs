@@ -13,7 +13,10 @@
 use super::{INVALID, Refusal, Reply, Responder, UNEXPECTED, session::Open};
 use crate::{
     clock::Instant,
-    spdm::msg::{Code, Header, Version, capabilities::Flags, error::ErrorCode},
+    spdm::{
+        msg::{Code, Header, Version, capabilities::Flags, error::ErrorCode},
+        transcript::{forgets_challenge, forgets_measurements},
+    },
 };
 
 /// Where a request comes, and its answer goes.
@@ -206,21 +209,14 @@ impl Responder {
 
     /// A request begins transcripts anew that it does not belong to.
     fn forget_transcripts(&mut self, at: At, code: Code) {
-        // What only carries or repeats another request says nothing of its own.
-        if matches!(code, Code::RESPOND_IF_READY | Code::CHUNK_SEND | Code::CHUNK_GET) {
+        let Some(agreed) = self.phase.agreed_mut() else {
             return;
+        };
+        if forgets_challenge(code) {
+            agreed.forget_m1();
         }
-        match at {
-            At::Clear => {
-                if let Some(agreed) = self.phase.agreed_mut() {
-                    agreed.forget_transcripts(code);
-                }
-            }
-            At::Session(id) => {
-                if let Some(Open::Live(live)) = self.sessions.find(id) {
-                    live.forget_transcripts(code);
-                }
-            }
+        if forgets_measurements(code) {
+            self.forget_measurements(at);
         }
     }
 }

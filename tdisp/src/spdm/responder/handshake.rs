@@ -221,8 +221,7 @@ impl Responder {
     }
 
     fn try_start(&mut self, now: Instant, id: u32) -> Result<(), CryptoError> {
-        let (Some(agreed), Some(Open::Shaking(shaking))) = (self.phase.agreed(), self.sessions.remove(id))
-        else {
+        let Some(Open::Shaking(shaking)) = self.sessions.remove(id) else {
             return Ok(());
         };
         let before = Before {
@@ -230,7 +229,7 @@ impl Responder {
             silence: shaking.silence,
         };
         let session = shaking.handshake.finished()?;
-        let live = Live::new(session, &agreed.connection, before, now);
+        let live = Live::new(session, before, now);
         self.sessions.push(id, Open::Live(Box::new(live)));
         if let Kind::Exchanged(Requester::Known(known)) = shaking.kind {
             self.events.push_back(Event::RequesterAuthenticated {

@@ -57,8 +57,7 @@ impl Responder {
         let response = response.to_vec();
         agreed.check_fits(response.len())?;
         if asked.at == At::Clear {
-            agreed.m1.add(request);
-            agreed.m1.add(&response);
+            agreed.add_to_m1([request, &response]);
             if several && agreed.digests.is_none() {
                 agreed.digests = Some(response.clone());
             }
@@ -88,8 +87,7 @@ impl Responder {
         };
         let response = response.to_vec();
         if asked.at == At::Clear {
-            agreed.m1.add(request);
-            agreed.m1.add(&response);
+            agreed.add_to_m1([request, &response]);
         }
         Ok(Some(response))
     }
@@ -116,9 +114,8 @@ impl Responder {
         };
         let unsigned = response.to_vec();
         agreed.check_fits(unsigned.len() + agreed.connection.context.signature_size)?;
-        agreed.m1.add(request);
-        agreed.m1.add(&unsigned);
-        let m1 = core::mem::replace(&mut agreed.m1, agreed.connection.transcript_from_vca());
+        agreed.add_to_m1([request, &unsigned]);
+        let m1 = agreed.take_m1();
         let to_sign = signing::message(message.version, signing::Context::ChallengeAuth, &m1);
         let signature = identity.signer.sign(&to_sign)?;
         response.signature = &signature;

@@ -68,13 +68,14 @@ impl Responder {
             .map_or(0, |_| agreed.connection.context.signature_size);
         agreed.check_fits(unsigned.len() + signature_size)?;
         let fresh = agreed.connection.measurement_transcript();
-        let l1 = self.l1_mut(asked.at)?;
+        let l1_of = self.l1_mut(asked.at)?;
+        let mut l1 = l1_of.take().unwrap_or(fresh);
         l1.add(request);
         l1.add(&unsigned);
         let Some(signer) = signer else {
+            *l1_of = Some(l1);
             return Ok(Some(unsigned));
         };
-        let l1 = core::mem::replace(l1, fresh);
         let to_sign = signing::message(message.version, signing::Context::Measurements, &l1);
         let signature = signer.signer.sign(&to_sign)?;
         response.signature = Some(&signature);
@@ -91,8 +92,8 @@ impl Responder {
         }
     }
 
-    /// L1/L2: one outside sessions, and one in each.
-    fn l1_mut(&mut self, at: At) -> Result<&mut Transcript, Refusal> {
+    /// L1/L2, once it has begun: one outside sessions, and one in each.
+    fn l1_mut(&mut self, at: At) -> Result<&mut Option<Transcript>, Refusal> {
         match at {
             At::Clear => Ok(&mut self.phase.agreed_mut().ok_or(UNEXPECTED)?.l1),
             At::Session(id) => match self.sessions.find(id) {
@@ -102,11 +103,10 @@ impl Responder {
         }
     }
 
-    fn forget_measurements(&mut self, at: At) {
-        let Some(agreed) = self.phase.agreed() else { return };
-        let fresh = agreed.connection.measurement_transcript();
+    /// Begins L1/L2 anew.
+    pub(super) fn forget_measurements(&mut self, at: At) {
         if let Ok(l1) = self.l1_mut(at) {
-            *l1 = fresh;
+            *l1 = None;
         }
     }
 

@@ -10,7 +10,7 @@ use crate::{
         algorithms::{Answering, MULTI_KEY, Needs},
         connection::{Connection, Negotiated},
         msg::{
-            Code, Context, Payload, Version, algorithms,
+            Context, Payload, Version, algorithms,
             capabilities::{self, Flags, Sizes},
             error::ErrorCode,
             version::{self, Entry},
@@ -71,9 +71,9 @@ pub(super) struct Agreed {
     /// The first DIGESTS, where sessions' transcripts have it.
     pub(super) digests: Option<Vec<u8>>,
     /// M1/M2: VCA and what came of digests and certificates since the last CHALLENGE.
-    pub(super) m1: Transcript,
+    m1: Option<Transcript>,
     /// L1/L2 in clear.
-    pub(super) l1: Transcript,
+    pub(super) l1: Option<Transcript>,
 }
 
 impl Phase {
@@ -120,20 +120,27 @@ impl Agreed {
         Err(Refusal::new(ErrorCode::RESPONSE_TOO_LARGE))
     }
 
+    /// Adds to M1/M2.
+    pub(super) fn add_to_m1(&mut self, messages: [&[u8]; 2]) {
+        let connection = &self.connection;
+        let m1 = self.m1.get_or_insert_with(|| connection.transcript_from_vca());
+        messages.iter().for_each(|message| m1.add(message));
+    }
+
+    /// M1/M2, which begins anew.
+    pub(super) fn take_m1(&mut self) -> Transcript {
+        let begun = self.m1.take();
+        begun.unwrap_or_else(|| self.connection.transcript_from_vca())
+    }
+
+    pub(super) fn forget_m1(&mut self) {
+        self.m1 = None;
+    }
+
     /// TH before KEY_EXCHANGE.
     pub(super) fn session_transcript(&self, identity: &Digest) -> Transcript {
         self.connection
             .session_transcript(self.digests.as_deref(), identity)
-    }
-
-    /// A request begins L1/L2 anew unless it asks for measurements, and M1/M2 unless it belongs to a challenge.
-    pub(super) fn forget_transcripts(&mut self, code: Code) {
-        if code != Code::GET_MEASUREMENTS {
-            self.l1 = self.connection.measurement_transcript();
-        }
-        if !matches!(code, Code::GET_DIGESTS | Code::GET_CERTIFICATE | Code::CHALLENGE) {
-            self.m1 = self.connection.transcript_from_vca();
-        }
     }
 }
 
@@ -296,8 +303,8 @@ impl Responder {
             peer_crypto_time: Duration::ZERO,
         };
         self.phase = Phase::Agreed(Box::new(Agreed {
-            m1: connection.transcript_from_vca(),
-            l1: connection.measurement_transcript(),
+            m1: None,
+            l1: None,
             exchange: Exchanged::new(request, &response),
             digests: None,
             connection,

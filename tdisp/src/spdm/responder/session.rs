@@ -7,7 +7,6 @@ use super::{
 use crate::{
     clock::Instant,
     spdm::{
-        connection::Connection,
         msg::{
             Code, Payload, end_session,
             error::ErrorCode,
@@ -65,9 +64,8 @@ pub(super) enum Kind {
 
 pub(super) struct Live {
     pub(super) session: Session,
-    connection: Connection,
     /// L1/L2 in this session.
-    pub(super) l1: Transcript,
+    pub(super) l1: Option<Transcript>,
     /// SessionPolicy.
     pub(super) policy: u8,
     /// What this side wants to ask the requester when it fetches that.
@@ -79,11 +77,10 @@ pub(super) struct Live {
 }
 
 impl Live {
-    pub(super) fn new(session: Session, connection: &Connection, shaking: Before, now: Instant) -> Self {
+    pub(super) fn new(session: Session, shaking: Before, now: Instant) -> Self {
         Self {
             session,
-            l1: connection.measurement_transcript(),
-            connection: connection.clone(),
+            l1: None,
             policy: shaking.policy,
             wishes: VecDeque::new(),
             verify_awaited: false,
@@ -94,13 +91,6 @@ impl Live {
     /// A message came.
     fn heard(&mut self, now: Instant) {
         self.silence = self.silence.map(|(longest, _)| (longest, now.after(longest)));
-    }
-
-    /// A request begins L1/L2 anew unless it asks for measurements.
-    pub(super) fn forget_transcripts(&mut self, code: Code) {
-        if code != Code::GET_MEASUREMENTS {
-            self.l1 = self.connection.measurement_transcript();
-        }
     }
 }
 

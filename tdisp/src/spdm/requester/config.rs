@@ -45,6 +45,8 @@ pub struct RequesterConfig {
     pub transfer_size: u32,
     /// Bytes of the largest message that this side takes and gives in chunks (MaxSPDMmsgSize, CHUNK_CAP, 1.2).
     pub chunk: Option<u32>,
+    /// The events of its own that this side tells of (EVENT_CAP, 1.3); none if it tells of none.
+    pub events: Types,
     /// Bytes of the largest certificate chain that this side takes; before 1.4 none can be larger than 65535.
     pub chain_size_max: usize,
     /// Sessions at a time.
@@ -60,6 +62,9 @@ impl RequesterConfig {
         }
         if self.chunk.is_some() {
             flags = flags | Flags::CHUNK;
+        }
+        if !self.events.is_empty() {
+            flags = flags | Flags::EVENT;
         }
         flags.and(ability::known(version))
     }
@@ -81,6 +86,7 @@ impl Default for RequesterConfig {
             handshake_in_clear: false,
             transfer_size: 0x1200,
             chunk: None,
+            events: Types::default(),
             chain_size_max: 0x2_0000,
             sessions_max: 4,
         }

@@ -43,6 +43,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("ide_km_requester", askers::ide_km_requester),
     ("doe_mailbox", askers::doe_mailbox),
     ("revocation_list", judge::revocation_list),
+    ("public_key", judge::public_key),
 ];
 
 #[cfg(test)]

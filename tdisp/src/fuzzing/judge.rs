@@ -3,7 +3,7 @@
 use super::gullible::{self, Gullible};
 use crate::{
     clock::UnixTime,
-    crypto::{HashAlg, Ring, Secret, SignAlg},
+    crypto::{HashAlg, Ring, Secret, SignAlg, x509::PublicKey},
     evidence::{
         Bundle, CrlRule, Crls, Expectation, Floor, IdentityRule, Root,
         chain::{self, Role},
@@ -19,6 +19,7 @@ use crate::{
     wire::{Reader, Write},
 };
 use alloc::{string::String, sync::Arc, vec, vec::Vec};
+use x509_parser::prelude::{FromDer, X509Certificate};
 
 /// A moment at which the certificates of [`CERTIFICATES`] are valid: 2026-11-20.
 const NOW: UnixTime = UnixTime(1_795_132_800);
@@ -65,6 +66,32 @@ pub fn certificate_chain(bytes: &[u8]) {
         judged.is_err(),
         "nobody has a certificate whose digest is {:?}",
         roots[0].digest
+    );
+}
+
+/// Public keys, and certificates with [`CERTIFICATES`]' root for their issuer: once where every signature is believed, and
+/// once where none is.
+pub fn public_key(bytes: &[u8]) {
+    if let Ok(key) = PublicKey::from_der(bytes) {
+        let fitting = SignAlg::ALL.into_iter().filter(|alg| key.for_alg(*alg).is_ok());
+        assert!(
+            fitting.count() <= 2,
+            "RSA keys are for two paddings, others for one algorithm"
+        );
+        drop(key.check_signed(CERTIFICATES, &Ring));
+    }
+    let Ok((rest, root)) = X509Certificate::from_der(CERTIFICATES) else {
+        return;
+    };
+    let Ok(root) = PublicKey::from_der(root.public_key().raw) else {
+        return;
+    };
+    drop(root.check_signed(bytes, &Gullible::default()));
+    let signed = root.check_signed(bytes, &Ring).is_ok();
+    let ours = !bytes.is_empty() && (CERTIFICATES.starts_with(bytes) || rest.starts_with(bytes));
+    assert!(
+        !signed || ours,
+        "the root signed itself and the next, and nothing else"
     );
 }
 

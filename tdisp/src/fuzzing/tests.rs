@@ -3,6 +3,8 @@
 //! `TIDELOCK_BLESS=1 cargo test -p tdisp fuzzing` writes the corpus anew, when a format or a script has changed.
 
 mod conversation;
+#[path = "../../tests/known/mod.rs"]
+mod known;
 #[allow(dead_code, reason = "the integration tests use more of it")]
 #[path = "../../tests/messages/samples.rs"]
 mod samples;

@@ -2,7 +2,7 @@
 
 mod asking;
 
-use super::{conversation, conversation::step, samples};
+use super::{conversation, conversation::step, known::OpenSsl, samples};
 use crate::{
     crypto::Secret,
     doe::{Object, ObjectType, discovery},
@@ -46,6 +46,7 @@ pub(super) fn all() -> Vec<Seed> {
         relay_outside(),
         relay_inside(),
         judged(),
+        public_keys(),
         machines(),
         asking::all(),
     ]
@@ -460,6 +461,20 @@ fn judged() -> Vec<Seed> {
         seed("certificate_chain", "three", chain_object(CERTIFICATES)),
         seed("evidence", "good", good_evidence()),
     ]
+}
+
+fn public_keys() -> Vec<Seed> {
+    let known = OpenSsl::read();
+    let keys = ["P256", "P384", "Rsa2048", "MlDsa44"];
+    let keys = keys.map(|name| seed("public_key", name.to_lowercase(), known.key(name).spki));
+    let certificates = known.certificates().into_iter();
+    let certificates =
+        certificates.filter(|issued| issued.name.contains("2048") || issued.name.contains("P256"));
+    let certificates = certificates.map(|issued| {
+        let name = issued.name.to_lowercase().replace(' ', "-");
+        seed("public_key", format_args!("certificate-{name}"), issued.subject)
+    });
+    keys.into_iter().chain(certificates).collect()
 }
 
 fn machines() -> Vec<Seed> {

@@ -12,6 +12,8 @@
 //!        └── what is believed: relay::sealed, end to end ──────────┘
 //! ```
 //!
+//! Post-quantum algorithms (SPDM 1.4) are behind the feature `post-quantum`, and then a provider that is passed in.
+//!
 //! Nothing here opens a file or a socket, reads a clock or keeps a global: bytes, time and randomness
 //! are arguments, and what a machine wants done it says as an output.
 //!
@@ -34,7 +36,7 @@
 //! * TDISP and IDE_KM are answered inside a session only; a session that ends takes its keys and locks with it.
 //!
 //! Not implemented: mutual authentication and pre-shared keys (their messages are decoded, the machines refuse them),
-//! chunks of large messages, post-quantum algorithms, peer-to-peer streams, revocation.
+//! chunks of large messages, peer-to-peer streams, revocation.
 
 #![forbid(unsafe_code)]
 

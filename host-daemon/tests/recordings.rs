@@ -47,6 +47,7 @@ const TESTS: &[(&str, bool, Test)] = &[
         true,
         secrets_account,
     ),
+    ("a part of the secrets opens records, too", true, parts_suffice),
     (
         "a signature with a bit flipped is named",
         false,
@@ -214,6 +215,30 @@ fn secrets_account(recording: &Recording) -> Result<(), Failed> {
         true => Ok(()),
         false => Err(format!("{secured} pairs of records in the secrets; {}", ledger.summary()).into()),
     }
+}
+
+fn parts_suffice(recording: &Recording) -> Result<(), Failed> {
+    let json = recording.json.clone().unwrap_or_default();
+    let parts: [&[&str]; 6] = [
+        &["dhe", "psk"],
+        &["handshake_secret"],
+        &["handshake_secret", "session_id", "secured"],
+        &["req_hs", "rsp_hs", "master_secret", "session_id", "secured"],
+        &["req_app", "rsp_app", "K", "secured"],
+        &["rsp_app", "th1", "secured"],
+    ];
+    for part in parts {
+        let kept = part.iter().filter(|key| !json[**key].is_null());
+        let kept: serde_json::Map<_, _> = kept.map(|key| ((*key).into(), json[*key].clone())).collect();
+        let (_, ledger) = run(&recording.file, Some(&kept.into()))?;
+        if let Some(first) = ledger.first() {
+            return Err(format!("with {part:?}: {first}").into());
+        }
+        if count(&ledger, Kind::Record) == 0 {
+            return Err(format!("with {part:?} no record was opened; {}", ledger.summary()).into());
+        }
+    }
+    Ok(())
 }
 
 /// The first, some and the last: all would take minutes.

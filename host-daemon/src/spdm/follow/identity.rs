@@ -113,10 +113,17 @@ impl Signed<'_> {
             found,
             wanted: format!("a chain whose leaf has a key for {alg}"),
         };
-        let certificates = certificate::certificates(chain, known.hash_size()).map_err(wrong)?;
-        let der = certificates.last().copied().unwrap_or_default();
-        let (_, leaf) = X509Certificate::from_der(der).map_err(|error| wrong(error.to_string()))?;
-        let key = PublicKey::from_der(leaf.public_key().raw).map_err(|error| wrong(error.to_string()))?;
+        // In the place of a chain there may be a provisioned key, which only the secrets can have.
+        let provisioned = PublicKey::from_der(chain).ok().filter(|_| self.slot >= 0xf);
+        let key = match provisioned {
+            Some(key) => key,
+            None => {
+                let certificates = certificate::certificates(chain, known.hash_size()).map_err(wrong)?;
+                let der = certificates.last().copied().unwrap_or_default();
+                let (_, leaf) = X509Certificate::from_der(der).map_err(|error| wrong(error.to_string()))?;
+                PublicKey::from_der(leaf.public_key().raw).map_err(|error| wrong(error.to_string()))?
+            }
+        };
         let key = key.for_alg(alg).map_err(|error| wrong(error.to_string()))?;
         Ok((alg, key.to_vec()))
     }

@@ -97,70 +97,50 @@ impl Session {
                 return None;
             }
         };
-        let Some(halves) = &mut self.halves else {
-            let why = format!(
-                "no secrets of session {:#010x} of message {}",
-                self.id, self.number
-            );
-            entry.checks.push(not(why));
-            return None;
-        };
+        self.opened += 1;
         let due = if entry.direction == Direction::Request {
             REQUEST
         } else {
             RESPONSE
         };
+        let half_known = self.halves.iter().any(Option::is_none);
         for side in [due, 1 - due] {
-            let half = &mut halves[side];
+            let Some(half) = &mut self.halves[side] else {
+                continue;
+            };
+            // What is said in a direction whose key is not known may have been a KEY_UPDATE.
+            half.update_due |= half_known;
             let (sequence, was_due, order) = (half.sequence, half.update_due, self.order);
             let Some(opened) = half.open(&rules, &mut self.order, record) else {
                 continue;
             };
             entry.direction = [Direction::Request, Direction::Response][side];
             let updated = was_due && !half.update_due;
-            let number = if updated { 0 } else { sequence };
-            if updated {
-                entry.checks.push(Check::agrees(
-                    Kind::Key,
-                    "updated key",
-                    "KEY_UPDATE: it opens its first record",
-                ));
-            }
-            entry
-                .checks
-                .push(Check::agrees(Kind::Record, "AEAD", format!("number {number}")));
+            said_of(record, entry, updated, if updated { 0 } else { sequence });
             if let (None, Some(order)) = (order, self.order)
                 && order != Order::Little
             {
-                entry
-                    .notes
-                    .push(format!("the sequence number is {} in the nonce", order.name()));
+                let note = format!("the sequence number is {} in the nonce", order.name());
+                entry.notes.push(note);
             }
-            if let Some(said) = record.sequence.filter(|said| u64::from(*said) != number & 0xffff) {
-                entry.checks.push(Check::disagrees(
-                    Kind::Record,
-                    "sequence number",
-                    said.to_string(),
-                    (number & 0xffff).to_string(),
-                ));
-            }
-            self.opened += 1;
             self.last = (entry.number, entry.title.clone());
             return Some(opened);
         }
-        let half = &mut halves[due];
-        let check = Check::disagrees(
-            Kind::Record,
-            "AEAD",
-            "a record that does not open",
-            format!(
-                "record {} of its direction in session {:#010x}",
-                half.sequence, self.id
-            ),
-        );
-        entry.checks.push(check);
-        half.sequence += 1;
-        self.opened += 1;
+        entry.checks.push(match &mut self.halves[due] {
+            Some(half) => {
+                half.sequence += 1;
+                let wanted = format!(
+                    "record {} of its direction in session {:#010x}",
+                    half.sequence - 1,
+                    self.id
+                );
+                Check::disagrees(Kind::Record, "AEAD", "a record that does not open", wanted)
+            }
+            None => not(format!(
+                "no secrets of session {:#010x} of message {}",
+                self.id, self.number
+            )),
+        });
         None
     }
 
@@ -197,6 +177,22 @@ impl Session {
                 super::differs(wanted, data),
             ),
         };
+        entry.checks.push(check);
+    }
+}
+
+/// The checks of a record that has opened.
+fn said_of(record: &Record, entry: &mut Entry, updated: bool, number: u64) {
+    if updated {
+        let how = "KEY_UPDATE: it opens its first record";
+        entry.checks.push(Check::agrees(Kind::Key, "updated key", how));
+    }
+    let check = Check::agrees(Kind::Record, "AEAD", format!("number {number}"));
+    entry.checks.push(check);
+    let wanted = number & 0xffff;
+    if let Some(said) = record.sequence.filter(|said| u64::from(*said) != wanted) {
+        let (found, wanted) = (said.to_string(), wanted.to_string());
+        let check = Check::disagrees(Kind::Record, "sequence number", found, wanted);
         entry.checks.push(check);
     }
 }

@@ -32,7 +32,8 @@ pub(super) struct Session {
     /// TH so far.
     th: Vec<u8>,
     keys: Keys,
-    pub(super) halves: Option<[Half; 2]>,
+    /// The records' keys, as far as they are known.
+    pub(super) halves: [Option<Half>; 2],
     pub(super) order: Option<Order>,
     /// Whether FINISH or PSK_FINISH is still to come.
     in_handshake: bool,
@@ -112,7 +113,7 @@ impl Follow<'_> {
             order: None,
             th,
             keys: Keys::default(),
-            halves: None,
+            halves: [None, None],
             in_handshake: true,
             opened: 0,
             last: (entry.number, entry.title.clone()),
@@ -340,9 +341,7 @@ impl Session {
         if let Some(verify) = verify {
             self.verify(RESPONSE, verify, entry);
         }
-        if let [Some(request), Some(response)] = &self.keys.handshake {
-            self.halves = Some([Half::new(request.clone()), Half::new(response.clone())]);
-        }
+        self.halves = self.keys.handshake.clone().map(|secret| secret.map(Half::new));
     }
 
     /// Checks a proof that a side has the handshake's keys: the MAC of TH so far.
@@ -431,16 +430,14 @@ impl Session {
             .as_ref()
             .map(|master| schedule.exporter(master, &th2));
         compared(set, "exp_master", exporter, entry);
-        self.halves = request
-            .zip(response)
-            .map(|(request, response)| [Half::new(request), Half::new(response)]);
+        self.halves = [request, response].map(|secret| secret.map(Half::new));
     }
 
     /// A KEY_UPDATE was seen: 1 is the sender's own direction, 2 both.
     pub(super) fn update(&mut self, operation: u8, by_responder: bool) {
         let own = if by_responder { RESPONSE } else { REQUEST };
-        let Some(halves) = &mut self.halves else { return };
-        for (side, half) in halves.iter_mut().enumerate() {
+        for (side, half) in self.halves.iter_mut().enumerate() {
+            let Some(half) = half else { continue };
             half.update_due |= operation == 2 || operation == 1 && side == own;
         }
     }
@@ -448,7 +445,7 @@ impl Session {
     /// What the secrets have of a session beyond what was recorded.
     pub(super) fn unfinished(&self, secrets: &Secrets) -> Option<Check> {
         let list = self.set(Some(secrets))?.secured.as_ref()?;
-        (self.halves.is_some() && list.len() > self.opened).then(|| {
+        (self.halves.iter().any(Option::is_some) && list.len() > self.opened).then(|| {
             Check::disagrees(
                 Kind::Message,
                 "secured of the secrets",

@@ -273,20 +273,28 @@ impl<'s> Follow<'s> {
     /// Reads one message, and does what follows from it.
     fn message(&mut self, at: At, bytes: &[u8], padded: bool, entry: &mut Entry) {
         let mut known = self.connection.known.clone();
-        let header = msg::Header::peek(bytes).ok();
-        if let Some(header) = header {
+        let mut guesses = GUESSES.to_vec();
+        if let Ok(header) = msg::Header::peek(bytes) {
+            if header.code == Code::GET_CAPABILITIES {
+                known.version = header.version;
+            }
             let lane = self.lane(at);
             let asked = match header.code {
                 Code::DELIVER_ENCAPSULATED_RESPONSE => lane.encapsulated.as_ref(),
                 code => lane.asked(code),
             };
-            (known.summary_asked, known.signature_asked) =
-                asked.map(|said| asks(&said.message)).unwrap_or_default();
-            if matches!(header.code, Code::GET_CAPABILITIES) {
-                known.version = header.version;
-            }
+            guesses = asked.map_or(guesses, |said| vec![asks(&said.message)]);
         }
-        let message = dissect::message(bytes, &known, padded);
+        let mut readings = guesses.into_iter().map(|(summary, signature)| {
+            (known.summary_asked, known.signature_asked) = (summary, signature);
+            (dissect::message(bytes, &known, padded), known.clone())
+        });
+        let Some(first) = readings.next() else { return };
+        let whole = |(message, _): &(Message, Known)| message.fault.is_none();
+        let (message, known) = match whole(&first) {
+            true => first,
+            false => readings.find(whole).unwrap_or(first),
+        };
         entry.title = message.name();
         entry.fields.clone_from(&message.fields);
         self.judge(bytes, &message, &known, entry);
@@ -503,6 +511,9 @@ impl<'s> Follow<'s> {
         });
     }
 }
+
+/// Whether a request that was not seen may have asked for a summary, and for a signature: the likeliest first.
+const GUESSES: [(bool, bool); 4] = [(false, false), (false, true), (true, true), (true, false)];
 
 fn discovery(unit: &Unit, entry: &mut Entry) {
     use super::field::Walk;

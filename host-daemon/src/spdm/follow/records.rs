@@ -9,7 +9,7 @@ use super::{
 use crate::spdm::{
     check::{Check, Kind},
     frame::{Carrier, Unit},
-    record::{Opened, Order, Record, Rules},
+    record::{Half, Opened, Order, Record, Rules},
     secrets::Secrets,
 };
 
@@ -103,6 +103,7 @@ impl Session {
         } else {
             RESPONSE
         };
+        self.begin_unseen(&rules, record, due);
         let half_known = self.halves.iter().any(Option::is_none);
         for side in [due, 1 - due] {
             let Some(half) = &mut self.halves[side] else {
@@ -142,6 +143,23 @@ impl Session {
             )),
         });
         None
+    }
+
+    /// Goes over to the application's keys with the first record that they open, if the handshake cannot be followed.
+    fn begin_unseen(&mut self, rules: &Rules<'_>, record: &Record, due: usize) {
+        let blind = self.in_handshake && self.halves.iter().all(Option::is_none);
+        let opens = |half: &Option<Half>| {
+            let mut half = half.clone()?;
+            half.open(rules, &mut None, record)
+        };
+        if blind
+            && [due, 1 - due]
+                .iter()
+                .any(|side| opens(&self.waiting[*side]).is_some())
+        {
+            self.halves = std::mem::take(&mut self.waiting);
+            self.in_handshake = false;
+        }
     }
 
     /// Compares what a record held with what the secrets say.

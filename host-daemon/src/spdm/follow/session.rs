@@ -35,8 +35,10 @@ pub(super) struct Session {
     /// The records' keys, as far as they are known.
     pub(super) halves: [Option<Half>; 2],
     pub(super) order: Option<Order>,
+    /// The application's keys, as the secrets have them, until the handshake is over.
+    pub(super) waiting: [Option<Half>; 2],
     /// Whether FINISH or PSK_FINISH is still to come.
-    in_handshake: bool,
+    pub(super) in_handshake: bool,
     /// How many records were opened, and how many could not be.
     pub(super) opened: usize,
     pub(super) last: (usize, String),
@@ -114,6 +116,7 @@ impl Follow<'_> {
             th,
             keys: Keys::default(),
             halves: [None, None],
+            waiting: [None, None],
             in_handshake: true,
             opened: 0,
             last: (entry.number, entry.title.clone()),
@@ -342,6 +345,9 @@ impl Session {
             self.verify(RESPONSE, verify, entry);
         }
         self.halves = self.keys.handshake.clone().map(|secret| secret.map(Half::new));
+        // Without the handshake's keys its end is not seen: the application's wait for their first records.
+        let told = |name| set.get(name).cloned().map(Half::new);
+        self.waiting = [told("req_app"), told("rsp_app")];
     }
 
     /// Checks a proof that a side has the handshake's keys: the MAC of TH so far.

@@ -76,7 +76,7 @@ pub(super) enum Command {
     Spdm {
         /// What to do.
         #[command(subcommand)]
-        command: crate::spdm::args::Command,
+        command: Box<crate::spdm::args::Command>,
     },
     /// Print a completion script for a shell.
     Completions {
@@ -97,6 +97,7 @@ Exit codes:
   2  the command line cannot be read
   3  the daemon cannot be reached or gives no answer
   4  wait-ready: not ready in time
+  5  spdm: nobody vouches for the device's root certificate
 
 Examples:
   tidelock wait-ready && tidelock connect nic0

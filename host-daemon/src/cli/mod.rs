@@ -14,7 +14,7 @@ use clap::{CommandFactory, Parser};
 
 use crate::{
     api::{self, Answer, ClientError, Request},
-    spdm::{args as spdm, decode},
+    spdm::{args as spdm, decode, device},
 };
 use args::{Args, Command};
 
@@ -33,12 +33,15 @@ enum Failure {
     Output(#[from] std::io::Error),
     #[error("{0}")]
     Decode(#[from] decode::Error),
+    #[error("{0}")]
+    Device(#[from] device::Error),
 }
 
 impl Failure {
     fn code(&self) -> u8 {
         match self {
             Self::Refused(_) | Self::Output(_) | Self::Decode(_) => 1,
+            Self::Device(error) => error.code(),
             Self::Client(_) => 3,
             Self::NotReady { .. } => 4,
         }
@@ -91,13 +94,26 @@ fn run(args: &Args) -> Result<(), Failure> {
 
 fn run_spdm(command: &spdm::Command, json: bool) -> Result<(), Failure> {
     let mut out = std::io::BufWriter::new(anstream::stdout().lock());
-    let done = match command {
-        spdm::Command::Decode(args) => decode::run(args, json, &mut out),
+    let ask = match command {
+        spdm::Command::Decode(args) => {
+            return end(decode::run(args, json, &mut out).map_err(Failure::from), out);
+        }
+        spdm::Command::Identify(args) => device::Ask::Identify(args),
+        spdm::Command::Certs(args) => device::Ask::Certs(args),
+        spdm::Command::Measure(args) => device::Ask::Measure(args),
     };
-    match done.and_then(|()| Ok(out.flush()?)) {
-        // Whoever reads has seen enough.
-        Err(decode::Error::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-        done => Ok(done?),
+    end(device::run(ask, json, &mut out).map_err(Failure::from), out)
+}
+
+/// Writes what is still to be written. Whoever reads may have seen enough, and that is no failure.
+fn end(done: Result<(), Failure>, mut out: impl Write) -> Result<(), Failure> {
+    match done.and(out.flush().map_err(Failure::from)) {
+        Err(
+            Failure::Output(error)
+            | Failure::Decode(decode::Error::Output(error))
+            | Failure::Device(device::Error::Output(error)),
+        ) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        done => done,
     }
 }
 

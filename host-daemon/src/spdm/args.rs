@@ -15,6 +15,124 @@ pub enum Command {
     /// be; the first message at which something disagrees is the error.
     #[command(after_help = DECODE)]
     Decode(Decode),
+    /// Ask a device who it is: versions, capabilities, algorithms, slots, certificates, and a proof of its key.
+    ///
+    /// What it says is checked by two programs: the requester that asks, and then `decode`'s reading of what was said.
+    #[command(after_help = DEVICE)]
+    Identify(Identify),
+    /// Fetch a device's certificate chain, print it, and write it into files.
+    #[command(after_help = DEVICE)]
+    Certs(Certs),
+    /// Fetch a device's measurements, signed where it can.
+    #[command(after_help = DEVICE)]
+    Measure(Measure),
+}
+
+/// `identify`.
+#[derive(Debug, Args)]
+pub struct Identify {
+    #[command(flatten)]
+    pub(super) device: Device,
+}
+
+/// `certs`.
+#[derive(Debug, Args)]
+pub struct Certs {
+    #[command(flatten)]
+    pub(super) device: Device,
+    /// Write slotN.chain, the chain object, and slotN-M.der and slotN-M.pem, its certificates, into this directory.
+    #[arg(long, value_name = "DIR")]
+    pub(super) out: Option<PathBuf>,
+}
+
+/// `measure`.
+#[derive(Debug, Args)]
+pub struct Measure {
+    #[command(flatten)]
+    pub(super) device: Device,
+    /// One measurement, 1 to 254, instead of all.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=254))]
+    pub(super) index: Option<u8>,
+    /// Raw bit streams instead of digests, where the device has them (1.2).
+    #[arg(long)]
+    pub(super) raw: bool,
+    /// As things are now instead of as they were at reset (1.3).
+    #[arg(long)]
+    pub(super) fresh: bool,
+}
+
+/// Which device.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub struct Way {
+    /// Talk to a responder behind a TCP socket, in the framing of the DMTF emulators.
+    #[arg(long, value_name = "ADDR")]
+    pub(super) connect: Option<String>,
+    /// Talk to a function's DOE mailbox in config space. Needs root, and nobody else may use the mailbox.
+    #[arg(long, value_name = "BDF")]
+    pub(super) doe: Option<sriov::Bdf>,
+    /// Take a recorded conversation instead of having one.
+    #[arg(long, value_name = "FILE.pcap")]
+    pub(super) replay: Option<PathBuf>,
+}
+
+/// Which device, and how to talk to it.
+#[derive(Debug, Args)]
+pub struct Device {
+    #[command(flatten)]
+    pub(super) way: Way,
+    /// What carries messages on the socket.
+    #[arg(long, value_enum, default_value_t = Carrier::Doe, conflicts_with_all = ["doe", "replay"])]
+    pub(super) transport: Carrier,
+    /// Versions to accept; the highest that the device has too is spoken.
+    #[arg(long, value_name = "1.x", value_delimiter = ',', value_parser = version, default_value = "1.0,1.1,1.2,1.3,1.4")]
+    pub(super) spdm: Vec<tdisp::spdm::msg::Version>,
+    /// Algorithms to offer, by preference: a suite such as ecdsa-p384-sha384, or single ones. Of a kind that is not
+    /// named, all that there are.
+    #[arg(long, value_name = "SUITE", value_delimiter = ',')]
+    pub(super) suite: Vec<super::device::suite::Suite>,
+    /// The slot whose chain and key are used.
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=7))]
+    pub(super) slot: u8,
+    /// A root certificate that may vouch for the device, in DER or PEM. May be repeated. Without one, nobody vouches.
+    #[arg(long, value_name = "FILE")]
+    pub(super) root: Vec<PathBuf>,
+    /// Longest wait for one answer, in seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub(super) timeout: u64,
+    /// Write what was said as a pcap file, which `decode` reads; also when it ends badly.
+    #[arg(long, value_name = "FILE.pcap", conflicts_with = "replay")]
+    pub(super) save: Option<PathBuf>,
+    /// Root of sysfs.
+    #[arg(
+        long,
+        value_name = "DIR",
+        default_value = "/sys",
+        requires = "doe",
+        hide = true
+    )]
+    pub(super) sysfs: PathBuf,
+    /// Directory of lock files of mailboxes; tidelockd's is `locks` in its state_dir.
+    #[arg(long, value_name = "DIR", default_value = "/run/lock", requires = "doe")]
+    pub(super) locks: PathBuf,
+}
+
+/// What carries messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Carrier {
+    /// PCI data objects.
+    Doe,
+    /// MCTP messages.
+    Mctp,
+}
+
+fn version(text: &str) -> Result<tdisp::spdm::msg::Version, String> {
+    let known = tdisp::spdm::VERSIONS
+        .iter()
+        .find(|known| super::names::version(**known) == text);
+    known
+        .copied()
+        .ok_or_else(|| format!("`{text}` is no version here; wanted 1.0, 1.1, 1.2, 1.3 or 1.4"))
 }
 
 /// `decode`.
@@ -47,3 +165,17 @@ Examples:
   tidelock spdm decode trace.pcap
   tidelock spdm decode trace.pcap --secrets trace.json --brief
   tidelock spdm decode trace.pcap --json | jq 'select(.name == \"MEASUREMENTS\")'";
+
+const DEVICE: &str = "\
+Exit codes:
+  0  done, and a given root vouches for the device
+  1  the device refuses, or something disagrees, or the chain does not lead to a given root
+  2  the command line cannot be read
+  3  the device cannot be reached, or gives no answer
+  5  done, but nobody vouches for the root: give one with --root
+
+Examples:
+  tidelock spdm identify --connect 127.0.0.1:2323 --root vendor-root.pem
+  tidelock spdm measure --doe 0000:01:00.0 --root vendor-root.der --json
+  tidelock spdm certs --connect 127.0.0.1:2323 --transport mctp --spdm 1.2 --out chain
+  tidelock spdm identify --connect 127.0.0.1:2323 --save trace.pcap; tidelock spdm decode trace.pcap";

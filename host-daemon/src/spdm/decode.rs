@@ -10,6 +10,7 @@ use super::{
     check::{Disagreement, Ledger},
     follow::{Entry, Follow, assign},
     frame::units,
+    known::Known,
     pcap::{self, Capture},
     print::{self, Detail},
     secrets::{self, Secrets},
@@ -134,11 +135,21 @@ pub fn follow<E>(
     secrets: Option<&Secrets>,
     mut each: impl FnMut(&Entry) -> Result<(), E>,
 ) -> Result<Ledger, E> {
+    follow_with(capture, secrets, |entry, _| each(entry))
+}
+
+/// [`follow`], with what is known of the connection after each entry.
+pub fn follow_with<E>(
+    capture: &Capture,
+    secrets: Option<&Secrets>,
+    mut each: impl FnMut(&Entry, &Known) -> Result<(), E>,
+) -> Result<Ledger, E> {
     let units = units(capture);
     let plan = secrets.map(|secrets| assign(&units, secrets)).unwrap_or_default();
     let mut follow = Follow::new(secrets, &plan);
     for unit in &units {
-        each(&follow.take(unit))?;
+        let entry = follow.take(unit);
+        each(&entry, follow.known())?;
     }
     follow.finish();
     Ok(follow.ledger)

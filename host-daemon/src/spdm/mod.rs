@@ -13,13 +13,15 @@
 //! | what a connection has agreed on | [`known`] |
 //! | the conversation, and what is recomputed of it | [`follow`], [`record`], [`secrets`], [`check`] |
 //! | for people and programs | [`print`], [`decode`] |
+//! | conversations of our own, which are then recordings like others | [`device`] |
 //!
-//! Only [`decode`] does I/O.
+//! Only [`decode`] and [`device`] do I/O.
 
 pub mod args;
 pub mod certificate;
 pub mod check;
 pub mod decode;
+pub mod device;
 pub mod dissect;
 pub mod field;
 pub mod follow;

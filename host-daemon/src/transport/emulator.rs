@@ -6,7 +6,10 @@
 
 use std::time::Duration;
 
-use tdisp::wire::{Reader, Write};
+use tdisp::{
+    spdm::transport::Transport,
+    wire::{Reader, Write},
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -22,17 +25,17 @@ pub const OBJECT_SIZE_MAX: usize = 4 << 18;
 pub(super) struct Socket {
     stream: TcpStream,
     timeout: Duration,
+    transport: Transport,
 }
 
 const NORMAL: u32 = 1;
 const SHUTDOWN: u32 = 0xfffe;
 const TEST: u32 = 0xdead;
-const TRANSPORT_DOE: u32 = 2;
 const HELLO: &[u8] = b"Client Hello!\0";
 const HEADER_SIZE: usize = 12;
 
 impl Socket {
-    pub(super) async fn open(address: &str, limit: Duration) -> Result<Self, Error> {
+    pub(super) async fn open(address: &str, limit: Duration, transport: Transport) -> Result<Self, Error> {
         let unreachable = |source| Error::Unreachable {
             address: address.into(),
             source,
@@ -45,6 +48,7 @@ impl Socket {
         let mut socket = Self {
             stream: stream.await?,
             timeout: limit,
+            transport,
         };
         socket.round("the hello", TEST, HELLO).await?;
         Ok(socket)
@@ -61,7 +65,7 @@ impl Socket {
     }
 
     pub(super) async fn exchange(&mut self, object: &[u8]) -> Result<Vec<u8>, Error> {
-        self.round("a DOE exchange", NORMAL, object).await
+        self.round("an exchange", NORMAL, object).await
     }
 
     pub(super) async fn close(mut self) {
@@ -76,7 +80,7 @@ impl Socket {
             let mut frame = Vec::with_capacity(HEADER_SIZE + payload.len());
             for word in [
                 command,
-                TRANSPORT_DOE,
+                number(self.transport),
                 u32::try_from(payload.len()).unwrap_or(u32::MAX),
             ] {
                 frame.u32_be(word);
@@ -107,7 +111,7 @@ impl Socket {
             .read_exact(&mut header)
             .await
             .map_err(|error| broken(during, error))?;
-        let size = frame_size(&header, command)?;
+        let size = frame_size(&header, command, self.transport)?;
         let mut payload = vec![0; size];
         self.stream
             .read_exact(&mut payload)
@@ -117,8 +121,16 @@ impl Socket {
     }
 }
 
+/// A transport's number in this framing.
+fn number(transport: Transport) -> u32 {
+    match transport {
+        Transport::Mctp => 1,
+        Transport::Doe => 2,
+    }
+}
+
 /// Checks a frame's header against the command that it answers; the payload's size.
-fn frame_size(header: &[u8], command: u32) -> Result<usize, Error> {
+fn frame_size(header: &[u8], command: u32, wanted: Transport) -> Result<usize, Error> {
     let mut reader = Reader::new(header);
     let mut word = |what| {
         reader
@@ -133,8 +145,9 @@ fn frame_size(header: &[u8], command: u32) -> Result<usize, Error> {
             format!("{command:#x}"),
         ));
     }
-    if transport != TRANSPORT_DOE {
-        return Err(malformed("frame transport", transport, "2, PCI DOE"));
+    if transport != number(wanted) {
+        let wanted = format!("{}, {wanted:?}", number(wanted));
+        return Err(malformed("frame transport", transport, wanted));
     }
     usize::try_from(size)
         .ok()
@@ -190,7 +203,7 @@ mod tests {
             }
         };
         let us = async {
-            let mut socket = Socket::open(&address, Duration::from_millis(200)).await?;
+            let mut socket = Socket::open(&address, Duration::from_millis(200), Transport::Doe).await?;
             socket.exchange(&[1, 0, 0, 0, 2, 0, 0, 0]).await
         };
         tokio::select! { answer = us => answer, () = async { peer.await; std::future::pending().await } => unreachable!() }
@@ -217,12 +230,9 @@ mod tests {
                 b"\0\0\0\x01\0\0\0\x02\x7f\0\0\0",
                 "frame size is 2130706432; wanted at most 1048576",
             ),
-            (
-                b"\0\0\0\x01\0\0\0\x02\0\0\0\x04ab",
-                "hung up during a DOE exchange",
-            ),
-            (b"\0\0\0\x01\0\0", "hung up during a DOE exchange"),
-            (b"", "no answer to a DOE exchange in 200 ms"),
+            (b"\0\0\0\x01\0\0\0\x02\0\0\0\x04ab", "hung up during an exchange"),
+            (b"\0\0\0\x01\0\0", "hung up during an exchange"),
+            (b"", "no answer to an exchange in 200 ms"),
         ];
         for (answer, wanted) in cases {
             let message = against(answer).await.unwrap_err().to_string();
@@ -237,14 +247,14 @@ mod tests {
     fn the_longest_object_fits_a_frame_and_one_byte_more_does_not() {
         let header = |size: usize| {
             let mut header = Vec::new();
-            for word in [NORMAL, TRANSPORT_DOE, size as u32] {
+            for word in [NORMAL, 2, size as u32] {
                 header.u32_be(word);
             }
             header
         };
-        let longest = frame_size(&header(OBJECT_SIZE_MAX), NORMAL);
+        let longest = frame_size(&header(OBJECT_SIZE_MAX), NORMAL, Transport::Doe);
         assert_eq!(longest.unwrap(), OBJECT_SIZE_MAX);
-        assert!(frame_size(&header(OBJECT_SIZE_MAX + 1), NORMAL).is_err());
+        assert!(frame_size(&header(OBJECT_SIZE_MAX + 1), NORMAL, Transport::Doe).is_err());
     }
 
     #[tokio::test]
@@ -258,7 +268,9 @@ mod tests {
             stream.write_all(&[hello, hello].concat()).await.unwrap();
             stream
         });
-        let mut socket = Socket::open(&address, Duration::from_secs(2)).await.unwrap();
+        let mut socket = Socket::open(&address, Duration::from_secs(2), Transport::Doe)
+            .await
+            .unwrap();
         let _open = peer.await.unwrap();
         let error = socket.exchange(&[0; 8]).await.unwrap_err();
         assert!(matches!(error, Error::Unasked { found: 26 }), "{error}");

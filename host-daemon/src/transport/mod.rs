@@ -12,7 +12,9 @@ mod discovery;
 mod emulator;
 mod sysfs;
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
+
+use tdisp::{relay::Rid, spdm::transport::Transport};
 
 use crate::config::{Device, Doe};
 
@@ -35,20 +37,30 @@ impl Mailbox {
     /// Opens the way that the configuration names and asks DOE discovery for SPDM and secured SPDM.
     /// `locks` is the directory of the per-device lock files.
     pub async fn open(device: &Device, locks: &std::path::Path) -> Result<Self, Error> {
-        let way = match &device.doe {
-            Doe::Emulator { address, timeout } => {
-                let mut socket = emulator::Socket::open(address, *timeout).await?;
-                socket.discover().await?;
-                Way::Emulator(socket)
-            }
-            Doe::Sysfs { root, timeout } => Way::Sysfs(Box::new(
-                sysfs::Registers::open(root, device.bdf, *timeout, locks).await?,
-            )),
-        };
+        match &device.doe {
+            Doe::Emulator { address, timeout } => Self::connect(address, *timeout, Transport::Doe).await,
+            Doe::Sysfs { root, timeout } => Self::sysfs(root, device.bdf, *timeout, locks).await,
+        }
+    }
+
+    /// Opens the way through a socket. On DOE discovery is asked for SPDM and secured SPDM; MCTP has no such thing.
+    pub async fn connect(address: &str, timeout: Duration, transport: Transport) -> Result<Self, Error> {
+        let mut socket = emulator::Socket::open(address, timeout, transport).await?;
+        if transport == Transport::Doe {
+            socket.discover().await?;
+        }
+        let way = Way::Emulator(socket);
         Ok(Self { way, broken: false })
     }
 
-    /// Carries one data object (8-byte header included) there, and the answer back.
+    /// Opens the way through config space below `root`, which is sysfs.
+    pub async fn sysfs(root: &Path, bdf: Rid, timeout: Duration, locks: &Path) -> Result<Self, Error> {
+        let registers = sysfs::Registers::open(root, bdf, timeout, locks).await?;
+        let way = Way::Sysfs(Box::new(registers));
+        Ok(Self { way, broken: false })
+    }
+
+    /// Carries one unit there, and the answer back: a data object with its 8-byte header, or a message with MCTP's type byte.
     pub async fn exchange(&mut self, object: &[u8]) -> Result<Vec<u8>, Error> {
         if self.broken {
             return Err(Error::GivenUp);

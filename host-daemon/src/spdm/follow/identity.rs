@@ -206,6 +206,9 @@ impl Follow<'_> {
             None => {}
         }
         signatures(chain, known, entry);
+        if !of_requester {
+            entry.chain = Some(chain.to_vec());
+        }
         self.chains.push(ChainSeen {
             number: entry.number,
             title: entry.title.clone(),

@@ -104,6 +104,8 @@ pub struct Entry {
     pub bytes: Vec<u8>,
     /// Messages that were complete with it.
     pub parts: Vec<Part>,
+    /// The responder's chain object, if it was complete with this message.
+    pub chain: Option<Vec<u8>>,
     /// What was checked.
     pub checks: Vec<Check>,
     /// What else there is to say.
@@ -168,6 +170,11 @@ impl<'s> Follow<'s> {
         }
     }
 
+    /// What is known of the connection.
+    pub fn known(&self) -> &Known {
+        &self.connection.known
+    }
+
     /// Takes the next unit.
     pub fn take(&mut self, unit: &Unit) -> Entry {
         let mut entry = Entry {
@@ -183,6 +190,7 @@ impl<'s> Follow<'s> {
             fields: Vec::new(),
             bytes: unit.body.clone(),
             parts: Vec::new(),
+            chain: None,
             checks: Vec::new(),
             notes: Vec::new(),
         };

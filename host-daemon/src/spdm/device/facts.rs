@@ -1,0 +1,246 @@
+//! What a conversation says of a device, and how well it is proven. Live or recorded makes no difference: both are a
+//! capture, which is followed and checked anew.
+
+use tdisp::{
+    clock::UnixTime,
+    crypto::{Digest, HashAlg, digest},
+    evidence::{
+        CrlRule, Crls, IdentityRule, Root,
+        chain::{Role, Rules, validate},
+    },
+};
+
+use crate::spdm::{
+    certificate,
+    check::{Disagreement, Kind, Ledger, Outcome},
+    decode,
+    field::{Field, Fields, Value},
+    follow::Entry,
+    known::Known,
+    names,
+    pcap::Capture,
+    record::provider,
+};
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct Facts {
+    /// Versions that the device offers.
+    pub versions: Vec<String>,
+    /// The version spoken.
+    pub spdm: Option<String>,
+    /// Capability flags.
+    pub capabilities: Option<(u32, String)>,
+    /// What was chosen of each kind of algorithm.
+    pub algorithms: Vec<(String, String)>,
+    /// Slots, and the digests of the chains in them.
+    pub slots: Vec<(u8, String)>,
+    /// The chains that were fetched.
+    pub chains: Vec<Chain>,
+    /// Whether the device has proven that it has its key.
+    pub challenged: Option<Outcome>,
+    /// Measurements.
+    pub measurements: Vec<Measured>,
+    /// Whether they are signed.
+    pub measured: Option<Outcome>,
+    /// How many checks there were.
+    pub ledger: Ledger,
+}
+
+/// A chain of the device's.
+#[derive(Debug)]
+pub struct Chain {
+    /// Its slot.
+    pub slot: u8,
+    /// The chain object.
+    pub object: Vec<u8>,
+    /// What is in it.
+    pub fields: Vec<Field>,
+    /// The certificates, in DER.
+    pub certificates: Vec<Vec<u8>>,
+    /// SHA-384 of the first certificate, which a policy or `--root` pins.
+    pub root: Digest,
+    /// Who vouches for it.
+    pub vouched: Vouched,
+}
+
+/// Who vouches for a chain's root.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Vouched {
+    /// Nobody: no root was given to compare it with.
+    Nobody,
+    /// The root of that name, along a path that keeps all the rules.
+    By(String),
+    /// Roots were given, and the chain does not lead to one; or it breaks a rule.
+    Refused(String),
+}
+
+/// One measurement.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Measured {
+    /// Its index.
+    pub index: u64,
+    /// What it is of.
+    pub kind: String,
+    /// Its value.
+    pub value: Vec<u8>,
+    /// What the value reads as, if it does.
+    pub meaning: String,
+}
+
+impl Facts {
+    /// Follows a capture. `now` is the time that certificates are judged by.
+    pub fn of(capture: &Capture, roots: &[Root], now: UnixTime) -> Self {
+        let mut facts = Self::default();
+        let followed = decode::follow_with(capture, None, |entry, known| {
+            facts.learn(entry, known, roots, now);
+            Ok::<(), std::convert::Infallible>(())
+        });
+        let Ok(ledger) = followed;
+        facts.ledger = ledger;
+        facts
+    }
+
+    /// The first thing that does not agree with the rest.
+    pub fn disagreement(&self) -> Option<&Disagreement> {
+        self.ledger.first()
+    }
+
+    fn learn(&mut self, entry: &Entry, known: &Known, roots: &[Root], now: UnixTime) {
+        let fields = &entry.fields;
+        match entry.title.as_str() {
+            "VERSION" => {
+                let entries = fields.iter().filter(|field| field.name == "VersionNumberEntry");
+                self.versions = entries.map(|field| field.meaning.clone()).collect();
+            }
+            "CAPABILITIES" => {
+                self.spdm = Some(names::version(known.version));
+                let flags = fields.field("Flags");
+                self.capabilities = flags.map(|field| (known.responder, field.meaning.clone()));
+            }
+            "ALGORITHMS" => self.algorithms = algorithms(fields),
+            "DIGESTS" => {
+                let slots = (0..8).filter(|slot| fields.int("Param2").unwrap_or(0) >> slot & 1 == 1);
+                let digests = fields.iter().filter(|field| field.name == "Digest");
+                self.slots = slots.zip(digests.map(value)).collect();
+            }
+            "CERTIFICATE" => self.chain(entry, known, roots, now),
+            "CHALLENGE_AUTH" => self.challenged = outcome(entry),
+            "MEASUREMENTS" => {
+                self.measured = outcome(entry);
+                self.take_measurements(fields);
+            }
+            _ => {}
+        }
+    }
+
+    fn chain(&mut self, entry: &Entry, known: &Known, roots: &[Root], now: UnixTime) {
+        let Some(object) = &entry.chain else { return };
+        let slot = entry.fields.int("Param1").unwrap_or(0) as u8 & 0xf;
+        let certificates = certificate::certificates(object, known.hash_size()).unwrap_or_default();
+        let first = certificates.first().copied().unwrap_or_default();
+        self.chains.retain(|chain| chain.slot != slot);
+        self.chains.push(Chain {
+            slot,
+            object: object.clone(),
+            fields: certificate::chain(object, known.version, known.hash_size()).unwrap_or_default(),
+            root: digest(provider(), HashAlg::Sha384, first),
+            certificates: certificates.iter().map(|der| der.to_vec()).collect(),
+            vouched: vouch(object, known, roots, now),
+        });
+    }
+
+    fn take_measurements(&mut self, fields: &[Field]) {
+        let Some(record) = fields.field("MeasurementRecord") else {
+            return;
+        };
+        for block in &record.inside {
+            let index = block.inside.int("Index").unwrap_or(0);
+            let inside = block
+                .inside
+                .field("Measurement")
+                .map(|field| &field.inside[..])
+                .unwrap_or_default();
+            let kind = inside.field("DMTFSpecMeasurementValueType");
+            let value = inside.field("DMTFSpecMeasurementValue");
+            let raw = || block.inside.string("Measurement").unwrap_or_default().to_vec();
+            self.measurements.retain(|measured| measured.index != index);
+            self.measurements.push(Measured {
+                index,
+                kind: kind.map_or("not the DMTF's".into(), |field| field.meaning.clone()),
+                value: inside
+                    .string("DMTFSpecMeasurementValue")
+                    .map_or_else(raw, <[u8]>::to_vec),
+                meaning: value.map(|field| field.meaning.clone()).unwrap_or_default(),
+            });
+        }
+    }
+}
+
+fn value(field: &Field) -> String {
+    match &field.value {
+        Value::Bytes(bytes) => crate::spdm::hex(bytes),
+        _ => String::new(),
+    }
+}
+
+/// What a signature came to.
+fn outcome(entry: &Entry) -> Option<Outcome> {
+    let check = entry.checks.iter().find(|check| check.kind == Kind::Signature);
+    check.map(|check| check.outcome.clone())
+}
+
+fn algorithms(fields: &[Field]) -> Vec<(String, String)> {
+    let single = [
+        ("BaseAsymSel", "signature"),
+        ("PqcAsymSel", "post-quantum signature"),
+        ("BaseHashSel", "hash"),
+        ("MeasurementHashAlgo", "measurement hash"),
+    ];
+    let single = single
+        .iter()
+        .filter_map(|(name, kind)| Some(((*kind).to_owned(), fields.field(name)?.meaning.clone())));
+    let tables = fields
+        .iter()
+        .filter(|field| field.name == "AlgStruct")
+        .filter_map(|table| {
+            let kind = table.inside.field("AlgType")?.meaning.clone();
+            Some((kind, table.inside.field("AlgSupported")?.meaning.clone()))
+        });
+    single
+        .chain(tables)
+        .filter(|(_, value)| value != "none")
+        .collect()
+}
+
+/// Judges a chain by the roots that were given.
+fn vouch(object: &[u8], known: &Known, roots: &[Root], now: UnixTime) -> Vouched {
+    if roots.is_empty() {
+        return Vouched::Nobody;
+    }
+    let (hash, leaf) = match (known.hash_alg(), known.sign_alg()) {
+        (Ok(hash), Ok(leaf)) => (hash, leaf),
+        (hash, leaf) => {
+            let name = hash.err().or(leaf.err()).unwrap_or_default();
+            return Vouched::Refused(format!("{name} is not offered by the cryptographic provider"));
+        }
+    };
+    let rules = Rules {
+        version: known.version,
+        hash,
+        leaf,
+        roots,
+        now,
+        identity: &IdentityRule::default(),
+        role: Role::Responder,
+        model: None,
+        crls: Crls {
+            lists: &[],
+            rule: CrlRule::WhenPresent,
+        },
+    };
+    match validate(object, &rules, provider()) {
+        Ok(leaf) => Vouched::By(leaf.identity.root.name.clone()),
+        Err(error) => Vouched::Refused(error.to_string()),
+    }
+}

@@ -1,0 +1,269 @@
+//! `tidelock spdm identify`, `certs` and `measure`: a conversation, or a recorded one, and what it says of the device.
+//!
+//! ```text
+//! --connect, --doe ─ talk ─┐
+//!                          ├─ capture ─ facts ─ show
+//! --replay ────────────────┘      └─ --save
+//! ```
+
+pub mod facts;
+mod files;
+mod show;
+pub mod suite;
+pub mod talk;
+
+use std::{
+    io::Write,
+    path::PathBuf,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use tdisp::{
+    clock::UnixTime,
+    evidence::Root,
+    relay::Rid,
+    spdm::{RequesterConfig, Timing, msg::measurements::Operation, requester::Measure, transport::Transport},
+};
+
+use super::{args, check::Outcome, decode, pcap::Capture};
+use crate::transport::{self, Mailbox};
+use facts::{Facts, Vouched};
+
+/// What ended the command early, or made it end badly.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The device cannot be reached.
+    #[error("{0}")]
+    Way(#[from] transport::Error),
+    /// The device or the requester gave up.
+    #[error("the device was not understood: {0}")]
+    Talk(talk::Failure),
+    /// A recording cannot be used.
+    #[error("{0}")]
+    Replay(#[from] decode::Error),
+    /// A file cannot be read or written.
+    #[error("{}: {source}", .path.display())]
+    File {
+        /// Which one.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A root is no certificate.
+    #[error("{} holds no certificate: {why}; wanted X.509 in DER or PEM", .path.display())]
+    Root {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        why: String,
+    },
+    /// The conversation has nothing of what was asked for.
+    #[error("the conversation has no {what}; {cure}")]
+    Nothing {
+        /// What was asked for.
+        what: &'static str,
+        /// What to do.
+        cure: &'static str,
+    },
+    /// Something said does not agree with the rest.
+    #[error("{0}")]
+    Disagrees(super::check::Disagreement),
+    /// Roots were given, and the chain leads to none of them.
+    #[error("the certificate chain in slot {slot} is refused: {why}")]
+    Untrusted {
+        /// The slot.
+        slot: u8,
+        /// Why.
+        why: String,
+    },
+    /// No root was given.
+    #[error("nobody vouches for the device's root certificate; give the vendor's with --root")]
+    Nobody,
+    /// The output went away.
+    #[error("writing failed: {0}")]
+    Output(#[from] std::io::Error),
+}
+
+impl Error {
+    /// The exit code.
+    pub fn code(&self) -> u8 {
+        match self {
+            Self::Way(_) | Self::Talk(talk::Failure::Way(_)) => 3,
+            Self::Nobody => 5,
+            _ => 1,
+        }
+    }
+}
+
+/// What is to be shown.
+#[derive(Debug, Clone, Copy)]
+pub enum Ask<'a> {
+    /// Who it is.
+    Identify(&'a args::Identify),
+    /// Its certificates.
+    Certs(&'a args::Certs),
+    /// Its measurements.
+    Measure(&'a args::Measure),
+}
+
+impl<'a> Ask<'a> {
+    fn device(self) -> &'a args::Device {
+        match self {
+            Self::Identify(args) => &args.device,
+            Self::Certs(args) => &args.device,
+            Self::Measure(args) => &args.device,
+        }
+    }
+
+    fn measure(self) -> Option<Measure> {
+        let Self::Measure(args) = self else { return None };
+        Some(Measure {
+            operation: args.index.map_or(Operation::ALL, Operation),
+            raw: args.raw,
+            fresh: args.fresh,
+            ..Measure::all(None)
+        })
+    }
+}
+
+/// Does what the command line says.
+pub fn run(ask: Ask<'_>, json: bool, out: &mut impl Write) -> Result<(), Error> {
+    let device = ask.device();
+    let roots = device
+        .root
+        .iter()
+        .map(|path| files::root(path))
+        .collect::<Result<Vec<_>, _>>()?;
+    let (capture, failure) = match &device.way.replay {
+        Some(path) => (decode::read(path)?, None),
+        None => converse(device, ask.measure())?,
+    };
+    if let Some(path) = &device.save {
+        files::save(path, &capture)?;
+    }
+    let facts = Facts::of(&capture, &roots, now());
+    match (json, ask) {
+        (true, _) => writeln!(out, "{}", show::json(&facts))?,
+        (false, Ask::Identify(_)) => show::identity(&facts, out)?,
+        (false, Ask::Certs(_)) => show::certificates(&facts, out)?,
+        (false, Ask::Measure(_)) => show::measurements(&facts, out)?,
+    }
+    if let Some(failure) = failure {
+        return Err(Error::Talk(failure));
+    }
+    if let (Ask::Certs(args), Some(_)) = (ask, &facts.chains.first())
+        && let Some(directory) = &args.out
+    {
+        files::certificates(directory, &facts)?;
+    }
+    judge(ask, &facts, &roots)
+}
+
+/// Whether what was asked for is there, agrees, and has somebody who vouches for it.
+fn judge(ask: Ask<'_>, facts: &Facts, roots: &[Root]) -> Result<(), Error> {
+    if let Some(first) = facts.disagreement() {
+        return Err(Error::Disagrees(first.clone()));
+    }
+    let nothing = |what, cure| Err(Error::Nothing { what, cure });
+    let slot = ask.device().slot;
+    let chain = facts
+        .chains
+        .iter()
+        .find(|chain| chain.slot == slot)
+        .or(facts.chains.first());
+    match (ask, chain) {
+        (Ask::Certs(_), None) => {
+            return nothing(
+                "certificate chain",
+                "see which capabilities the device has with `identify`",
+            );
+        }
+        (Ask::Measure(_), _) if facts.measurements.is_empty() => {
+            return nothing(
+                "measurements",
+                "see which capabilities the device has with `identify`",
+            );
+        }
+        (Ask::Identify(_), _) if facts.spdm.is_none() => {
+            return nothing("capabilities", "see what is in it with `decode`");
+        }
+        _ => {}
+    }
+    match chain.map(|chain| (chain.slot, &chain.vouched)) {
+        Some((_, Vouched::By(_))) => proven(ask, facts),
+        Some((slot, Vouched::Refused(why))) => Err(Error::Untrusted {
+            slot,
+            why: why.clone(),
+        }),
+        None if !roots.is_empty() => {
+            nothing("certificate chain", "nothing in it can be vouched for by a root")
+        }
+        Some((_, Vouched::Nobody)) | None => Err(Error::Nobody),
+    }
+}
+
+/// A chain alone proves nothing of who showed it: what was asked for must be signed with its key.
+fn proven(ask: Ask<'_>, facts: &Facts) -> Result<(), Error> {
+    let signed = match ask {
+        Ask::Identify(_) => &facts.challenged,
+        Ask::Measure(_) => &facts.measured,
+        Ask::Certs(_) => return Ok(()),
+    };
+    match signed {
+        Some(Outcome::Agrees(_)) => Ok(()),
+        _ => Err(Error::Nothing {
+            what: "signature that could be checked",
+            cure: "the device has shown its chain, but not that it has the key",
+        }),
+    }
+}
+
+fn now() -> UnixTime {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    UnixTime(i64::try_from(since.as_secs()).unwrap_or(i64::MAX))
+}
+
+/// Talks to the device that the arguments name.
+fn converse(
+    device: &args::Device,
+    measure: Option<Measure>,
+) -> Result<(Capture, Option<talk::Failure>), Error> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let timeout = Duration::from_secs(device.timeout);
+    let transport = match device.transport {
+        args::Carrier::Doe => Transport::Doe,
+        args::Carrier::Mctp => Transport::Mctp,
+    };
+    let config = RequesterConfig {
+        versions: device.spdm.clone(),
+        transport,
+        slot: device.slot,
+        offer: suite::offer(&device.suite),
+        timing: Timing {
+            answer: timeout,
+            ..Timing::default()
+        },
+        ..RequesterConfig::default()
+    };
+    runtime.block_on(async {
+        let mut mailbox = match (&device.way.connect, device.way.doe) {
+            (Some(address), _) => Mailbox::connect(address, timeout, transport).await?,
+            (None, Some(bdf)) => {
+                let segment = bdf.domain() << 16;
+                let rid = Rid(segment | u32::from(bdf.rid()));
+                Mailbox::sysfs(&device.sysfs, rid, timeout, &device.locks).await?
+            }
+            (None, None) => {
+                return Err(Error::Nothing {
+                    what: "device",
+                    cure: "name one with --connect or --doe",
+                });
+            }
+        };
+        let talk = talk::talk(&mut mailbox, &talk::Plan { config, measure }).await;
+        mailbox.close().await;
+        Ok((talk.capture, talk.failure))
+    })
+}

@@ -1,0 +1,186 @@
+//! Facts for people and for programs.
+
+use std::io::{Result, Write};
+
+use serde_json::{Value as Json, json};
+
+use super::facts::{Chain, Facts, Vouched};
+use crate::spdm::{check::Outcome, hex, names};
+
+const GREEN: &str = "\x1b[32m";
+const RED: &str = "\x1b[31m";
+const YELLOW: &str = "\x1b[33m";
+const PLAIN: &str = "\x1b[0m";
+
+pub(super) fn identity(facts: &Facts, out: &mut impl Write) -> Result<()> {
+    connection(facts, out)?;
+    for (slot, digest) in &facts.slots {
+        writeln!(out, "slot {slot}         {digest}")?;
+    }
+    for chain in &facts.chains {
+        brief(chain, out)?;
+    }
+    proof(
+        "challenge",
+        &facts.challenged,
+        "no CHALLENGE: the device has not shown that it has its key",
+        out,
+    )
+}
+
+fn connection(facts: &Facts, out: &mut impl Write) -> Result<()> {
+    writeln!(
+        out,
+        "SPDM           {}, of {}",
+        facts.spdm.as_deref().unwrap_or("not settled"),
+        facts.versions.join(" ")
+    )?;
+    if let Some((_, names)) = &facts.capabilities {
+        writeln!(out, "capabilities   {names}")?;
+    }
+    let algorithms = facts
+        .algorithms
+        .iter()
+        .map(|(kind, name)| format!("{kind} {name}"));
+    writeln!(
+        out,
+        "algorithms     {}",
+        algorithms.collect::<Vec<_>>().join(", ")
+    )
+}
+
+fn brief(chain: &Chain, out: &mut impl Write) -> Result<()> {
+    writeln!(
+        out,
+        "certificates   slot {}, {} bytes",
+        chain.slot,
+        chain.object.len()
+    )?;
+    for field in chain.fields.iter().filter(|field| field.name == "Certificate") {
+        writeln!(out, "  {}", field.meaning)?;
+    }
+    root(chain, out)
+}
+
+fn root(chain: &Chain, out: &mut impl Write) -> Result<()> {
+    writeln!(out, "  root SHA-384 {}", chain.root)?;
+    match &chain.vouched {
+        Vouched::By(name) => writeln!(out, "  {GREEN}vouched for{PLAIN} by {name}"),
+        Vouched::Refused(why) => writeln!(out, "  {RED}REFUSED{PLAIN}: {why}"),
+        Vouched::Nobody => writeln!(
+            out,
+            "  {YELLOW}nobody vouches for this root{PLAIN}: anybody can make such a chain; give the vendor's root with --root"
+        ),
+    }
+}
+
+pub(super) fn certificates(facts: &Facts, out: &mut impl Write) -> Result<()> {
+    for chain in &facts.chains {
+        writeln!(out, "slot {}, {} bytes", chain.slot, chain.object.len())?;
+        for field in chain.fields.iter().filter(|field| field.name == "Certificate") {
+            writeln!(out, "  {}", field.meaning)?;
+            for line in &field.inside {
+                writeln!(out, "    {:10} {}", line.name.to_lowercase(), line.meaning)?;
+            }
+        }
+        root(chain, out)?;
+    }
+    Ok(())
+}
+
+pub(super) fn measurements(facts: &Facts, out: &mut impl Write) -> Result<()> {
+    for measured in &facts.measurements {
+        let meaning = if measured.meaning.is_empty() {
+            String::new()
+        } else {
+            format!("  {}", measured.meaning)
+        };
+        writeln!(
+            out,
+            "{:>3}  {:34} {}{meaning}",
+            measured.index,
+            measured.kind,
+            hex(&measured.value)
+        )?;
+    }
+    for chain in &facts.chains {
+        brief(chain, out)?;
+    }
+    proof(
+        "signature",
+        &facts.measured,
+        "not signed: anybody between could have made these up",
+        out,
+    )
+}
+
+fn proof(what: &str, outcome: &Option<Outcome>, without: &str, out: &mut impl Write) -> Result<()> {
+    match outcome {
+        Some(Outcome::Agrees(how)) => writeln!(out, "{what:14} {GREEN}verified{PLAIN}: {how}"),
+        Some(Outcome::Disagrees { found, wanted }) => {
+            writeln!(out, "{what:14} {RED}WRONG{PLAIN}: found {found}, wanted {wanted}")
+        }
+        Some(Outcome::NotChecked(why)) => writeln!(out, "{what:14} {YELLOW}not checked{PLAIN}: {why}"),
+        None => writeln!(out, "{what:14} {YELLOW}{without}{PLAIN}"),
+    }
+}
+
+pub(super) fn json(facts: &Facts) -> Json {
+    let signed = |outcome: &Option<Outcome>| match outcome {
+        Some(Outcome::Agrees(how)) => json!({"verified": true, "how": how}),
+        Some(Outcome::Disagrees { found, wanted }) => {
+            json!({"verified": false, "found": found, "wanted": wanted})
+        }
+        Some(Outcome::NotChecked(why)) => json!({"not_checked": why}),
+        None => Json::Null,
+    };
+    let chains = facts.chains.iter().map(|chain| {
+        let vouched = match &chain.vouched {
+            Vouched::By(name) => json!({"by": name}),
+            Vouched::Refused(why) => json!({"refused": why}),
+            Vouched::Nobody => Json::Null,
+        };
+        let certificates = chain
+            .fields
+            .iter()
+            .filter(|field| field.name == "Certificate")
+            .map(|field| {
+                let lines = field
+                    .inside
+                    .iter()
+                    .map(|line| (line.name.to_lowercase(), json!(line.meaning)));
+                let mut object: serde_json::Map<_, _> = lines.collect();
+                object.insert("subject".into(), json!(field.meaning));
+                Json::Object(object)
+            });
+        json!({
+            "slot": chain.slot,
+            "root_sha384": chain.root.to_string(),
+            "vouched": vouched,
+            "certificates": certificates.collect::<Vec<_>>(),
+            "der": chain.certificates.iter().map(|der| hex(der)).collect::<Vec<_>>(),
+        })
+    });
+    let measurements = facts.measurements.iter().map(|measured| {
+        json!({
+            "index": measured.index,
+            "kind": measured.kind,
+            "value": hex(&measured.value),
+            "meaning": measured.meaning,
+        })
+    });
+    json!({
+        "spdm": facts.spdm,
+        "versions": facts.versions,
+        "capabilities": facts.capabilities.as_ref().map(|(flags, _)| json!({
+            "flags": flags,
+            "names": names::capabilities(*flags, false).split(' ').collect::<Vec<_>>(),
+        })),
+        "algorithms": facts.algorithms.iter().map(|(kind, name)| (kind.clone(), json!(name))).collect::<serde_json::Map<_, _>>(),
+        "slots": facts.slots.iter().map(|(slot, digest)| json!({"slot": slot, "digest": digest})).collect::<Vec<_>>(),
+        "chains": chains.collect::<Vec<_>>(),
+        "challenge": signed(&facts.challenged),
+        "measurements": measurements.collect::<Vec<_>>(),
+        "measurements_signature": signed(&facts.measured),
+    })
+}

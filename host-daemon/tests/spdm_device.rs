@@ -1,0 +1,405 @@
+//! `tidelock spdm identify`, `certs` and `measure` against a responder behind a socket; and what they save is decoded.
+
+#![allow(clippy::unwrap_used, reason = "a test may")]
+
+use std::{
+    io::{Read, Write},
+    net::{TcpListener, TcpStream},
+    path::{Path, PathBuf},
+    process::{Command, Output},
+    sync::Arc,
+    thread,
+    time::Instant,
+};
+
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+    PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, SignatureAlgorithm,
+};
+use serde_json::Value;
+use tdisp::{
+    clock,
+    crypto::{HashAlg, Ring, RingSigner, SignAlg, digest},
+    doe::{Object, ObjectType, discovery},
+    spdm::{
+        Measurement, Responder, ResponderConfig, Transport, VERSIONS,
+        algorithms::Offer,
+        msg::{Version, capabilities::Flags, certificate::Chain, measurements::Kind},
+        responder::Measured,
+    },
+};
+
+/// A device: a chain with its key, and what it measures.
+struct Device {
+    config: ResponderConfig,
+    root: Vec<u8>,
+}
+
+fn authority(name: &str, ca: bool) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name.push(DnType::CommonName, name);
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    if ca {
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+    }
+    params
+}
+
+impl Device {
+    fn new() -> Self {
+        Self::of(&PKCS_ECDSA_P384_SHA384, SignAlg::EcdsaP384, HashAlg::Sha384)
+    }
+
+    fn of(kind: &'static SignatureAlgorithm, sign: SignAlg, hash: HashAlg) -> Self {
+        let key = || KeyPair::generate_for(kind).unwrap();
+        let (root, root_key, leaf_key) = (authority("test root", true), key(), key());
+        let root_der = root.self_signed(&root_key).unwrap().der().to_vec();
+        let leaf = authority("test device", false);
+        let leaf = leaf.signed_by(&leaf_key, &Issuer::new(root, root_key)).unwrap();
+        let mut chain = Vec::new();
+        Chain {
+            root_hash: digest(&Ring, hash, &root_der).as_ref(),
+            certificates: &[&root_der[..], leaf.der()].concat(),
+        }
+        .encode(Version::V1_2, &mut chain);
+        let signer = RingSigner::from_pkcs8(sign, &leaf_key.serialize_der()).unwrap();
+        let measurements = vec![
+            Measurement {
+                index: 1,
+                kind: Kind::FIRMWARE,
+                raw: false,
+                value: vec![0x22; 48],
+            },
+            Measurement {
+                index: 5,
+                kind: Kind::FIRMWARE_SECURITY_VERSION,
+                raw: true,
+                value: vec![7, 0, 0, 0, 0, 0, 0, 0],
+            },
+        ];
+        let mut config = ResponderConfig::new(chain, Arc::new(signer), measurements);
+        config.versions = VERSIONS.to_vec();
+        config.offer = Offer {
+            sign: vec![sign],
+            hash: vec![hash],
+            ..Offer::default()
+        };
+        Self {
+            config,
+            root: root_der,
+        }
+    }
+
+    /// Serves connections for as long as the test lasts; the address.
+    fn serve(&self) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let config = self.config.clone();
+        thread::spawn(move || {
+            while let Ok((stream, _)) = listener.accept() {
+                // The client hangs up when it has heard enough.
+                let _ = converse(stream, config.clone());
+            }
+        });
+        address
+    }
+}
+
+/// The DMTF emulators' framing, from the device's side.
+fn converse(mut stream: TcpStream, config: ResponderConfig) -> std::io::Result<()> {
+    let (transport, start) = (config.transport, Instant::now());
+    let number = if transport == Transport::Doe { 2u32 } else { 1 };
+    let mut responder = Responder::new(config, Arc::new(Ring));
+    loop {
+        let mut header = [0; 12];
+        stream.read_exact(&mut header)?;
+        let word = |at: usize| u32::from_be_bytes(header[at..at + 4].try_into().unwrap());
+        assert_eq!(word(4), number, "transport");
+        let mut payload = vec![0; word(8) as usize];
+        stream.read_exact(&mut payload)?;
+        let answer = match word(0) {
+            0xdead => b"Server Hello!\0".to_vec(),
+            1 if transport == Transport::Doe && payload[2] == 0 => discovered(payload[8]),
+            1 => {
+                responder.handle(clock::Instant::at(start.elapsed()), &payload);
+                let mut answer = Vec::new();
+                if !responder.poll_transmit(&mut answer) {
+                    continue;
+                }
+                answer
+            }
+            _ => Vec::new(),
+        };
+        let words = [word(0), number, answer.len() as u32]
+            .map(u32::to_be_bytes)
+            .concat();
+        stream.write_all(&[words, answer].concat())?;
+    }
+}
+
+fn discovered(index: u8) -> Vec<u8> {
+    let (mut body, mut object) = (Vec::new(), Vec::new());
+    discovery::Response {
+        vendor: 1,
+        kind: ObjectType(index),
+        next: (index + 1) % 3,
+    }
+    .encode(&mut body);
+    Object::new(ObjectType::DISCOVERY, &body).encode(&mut object);
+    object
+}
+
+struct Desk {
+    directory: tempfile::TempDir,
+    root: PathBuf,
+    address: String,
+}
+
+impl Desk {
+    fn with(device: &Device) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path().join("root.der");
+        std::fs::write(&root, &device.root).unwrap();
+        Self {
+            root,
+            directory,
+            address: device.serve(),
+        }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// `tidelock spdm WORDS --connect …`
+    fn ask(&self, words: &str, root: Option<&Path>) -> Output {
+        let mut command = tidelock(words);
+        command.args(["--connect", &self.address, "--timeout", "5"]);
+        if let Some(root) = root {
+            command.arg("--root").arg(root);
+        }
+        command.output().unwrap()
+    }
+}
+
+fn tidelock(words: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tidelock"));
+    command.arg("spdm").args(words.split(' '));
+    command
+}
+
+#[track_caller]
+fn check(output: &Output, code: i32, wanted: &[&str]) {
+    let text = [&output.stdout[..], &output.stderr].concat();
+    let text = String::from_utf8_lossy(&text);
+    assert_eq!(output.status.code(), Some(code), "{text}");
+    for wanted in wanted {
+        assert!(text.contains(wanted), "{text}\ndoes not contain {wanted:?}");
+    }
+}
+
+#[test]
+fn a_device_is_identified_in_every_version_and_over_both_transports() {
+    let mut device = Device::new();
+    for transport in [Transport::Doe, Transport::Mctp] {
+        device.config.transport = transport;
+        let desk = Desk::with(&device);
+        let name = if transport == Transport::Doe {
+            "doe"
+        } else {
+            "mctp"
+        };
+        for version in ["1.0", "1.1", "1.2", "1.3", "1.4"] {
+            let words = format!("identify --transport {name} --spdm {version}");
+            let wanted = [
+                &format!("SPDM           {version}, of 1.0 1.1 1.2 1.3 1.4")[..],
+                "signature ECDSA_P384, hash SHA_384",
+                "certificates   slot 0",
+                "CN=test device",
+                "vouched for by CN=test root",
+                "challenge      verified: ECDSA P-384, slot 0, CN=test device",
+            ];
+            check(&desk.ask(&words, Some(&desk.root)), 0, &wanted);
+            let words = format!("measure --transport {name} --spdm {version}");
+            let wanted = [
+                "  1  firmware, digest",
+                "  5  firmware security version, raw",
+                "  7",
+                "signature      verified",
+            ];
+            check(&desk.ask(&words, Some(&desk.root)), 0, &wanted);
+        }
+    }
+}
+
+#[test]
+fn a_suite_narrows_what_is_offered() {
+    let device = Device::of(&PKCS_ECDSA_P256_SHA256, SignAlg::EcdsaP256, HashAlg::Sha256);
+    let desk = Desk::with(&device);
+    check(
+        &desk.ask("identify --suite ecdsa-p256-sha256", Some(&desk.root)),
+        0,
+        &["signature ECDSA_P256, hash SHA_256"],
+    );
+    check(
+        &desk.ask("identify --suite ecdsa-p384", Some(&desk.root)),
+        1,
+        &["not understood"],
+    );
+    check(
+        &desk.ask("identify --suite md5", None),
+        2,
+        &["`md5` in the suite `md5` is no algorithm here"],
+    );
+}
+
+#[test]
+fn without_a_root_nobody_vouches_and_with_another_the_chain_is_refused() {
+    let desk = Desk::with(&Device::new());
+    let wanted = ["nobody vouches for this root", "give the vendor's with --root"];
+    check(&desk.ask("identify", None), 5, &wanted);
+    check(&desk.ask("certs", None), 5, &["nobody vouches"]);
+    let other = desk.path("other.der");
+    std::fs::write(&other, Device::new().root).unwrap();
+    check(
+        &desk.ask("identify", Some(&other)),
+        1,
+        &["REFUSED", "the certificate chain in slot 0 is refused"],
+    );
+    check(
+        &desk.ask("identify", Some(Path::new("/nowhere"))),
+        1,
+        &["/nowhere"],
+    );
+}
+
+#[test]
+fn certificates_are_written_as_der_and_pem_and_a_root_in_pem_serves_too() {
+    let device = Device::new();
+    let desk = Desk::with(&device);
+    let out = desk.path("chain");
+    let words = format!("certs --out {}", out.display());
+    check(
+        &desk.ask(&words, Some(&desk.root)),
+        0,
+        &["CN=test device", "key        EC 384", "vouched for"],
+    );
+    assert_eq!(std::fs::read(out.join("slot0-0.der")).unwrap(), device.root);
+    assert!(out.join("slot0-1.der").is_file() && out.join("slot0.chain").is_file());
+    check(
+        &desk.ask("identify", Some(&out.join("slot0-0.pem"))),
+        0,
+        &["vouched for by CN=test root"],
+    );
+}
+
+#[test]
+fn what_was_said_is_saved_decoded_and_replayed() {
+    let mut device = Device::new();
+    for transport in [Transport::Doe, Transport::Mctp] {
+        device.config.transport = transport;
+        let desk = Desk::with(&device);
+        let name = if transport == Transport::Doe {
+            "doe"
+        } else {
+            "mctp"
+        };
+        let trace = desk.path("trace.pcap");
+        let words = format!("measure --transport {name} --save {}", trace.display());
+        check(&desk.ask(&words, Some(&desk.root)), 0, &["verified"]);
+        let decoded = tidelock(&format!("decode {} --brief", trace.display()))
+            .output()
+            .unwrap();
+        check(
+            &decoded,
+            0,
+            &[
+                "CHALLENGE_AUTH over M1: ECDSA P-384",
+                "checked: 2 signatures",
+                "not checked: nothing",
+            ],
+        );
+        for command in ["identify", "certs", "measure"] {
+            let words = format!(
+                "{command} --replay {} --root {}",
+                trace.display(),
+                desk.root.display()
+            );
+            check(
+                &tidelock(&words).output().unwrap(),
+                0,
+                &["vouched for by CN=test root"],
+            );
+        }
+    }
+}
+
+#[test]
+fn a_program_reads_the_same_as_json() {
+    let desk = Desk::with(&Device::new());
+    let output = desk.ask("measure --json --index 5", Some(&desk.root));
+    let json: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(json["measurements"][0]["index"], 5);
+    assert_eq!(json["measurements"][0]["value"], "0700000000000000");
+    assert_eq!(json["measurements_signature"]["verified"], true);
+    assert_eq!(json["chains"][0]["vouched"]["by"], "CN=test root");
+    assert_eq!(json["algorithms"]["hash"], "SHA_384");
+    assert_eq!(json["measurements"].as_array().map(Vec::len), Some(1));
+}
+
+#[test]
+fn a_device_that_lacks_things_is_asked_for_what_it_has() {
+    let mut device = Device::new();
+    device.config.capabilities = Flags(!Flags::CHAL.0);
+    let desk = Desk::with(&device);
+    check(&desk.ask("certs", Some(&desk.root)), 0, &["CN=test device"]);
+    check(
+        &desk.ask("identify", Some(&desk.root)),
+        1,
+        &["no CHALLENGE", "has shown its chain, but not that it has the key"],
+    );
+    check(
+        &desk.ask("measure", Some(&desk.root)),
+        0,
+        &["signature      verified"],
+    );
+    device.config.capabilities = Flags(u32::MAX);
+    device.config.measured = Measured::Unsigned;
+    let desk = Desk::with(&device);
+    check(
+        &desk.ask("measure", Some(&desk.root)),
+        1,
+        &["  1  firmware, digest", "not signed"],
+    );
+    device.config.measured = Measured::No;
+    let desk = Desk::with(&device);
+    check(&desk.ask("measure", Some(&desk.root)), 1, &["not understood"]);
+}
+
+#[test]
+fn a_device_that_is_not_there_or_answers_nothing_is_told_apart_from_one_that_refuses() {
+    check(
+        &tidelock("identify --connect 127.0.0.1:1").output().unwrap(),
+        3,
+        &["cannot be reached"],
+    );
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let words = format!(
+        "identify --timeout 1 --connect {}",
+        listener.local_addr().unwrap()
+    );
+    check(
+        &tidelock(&words).output().unwrap(),
+        3,
+        &["no answer to the hello in 1000 ms"],
+    );
+    check(&tidelock("identify").output().unwrap(), 2, &["--connect"]);
+    check(
+        &tidelock("identify --connect x --doe 0000:01:00.0")
+            .output()
+            .unwrap(),
+        2,
+        &["cannot be used with"],
+    );
+}

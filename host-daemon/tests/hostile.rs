@@ -48,7 +48,7 @@ fn a_device_that_misbehaves_fails_the_connect_at_a_named_step_and_leaves_it_disc
         (
             "is silent",
             || Reply::Silence,
-            "the device gave no answer to a DOE exchange in 300 ms",
+            "the device gave no answer to an exchange in 300 ms",
         ),
         (
             "truncates",

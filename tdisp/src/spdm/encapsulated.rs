@@ -17,7 +17,10 @@ mod asking;
 pub(super) use answering::{Answering, Own};
 pub(super) use asking::{Asking, Known, Purpose, Turn, Unknown, Wanted};
 
-use super::responder::{PublicKey, Slot};
+use super::{
+    msg::capabilities::Flags,
+    responder::{MultiKey, PublicKey, Slot},
+};
 
 /// What a requester authenticates itself with, if it is asked to.
 #[derive(Debug, Clone, Default)]
@@ -26,6 +29,21 @@ pub struct Identity {
     pub slots: [Option<Slot>; 8],
     /// A key that the responder was provisioned with, instead of any chain (PUB_KEY_ID_CAP).
     pub public_key: Option<PublicKey>,
+    /// Whether a connection may use, or always uses, several of these keys (1.3).
+    pub multi_key: MultiKey,
+}
+
+impl Identity {
+    /// The capabilities of a requester that has it.
+    pub(super) fn flags(&self) -> Flags {
+        let mutual = Flags::MUT_AUTH | Flags::ENCAP | Flags::CHAL;
+        let holds = match (self.slots.iter().any(Option::is_some), &self.public_key) {
+            (true, _) => Flags::CERT | self.multi_key.flags(),
+            (false, Some(_)) => Flags::PUB_KEY_ID,
+            (false, None) => return Flags(0),
+        };
+        mutual | holds
+    }
 }
 
 /// What stands for a provisioned key where a slot has four bits.

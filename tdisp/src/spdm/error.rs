@@ -94,6 +94,18 @@ pub enum Misbehaviour {
     /// A record that does not open, or is of another session.
     #[error("the record does not open: {0}")]
     Record(#[from] RecordError),
+    /// It wants this side to sign with a key that it does not have, or not for that.
+    #[error("it wants a signature with the key of slot {slot}, which is not ours to give")]
+    WantsOther {
+        /// The slot; 0xf for a provisioned key.
+        slot: u8,
+    },
+    /// It makes requests of its own without end.
+    #[error("it made more than {requests} requests of its own in a row")]
+    Endless {
+        /// How many were answered.
+        requests: u32,
+    },
     /// A message within another is not one.
     #[error("its message is malformed: {0}")]
     Malformed(#[from] DecodeError),
@@ -250,6 +262,9 @@ pub enum Misuse {
     /// It is not known who the responder is: no session can be opened with it.
     #[error("the responder's key is not known; connect with `Goal::Identity` or `Goal::Session`")]
     NoIdentity,
+    /// There is no key that both sides have.
+    #[error("the configuration has no pre-shared key, or the responder opens no session on one (no PSK_CAP)")]
+    NoPreSharedKey,
     /// The responder cannot make requests of its own, or not such.
     #[error(
         "the two sides do not both have the capabilities for such a request of the responder's (ENCAP_CAP)"

@@ -49,6 +49,7 @@ pub mod transcript;
 pub mod transport;
 
 pub use connection::{DEFAULT_VERSIONS, Negotiated, SECURED_VERSIONS, VERSIONS};
+pub use encapsulated::Identity;
 pub use error::{Error, Misbehaviour, Misuse};
 pub use requester::{Event, Goal, MeasurementRecord, Requester, RequesterConfig, Timing, Trust};
 pub use responder::{Measurement, Responder, ResponderConfig};

@@ -29,14 +29,17 @@ mod inquiry;
 mod link;
 mod measure;
 mod mel;
+mod mutual;
 mod operation;
 mod provision;
+mod psk;
 mod session;
 mod step;
 
 pub use config::{Event, Goal, MeasurementRecord, RequesterConfig, Timing, Trust};
 pub use measure::Measure;
 pub use provision::{CsrWish, KeyPairInfo, KeyPairWish, SlotWish};
+pub use psk::PreShared;
 
 use super::{
     error::{Misbehaviour, Misuse},
@@ -44,12 +47,17 @@ use super::{
         Code, Context, Header, Payload, Version,
         capabilities::Flags,
         error::{self as error_msg, ErrorCode},
+        key_update::Operation as KeyOperation,
         respond_if_ready,
     },
     secured::Record,
     transport::Kind,
 };
-use crate::{clock::Instant, crypto::Provider, wire::DecodeError};
+use crate::{
+    clock::Instant,
+    crypto::{Provider, Secret},
+    wire::DecodeError,
+};
 use alloc::{collections::VecDeque, sync::Arc, vec::Vec};
 use chunk::{Carriage, Receiver};
 use core::{mem, time::Duration};
@@ -57,6 +65,9 @@ use link::{Link, Peer};
 use operation::{Next, Operation};
 use step::{Ask, Channel, Exchange, Fault, Output, Pending, Received};
 use zeroize::Zeroizing;
+
+/// Records that are left when keys are replaced, at most.
+const RECORDS_LOW_MAX: u64 = 1024;
 
 /// The requester's machine. It takes and gives units of its transport.
 pub struct Requester {
@@ -97,12 +108,28 @@ impl Requester {
         if peer.identity.is_none() || !peer.flags().any(Flags::KEY_EX) {
             return Err(Misuse::NoIdentity);
         }
-        let max = self.config.sessions_max;
-        if self.link.sessions.len() >= max {
-            return Err(Misuse::SessionLimit { max });
-        }
+        self.check_room()?;
         self.begin(now, Code::KEY_EXCHANGE_RSP, session::key_exchange);
         Ok(())
+    }
+
+    /// Opens a session on the pre-shared key, beside those that are open: who the responder is need not be known.
+    pub fn open_psk_session(&mut self, now: Instant) -> Result<(), Misuse> {
+        let peer = self.ready()?;
+        if self.config.psk.is_none() || !peer.flags().any(Flags::PSK_MASK) {
+            return Err(Misuse::NoPreSharedKey);
+        }
+        self.check_room()?;
+        self.begin(now, Code::PSK_EXCHANGE_RSP, psk::exchange);
+        Ok(())
+    }
+
+    fn check_room(&self) -> Result<(), Misuse> {
+        let max = self.config.sessions_max;
+        match self.link.sessions.len() >= max {
+            true => Err(Misuse::SessionLimit { max }),
+            false => Ok(()),
+        }
     }
 
     /// Asks for all measurements, signed over `nonce` or else over a fresh one: in the current session if one is up.
@@ -147,13 +174,39 @@ impl Requester {
 
     /// Replaces a session's keys, in both directions.
     pub fn update_keys_in(&mut self, now: Instant, session: u32) -> Result<(), Misuse> {
-        if !self.ready_in(session)?.flags().contains(Flags::KEY_UPD) {
+        self.begin_key_update(now, session, KeyOperation::UPDATE_ALL_KEYS)
+    }
+
+    /// Replaces the keys of what this side sends in a session.
+    pub fn update_own_keys_in(&mut self, now: Instant, session: u32) -> Result<(), Misuse> {
+        self.begin_key_update(now, session, KeyOperation::UPDATE_KEY)
+    }
+
+    fn begin_key_update(&mut self, now: Instant, session: u32, what: KeyOperation) -> Result<(), Misuse> {
+        if !self.ready_in(session)?.both_can(Flags::KEY_UPD) {
             return Err(Misuse::NoKeyUpdate);
         }
         self.begin(now, Code::KEY_UPDATE_ACK, |link, output| {
-            session::update_keys(link, session, output)
+            session::update_keys(link, session, what, output)
         });
         Ok(())
+    }
+
+    /// Asks what the responder wants to ask in a session, and answers: new keys of its own, for one, or events.
+    /// [`Event::RequestsAnswered`] comes when it has nothing left, [`Event::Refused`] if it has nothing at all.
+    pub fn fetch_requests(&mut self, now: Instant, session: u32) -> Result<(), Misuse> {
+        if !self.ready_in(session)?.both_can(Flags::ENCAP) {
+            return Err(Misuse::NoEncapsulation);
+        }
+        self.begin(now, Code::ENCAPSULATED_REQUEST, |link, output| {
+            mutual::fetch_requests(link, session, output)
+        });
+        Ok(())
+    }
+
+    /// The export master secret of a session that is up (DSP0274 §12): keys for what is not SPDM are derived from it.
+    pub fn exporter(&self, session: u32) -> Option<&Secret> {
+        self.link.sessions.exporter(session)
     }
 
     /// Ends the current session; the connection stays.
@@ -280,12 +333,30 @@ impl Requester {
         match result {
             Ok(operation) => {
                 self.operation = operation;
+                if self.operation.is_none() {
+                    return self.renew_keys(now);
+                }
                 if let Some(ask) = ask {
                     self.link.forget_transcripts(ask.channel.session(), ask.code());
                     self.transmit(now, Pending::new(now, ask, &self.config.timing));
                 }
             }
             Err(fault) => self.fail(awaited, fault),
+        }
+    }
+
+    /// Has the keys of a session replaced that have protected nearly as many records as they may.
+    fn renew_keys(&mut self, now: Instant) {
+        let can = self
+            .link
+            .peer
+            .as_ref()
+            .is_some_and(|peer| peer.both_can(Flags::KEY_UPD));
+        let low = (self.config.records_max / 4).clamp(2, RECORDS_LOW_MAX);
+        if let Some(session) = self.link.sessions.wearing_out(low).filter(|_| can) {
+            self.begin(now, Code::KEY_UPDATE_ACK, |link, output| {
+                session::update_keys(link, session, KeyOperation::UPDATE_ALL_KEYS, output)
+            });
         }
     }
 

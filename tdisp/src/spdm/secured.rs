@@ -331,18 +331,20 @@ impl Half {
     }
 
     /// Goes over to `next` if the record that came is `next`'s first: asked of a record before it is opened, which this does
-    /// not do.
-    pub fn change_if_sealed_by(&mut self, mut next: Self, record: &Record<'_>) {
+    /// not do. Says whether it is.
+    pub fn change_if_sealed_by(&mut self, mut next: Self, record: &Record<'_>) -> bool {
         let mut copy = record.bytes.to_vec();
         let mut trial = Record {
             bytes: &mut copy,
             ..*record
         };
-        if next.open_in_place(&mut trial).is_ok() {
+        let is_next = next.open_in_place(&mut trial).is_ok();
+        if is_next {
             next.sequence = 0;
             *self = next;
         }
         wipe(&mut copy);
+        is_next
     }
 
     /// Says where in the record its application data is, now that it can be read.

@@ -223,6 +223,7 @@ impl Handshake {
             derivation: self.derivation,
             records,
             receiving_next: None,
+            under_old_key: false,
             exporter,
         })
     }
@@ -241,17 +242,20 @@ pub(super) struct Session {
     /// The peer has been asked to use new keys, or has said that it will: what it sends next comes under this one, a refusal under
     /// the old.
     receiving_next: Option<Half>,
+    /// A key was expected, and a record came that was not under it.
+    under_old_key: bool,
     exporter: Secret,
 }
 
 impl Session {
-    pub(super) fn id(&self) -> u32 {
-        self.records.id
-    }
-
     /// The export master secret: keys for what is not SPDM are derived from it.
     pub(super) fn exporter(&self) -> &Secret {
         &self.exporter
+    }
+
+    /// Whether the record that was to come under a new key did not.
+    pub(super) fn came_under_old_key(&self) -> bool {
+        self.under_old_key
     }
 
     /// How many records the keys of both directions may still protect: of the direction that has fewer.
@@ -266,7 +270,7 @@ impl Session {
 
     pub(super) fn open<'a>(&mut self, record: Record<'a>) -> Result<&'a mut [u8], RecordError> {
         if let Some(next) = self.receiving_next.take() {
-            self.records.receiving.change_if_sealed_by(next, &record);
+            self.under_old_key = !self.records.receiving.change_if_sealed_by(next, &record);
         }
         self.records.open(record)
     }
@@ -285,6 +289,7 @@ impl Session {
 
     /// New keys for what this end receives, once a record opens with them.
     pub(super) fn await_new_receiving(&mut self) -> Result<(), CryptoError> {
+        self.under_old_key = false;
         self.receiving_next = Some(self.updated(&self.records.receiving)?);
         Ok(())
     }

@@ -27,7 +27,6 @@ pub(in crate::spdm) struct Answering {
     m1: Transcript,
     /// The first DIGESTS: part of TH where the requester has several keys (1.3).
     digests: Option<Vec<u8>>,
-    challenged: bool,
 }
 
 /// Who signs for a requester.
@@ -40,6 +39,14 @@ pub(in crate::spdm) struct Own {
 }
 
 impl Own {
+    /// Its slot as a request of eight bits names it.
+    pub(in crate::spdm) fn slot_in_request(&self) -> u8 {
+        match self.slot {
+            PUBLIC_KEY => SLOT_PUBLIC_KEY,
+            slot => slot,
+        }
+    }
+
     /// The holder of a slot's key, or of the provisioned one. It must sign with the negotiated algorithm, and where there
     /// are several keys be meant for `usage`.
     pub(in crate::spdm) fn find(
@@ -77,13 +84,7 @@ impl Answering {
         Self {
             m1: connection.transcript_from_vca(),
             digests: None,
-            challenged: false,
         }
-    }
-
-    /// Whether a challenge has been answered.
-    pub(in crate::spdm) fn challenged(&self) -> bool {
-        self.challenged
     }
 
     /// The DIGESTS that was shown.
@@ -198,7 +199,6 @@ impl Answering {
             .signer
             .sign(&signing::message(message.version, context, &m1))?;
         response.signature = &signature;
-        self.challenged = true;
         Ok(response.to_vec())
     }
 }

@@ -1,15 +1,16 @@
 //! What a requester is told, and what it tells.
 
-use super::provision::KeyPairInfo;
+use super::{provision::KeyPairInfo, psk::PreShared};
 use crate::{
     crypto::Digest,
     spdm::{
         ability,
         algorithms::Offer,
-        connection::{DEFAULT_VERSIONS, Negotiated},
+        connection::{DEFAULT_VERSIONS, Negotiated, SECURED_VERSIONS},
+        encapsulated::Identity,
         error::Error,
-        events::Types,
-        msg::{Code, Version, capabilities::Flags, error::ErrorCode},
+        events::{self, Types},
+        msg::{Code, Version, capabilities::Flags, error::ErrorCode, version::Entry},
         transport::Transport,
     },
 };
@@ -51,6 +52,18 @@ pub struct RequesterConfig {
     pub chain_size_max: usize,
     /// Sessions at a time.
     pub sessions_max: usize,
+    /// What this side authenticates itself with, if the responder asks for it; [`Self::offer`] must have an algorithm for that.
+    pub identity: Option<Identity>,
+    /// The key of sessions on a pre-shared key.
+    pub psk: Option<PreShared>,
+    /// Whether the responder may make requests of its own in a session (ENCAP_CAP). With `identity` it may.
+    pub encapsulated: bool,
+    /// Versions of secured messages offered.
+    pub secured_versions: Vec<Entry>,
+    /// Records that one key of a session may protect: before that the session's keys are updated, if the responder can.
+    pub records_max: u64,
+    /// Capabilities that may be shown: any that is not among them is off.
+    pub capabilities: Flags,
 }
 
 impl RequesterConfig {
@@ -66,7 +79,16 @@ impl RequesterConfig {
         if !self.events.is_empty() {
             flags = flags | Flags::EVENT;
         }
-        flags.and(ability::known(version))
+        if let Some(identity) = &self.identity {
+            flags = flags | identity.flags();
+        }
+        if self.psk.is_some() {
+            flags = flags | Flags::PSK;
+        }
+        if self.encapsulated {
+            flags = flags | Flags::ENCAP;
+        }
+        flags.and(self.capabilities).and(ability::known(version))
     }
 }
 
@@ -89,6 +111,12 @@ impl Default for RequesterConfig {
             events: Types::default(),
             chain_size_max: 0x2_0000,
             sessions_max: 4,
+            identity: None,
+            psk: None,
+            encapsulated: false,
+            secured_versions: SECURED_VERSIONS.to_vec(),
+            records_max: u64::MAX,
+            capabilities: Flags(u32::MAX),
         }
     }
 }
@@ -115,6 +143,8 @@ pub enum Goal {
     Identity,
     /// To [`Event::SessionReady`].
     Session,
+    /// To [`Event::SessionReady`] of a session on the pre-shared key: no certificate is asked for.
+    PskSession,
 }
 
 /// How long things may take.
@@ -194,7 +224,19 @@ pub enum Event {
     Subscribed(Types),
     /// The responder has acknowledged events of ours.
     EventsTold,
-    /// The session has new keys.
+    /// The responder has told of events in a session.
+    Told {
+        /// The session.
+        session: u32,
+        /// The events, in the order of their numbers.
+        events: Vec<events::Event>,
+    },
+    /// What the responder wanted to ask in a session is answered.
+    RequestsAnswered {
+        /// The session.
+        session: u32,
+    },
+    /// The session has new keys, in one direction or both.
     KeysUpdated,
     /// The session is closed, as asked.
     SessionEnded,

@@ -3,8 +3,9 @@
 use super::{
     Event, Goal, Trust,
     link::{Identity, Link, Peer},
+    mutual,
     operation::{Expect, Next},
-    session,
+    psk, session,
     step::{Channel, Exchange, Output},
 };
 use crate::{
@@ -85,11 +86,14 @@ fn required(output: &Output<'_>) -> Flags {
         (Some(_), true) => Flags::PUB_KEY_ID | Flags::CHAL,
         (Some(_), false) => Flags::PUB_KEY_ID,
     };
-    let session = Flags::KEY_EX | Flags::ENCRYPT | Flags::MAC;
+    // A requester that does not encrypt does not need a responder that does.
+    let protects = config.flags(version).and(Flags::ENCRYPT | Flags::MAC);
+    let session = Flags::KEY_EX | protects;
     match config.goal {
         Goal::Connection => Flags(0),
         Goal::Identity => identity,
         Goal::Session => identity | session,
+        Goal::PskSession => protects,
     }
 }
 
@@ -194,7 +198,7 @@ impl Expect for ExpectAlgorithms {
             transport: output.config.transport,
             negotiated,
             own_flags: self.flags,
-            records_max: u64::MAX,
+            records_max: output.config.records_max,
             context,
             vca: [&self.vca, exchange.request, bytes].concat(),
             peer_crypto_time: self.peer_crypto_time,
@@ -207,8 +211,8 @@ impl Expect for ExpectAlgorithms {
 
 /// Who the responder is: by its certificates, or by the key that was provisioned.
 fn identify(link: &mut Link, output: &mut Output<'_>) -> Next {
-    if output.config.goal == Goal::Connection {
-        return Ok(None);
+    if matches!(output.config.goal, Goal::Connection | Goal::PskSession) {
+        return proceed(link, output);
     }
     let peer = link.peer_mut()?;
     if let Some(provisioned) = &output.config.public_key {
@@ -376,10 +380,11 @@ fn challenge(link: &mut Link, output: &mut Output<'_>) -> Next {
 }
 
 /// What follows once it is known who the responder is.
-fn proceed(link: &mut Link, output: &mut Output<'_>) -> Next {
+pub(super) fn proceed(link: &mut Link, output: &mut Output<'_>) -> Next {
     match output.config.goal {
         Goal::Connection | Goal::Identity => Ok(None),
         Goal::Session => session::key_exchange(link, output),
+        Goal::PskSession => psk::exchange(link, output),
     }
 }
 
@@ -393,8 +398,10 @@ impl Expect for ExpectChallengeAuth {
         let (message, bytes) = exchange.read::<challenge::Response<'_>>(&peer.connection.context)?;
         let identity = peer.identity()?;
         expect("slot of CHALLENGE_AUTH", message.slot, identity.slot & PUBLIC_KEY)?;
-        let mutual = u8::from(message.mutual);
-        expect("mutual authentication in CHALLENGE_AUTH", mutual, 0)?;
+        let mutual = message.mutual;
+        if output.config.identity.is_none() {
+            expect("mutual authentication in CHALLENGE_AUTH", u8::from(mutual), 0)?;
+        }
         if message.context != self.context {
             return Err(Misbehaviour::WrongContext.into());
         }
@@ -407,7 +414,10 @@ impl Expect for ExpectChallengeAuth {
         m1.add(peer.connection.unsigned(bytes));
         peer.verify(signing::Context::ChallengeAuth, &m1, message.signature)?;
         output.tell(Event::Challenged);
-        proceed(link, output)
+        match mutual {
+            true => mutual::be_challenged(link, output),
+            false => proceed(link, output),
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use super::step::Fault;
 use crate::{
     clock::Instant,
-    crypto::Digest,
+    crypto::{Digest, Secret},
     spdm::{
         connection::Connection,
         error::{Misbehaviour, Misuse},
@@ -90,6 +90,11 @@ impl Peer {
             digests: None,
             connection,
         }
+    }
+
+    /// Whether both sides have all of these capabilities.
+    pub(super) fn both_can(&self, flags: Flags) -> bool {
+        self.connection.own_flags.and(self.flags()).contains(flags)
     }
 
     pub(super) fn flags(&self) -> Flags {
@@ -233,6 +238,23 @@ impl Sessions {
     pub(super) fn is_live(&self, id: u32) -> Result<(), Misuse> {
         let known = self.live().any(|live| live == id);
         known.then_some(()).ok_or(Misuse::NoSession)
+    }
+
+    pub(super) fn exporter(&self, id: u32) -> Option<&Secret> {
+        let found = self.open.iter().find(|(open, _)| *open == id);
+        match found {
+            Some((_, Open::Live(live))) => Some(live.session.exporter()),
+            _ => None,
+        }
+    }
+
+    /// A session with keys that may protect no more than `low` records more.
+    pub(super) fn wearing_out(&self, low: u64) -> Option<u32> {
+        let worn = |(id, open): &(u32, Open)| match open {
+            Open::Live(live) if live.session.records_left() <= low => Some(*id),
+            _ => None,
+        };
+        self.open.iter().find_map(worn)
     }
 
     pub(super) fn len(&self) -> usize {

@@ -5,7 +5,7 @@
 use super::{
     Output, identify, inquiry,
     link::Link,
-    measure, session,
+    measure, mutual, psk, session,
     step::{Exchange, Fault},
 };
 use alloc::boxed::Box;
@@ -69,6 +69,11 @@ operations! {
     Measurements(measure::ExpectMeasurements),
     KeyExchange(session::ExpectKeyExchange),
     Finish(session::ExpectFinish),
+    EncapsulatedRequest(mutual::ExpectRequest),
+    AnyEncapsulatedRequest(mutual::ExpectAnyRequest),
+    EncapsulatedAck(mutual::ExpectAck),
+    PskExchange(psk::ExpectPskExchange),
+    PskFinish(psk::ExpectPskFinish),
     Vendor(session::ExpectVendor),
     KeyUpdateAck(session::ExpectKeyUpdateAck),
     KeyVerified(session::ExpectKeyVerified),

@@ -3,20 +3,24 @@
 use super::{
     Event,
     identify::expect,
-    link::{Link, Live, Open, Peer},
+    link::{Link, Open, Peer},
+    mutual,
     operation::{Expect, Next},
+    psk,
     step::{Channel, Exchange, Fault, Output},
 };
 use crate::{
-    crypto::{KeyAgreement, same},
+    crypto::{CryptoError, KeyAgreement, same},
     spdm::{
-        connection::SECURED_VERSIONS,
+        connection::Connection,
+        encapsulated::Own,
         error::Misbehaviour,
         msg::{
             Payload, Summary, Version, end_session as end_msg, finish as finish_msg,
             heartbeat as heartbeat_msg, key_exchange as exchange_msg,
             key_update::{self, Operation},
             vendor::{self as vendor_msg, Body},
+            version::Entry,
         },
         opaque, secured,
         session::{Handshake, Role, Shared},
@@ -28,7 +32,7 @@ use core::time::Duration;
 
 /// SessionPolicy (1.2): what becomes of the session when the responder's code or configuration changes is up to the responder.
 /// Whoever relies on measurements asks for them.
-const POLICY_LEFT_TO_RESPONDER: u8 = 1;
+pub(super) const POLICY_LEFT_TO_RESPONDER: u8 = 1;
 
 /// Bytes of VENDOR_DEFINED_REQUEST around a PCI-SIG payload.
 const VENDOR_ENVELOPE_SIZE: usize = 4 + 2 + 1 + 2 + 2;
@@ -49,10 +53,8 @@ pub(super) fn key_exchange(link: &mut Link, output: &mut Output<'_>) -> Next {
     let provider = &peer.connection.provider;
     let agreement = provider.key_agreement(peer.connection.exchange_alg()?)?;
     let mut offered = Vec::new();
-    opaque::encode_supported(version, SECURED_VERSIONS, &mut offered);
-    let [low, high] = output.random()?;
-    // Not 0, which some responders take for no session.
-    let session = (u16::from(low) | u16::from(high) << 8).max(1);
+    opaque::encode_supported(version, &output.config.secured_versions, &mut offered);
+    let session = new_id(output)?;
     let request = exchange_msg::Request {
         version,
         summary: Summary::NONE,
@@ -77,14 +79,10 @@ impl Expect for ExpectKeyExchange {
         let peer = link.peer()?;
         let connection = &peer.connection;
         let (message, bytes) = exchange.read::<exchange_msg::Response<'_>>(&connection.context)?;
-        expect("mutual authentication in KEY_EXCHANGE_RSP", message.mutual.0, 0)?;
-        let selected = opaque::decode_selected(connection.negotiated.version, message.opaque)?;
-        if !SECURED_VERSIONS
-            .iter()
-            .any(|ours| ours.version() == selected.version())
-        {
-            return Err(Misbehaviour::SecuredVersion { found: selected.0 }.into());
+        if output.config.identity.is_none() {
+            expect("mutual authentication in KEY_EXCHANGE_RSP", message.mutual.0, 0)?;
         }
+        let secured = check_selected(connection, message.opaque, output)?;
         // TH up to the signature: KEY_EXCHANGE_RSP without it and without the verify data that may follow it.
         let tail = message.signature.len() + message.verify_data.map_or(0, <[u8]>::len);
         let mut th = peer.session_transcript()?;
@@ -95,7 +93,7 @@ impl Expect for ExpectKeyExchange {
         let shared = self.agreement.agree(message.exchange);
         let shared = shared.map_err(|_| Misbehaviour::BadPublicValue)?;
         let id = secured::session_id(self.session, message.session);
-        let with = (Shared::Exchanged(&shared), selected);
+        let with = (Shared::Exchanged(&shared), secured);
         let mut handshake = Handshake::new(connection, Role::Requester, id, with, th)?;
         if let Some(found) = message.verify_data {
             if !same(found, handshake.exchange_proof().expose()) {
@@ -103,23 +101,56 @@ impl Expect for ExpectKeyExchange {
             }
             handshake.add(found);
         }
-        let heartbeat = Duration::from_secs(message.heartbeat_s.into());
-        let next = finish(peer, &mut handshake, heartbeat, output)?;
+        let shaken = Shaken {
+            id,
+            heartbeat: Duration::from_secs(message.heartbeat_s.into()),
+        };
         link.sessions.add(id, Open::Shaking(Box::new(handshake)))?;
-        Ok(Some(next.into()))
+        let way = (message.mutual, message.requester_slot);
+        mutual::authenticate(shaken, way, link, output)
     }
+}
+
+/// The version of secured messages that the responder has chosen, which must be one that was offered.
+pub(super) fn check_selected(
+    connection: &Connection,
+    opaque: &[u8],
+    output: &Output<'_>,
+) -> Result<Entry, Fault> {
+    let selected = opaque::decode_selected(connection.negotiated.version, opaque)?;
+    let mut ours = output.config.secured_versions.iter();
+    match ours.any(|ours| ours.version() == selected.version()) {
+        true => Ok(selected),
+        false => Err(Misbehaviour::SecuredVersion { found: selected.0 }.into()),
+    }
+}
+
+/// This side's half of a session's id: not 0, which some responders take for no session.
+pub(super) fn new_id(output: &Output<'_>) -> Result<u16, CryptoError> {
+    let [low, high] = output.random()?;
+    Ok((u16::from(low) | u16::from(high) << 8).max(1))
 }
 
 // FINISH
 
-fn finish(
-    peer: &Peer,
-    handshake: &mut Handshake,
-    heartbeat: Duration,
+/// A handshake whose first half is done.
+pub(super) struct Shaken {
+    pub(super) id: u32,
+    pub(super) heartbeat: Duration,
+}
+
+/// Ends the handshake: with a signature where the responder has asked for one, made with the key given and, where this side
+/// has several keys, over the DIGESTS that it has shown.
+pub(super) fn finish(
+    shaken: Shaken,
+    own: Option<(Own, Option<&[u8]>)>,
+    link: &mut Link,
     output: &mut Output<'_>,
-) -> Result<ExpectFinish, Fault> {
-    let context = &peer.connection.context;
-    let id = handshake.id();
+) -> Next {
+    let mut handshake = link.sessions.take_shaking(shaken.id)?;
+    let connection = &link.peer()?.connection;
+    let context = &connection.context;
+    let signature;
     let mut request = finish_msg::Request {
         version: context.version,
         slot: 0,
@@ -127,27 +158,38 @@ fn finish(
         signature: None,
         verify_data: &[],
     };
-    handshake.add(&request.to_vec());
+    if let Some((own, digests)) = own {
+        if let Some(digests) = digests.filter(|_| context.requester_multi_key) {
+            handshake.add(digests);
+        }
+        handshake.add(own.hash.as_ref());
+        request.slot = own.slot_in_request();
+        request.signature = Some(&[]);
+        handshake.add(&request.to_vec());
+        let to_sign = signing::message(context.version, signing::Context::Finish, handshake.transcript());
+        signature = own.signer.sign(&to_sign)?;
+        handshake.add(&signature);
+        request.signature = Some(&signature);
+    } else {
+        handshake.add(&request.to_vec());
+    }
     let proof = handshake.finish_proof();
     request.verify_data = proof.expose();
     handshake.add(request.verify_data);
     let channel = match context.handshake_in_clear {
         true => Channel::Clear,
-        false => Channel::Session(id),
+        false => Channel::Session(shaken.id),
     };
-    output.ask(channel, peer.connection.peer_crypto_time, &request);
-    Ok(ExpectFinish { id, heartbeat })
+    output.ask(channel, connection.peer_crypto_time, &request);
+    link.sessions.add(shaken.id, Open::Shaking(Box::new(handshake)))?;
+    Ok(Some(ExpectFinish(shaken).into()))
 }
 
-pub(super) struct ExpectFinish {
-    id: u32,
-    heartbeat: Duration,
-}
+pub(super) struct ExpectFinish(Shaken);
 
 impl Expect for ExpectFinish {
     fn on_response(self, link: &mut Link, exchange: &Exchange<'_>, output: &mut Output<'_>) -> Next {
-        let Self { id, heartbeat } = self;
-        let mut handshake = link.sessions.take_shaking(id)?;
+        let mut handshake = link.sessions.take_shaking(self.0.id)?;
         let peer = link.peer()?;
         let (message, bytes) = exchange.read::<finish_msg::Response<'_>>(&peer.connection.context)?;
         let tail = message.verify_data.map_or(0, <[u8]>::len);
@@ -158,10 +200,7 @@ impl Expect for ExpectFinish {
             }
             handshake.add(found);
         }
-        let live = Live::new(handshake.finished()?, heartbeat, output.now);
-        link.sessions.add(id, Open::Live(Box::new(live)))?;
-        output.tell(Event::SessionReady { id });
-        Ok(None)
+        psk::live(self.0, handshake, link, output)
     }
 }
 
@@ -205,29 +244,47 @@ impl Expect for ExpectVendor {
     }
 }
 
-// KEY_UPDATE: both directions at once. The answer comes under the new response key; then the new request key is tried.
+// KEY_UPDATE: of this side's keys, or of both directions' at once. Then the answer comes under the new response key. After it
+// the new request key is tried.
 
-pub(super) fn update_keys(link: &mut Link, session: u32, output: &mut Output<'_>) -> Next {
+pub(super) fn update_keys(
+    link: &mut Link,
+    session: u32,
+    operation: Operation,
+    output: &mut Output<'_>,
+) -> Next {
     let [tag] = output.random()?;
     let request = key_update::Request {
         version: version(link)?,
-        operation: Operation::UPDATE_ALL_KEYS,
+        operation,
         tag,
     };
     ask(output, session, &request);
-    link.sessions.live_mut(session)?.session.await_new_receiving()?;
-    Ok(Some(ExpectKeyUpdateAck { session, tag }.into()))
+    if operation == Operation::UPDATE_ALL_KEYS {
+        link.sessions.live_mut(session)?.session.await_new_receiving()?;
+    }
+    let expect = ExpectKeyUpdateAck {
+        session,
+        operation,
+        tag,
+    };
+    Ok(Some(expect.into()))
 }
 
 pub(super) struct ExpectKeyUpdateAck {
     session: u32,
+    operation: Operation,
     tag: u8,
 }
 
 impl Expect for ExpectKeyUpdateAck {
     fn on_response(self, link: &mut Link, exchange: &Exchange<'_>, output: &mut Output<'_>) -> Next {
-        check_ack(exchange, link, Operation::UPDATE_ALL_KEYS, self.tag)?;
+        check_ack(exchange, link, self.operation, self.tag)?;
         let live = link.sessions.live_mut(self.session)?;
+        // Both keys were to be new: an answer under the old one says that they are not.
+        if live.session.came_under_old_key() {
+            return Err(Misbehaviour::BadVerifyData.into());
+        }
         live.session.update_sending()?;
         let tag = self.tag.wrapping_add(1);
         let request = key_update::Request {

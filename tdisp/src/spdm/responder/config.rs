@@ -226,7 +226,7 @@ impl ResponderConfig {
         if self.mutual.is_some() {
             flags = flags | Flags::MUT_AUTH;
         }
-        if self.encapsulated || self.mutual.is_some() {
+        if self.encapsulated || self.mutual.is_some() || !self.events.is_empty() {
             flags = flags | Flags::ENCAP;
         }
         flags = flags | self.measured.flags() | self.multi_key.flags() | self.optional_flags();
@@ -276,7 +276,7 @@ impl Measured {
 }
 
 impl MultiKey {
-    fn flags(self) -> Flags {
+    pub(in crate::spdm) fn flags(self) -> Flags {
         match self {
             Self::No => Flags(0),
             Self::Only => Flags::MULTI_KEY_ONLY,

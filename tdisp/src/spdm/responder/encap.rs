@@ -17,6 +17,7 @@ use super::{
     mutual::Requester,
     session::{Kind, Open},
 };
+use crate::crypto::Secret;
 use crate::spdm::{
     encapsulated::{Asking, Known, Purpose, Turn, Unknown, Wanted},
     error::{Misbehaviour, Misuse},
@@ -28,9 +29,13 @@ use crate::spdm::{
         error::ErrorCode,
         key_exchange,
         key_update::{self, Operation},
+        send_event,
     },
 };
 use alloc::{boxed::Box, vec::Vec};
+
+/// Bytes of ENCAPSULATED_REQUEST in front of the request.
+const HEADER_SIZE: usize = 4;
 
 /// Wishes of one session, at most.
 const WISHES_MAX: usize = 16;
@@ -51,6 +56,8 @@ enum Task {
     Authenticate(Purpose, Box<Asking>),
     /// It shall expect new keys of ours, or find out that they work.
     UpdateKey(key_update::Request),
+    /// It is told of events that it has subscribed to.
+    Tell(Vec<u8>),
     /// Whatever else: its answer is told.
     Ask(Vec<u8>),
 }
@@ -67,7 +74,7 @@ impl Task {
         match self {
             Self::Authenticate(_, asking) => asking.request().to_vec(),
             Self::UpdateKey(request) => request.to_vec(),
-            Self::Ask(request) => request.clone(),
+            Self::Tell(request) | Self::Ask(request) => request.clone(),
         }
     }
 }
@@ -97,6 +104,14 @@ impl Responder {
     /// or GET_ENDPOINT_INFO for one. [`Event::Answered`] has the answer.
     pub fn ask(&mut self, session: u32, request: &[u8]) -> Result<(), Misuse> {
         self.wish(session, Flags::ENCAP, Wish::Ask(request.to_vec()))
+    }
+
+    /// The export master secret of a session that has started (DSP0274 §12): keys for what is not SPDM are derived from it.
+    pub fn exporter(&mut self, session: u32) -> Option<&Secret> {
+        match self.sessions.find(session) {
+            Some(Open::Live(live)) => Some(live.session.exporter()),
+            _ => None,
+        }
     }
 
     fn wish(&mut self, session: u32, needed: Flags, wish: Wish) -> Result<(), Misuse> {
@@ -185,6 +200,7 @@ impl Responder {
                 Task::UpdateKey(self.key_update_request(Operation::UPDATE_KEY, version)?)
             }
             Some(Wish::Ask(request)) => Task::Ask(request),
+            None if let Some(told) = self.next_events(at, version) => Task::Tell(told),
             // The error that says so came with 1.3.
             None if version >= Version::V1_3 => return Err(Refusal::new(ErrorCode::NO_PENDING_REQUESTS)),
             None => return Err(UNEXPECTED),
@@ -195,6 +211,28 @@ impl Responder {
             asked: None,
             task,
         })
+    }
+
+    /// What happened that a session wants to know.
+    fn next_events(&mut self, at: At, version: Version) -> Option<Vec<u8>> {
+        let At::Session(session) = at else { return None };
+        let room = self.phase.agreed()?.connection.negotiated.peer_transfer_size as usize;
+        let subscription = self.subscriptions.find(session)?;
+        subscription.next(version, room.saturating_sub(HEADER_SIZE))
+    }
+
+    fn on_event_ack(&mut self, at: At, answer: &[u8]) -> Result<Outcome, Unknown> {
+        let (Some(agreed), At::Session(session)) = (self.phase.agreed(), at) else {
+            return Ok(Outcome::Done);
+        };
+        check_not_error(answer)?;
+        let context = agreed.connection.context.encapsulated();
+        let (_, size) = send_event::Response::decode(answer, &context)?;
+        check_padding(answer, size)?;
+        if let Some(subscription) = self.subscriptions.find(session) {
+            subscription.acknowledged();
+        }
+        Ok(Outcome::Done)
     }
 
     fn key_update_request(
@@ -261,6 +299,7 @@ impl Responder {
         match flow.task {
             Task::Authenticate(purpose, asking) => self.on_identity(flow.session, purpose, *asking, answer),
             Task::UpdateKey(request) => self.on_key_update_ack(flow.at, request, answer),
+            Task::Tell(_) => self.on_event_ack(flow.at, answer),
             Task::Ask(_) => {
                 if let At::Session(session) = flow.at {
                     self.events.push_back(Event::Answered {
@@ -326,11 +365,7 @@ impl Responder {
         let Some(agreed) = self.phase.agreed() else {
             return Ok(Outcome::Done);
         };
-        let header = Header::peek(answer)?;
-        if header.code == Code::ERROR {
-            let (code, data) = (ErrorCode(header.param1), header.param2);
-            return Err(Misbehaviour::Refused { code, data }.into());
-        }
+        check_not_error(answer)?;
         let context = agreed.connection.context.encapsulated();
         let (ack, size) = key_update::Response::decode(answer, &context)?;
         check_padding(answer, size)?;
@@ -354,6 +389,18 @@ impl Responder {
         let verify = self.key_update_request(Operation::VERIFY_NEW_KEY, asked.version);
         let verify = verify.map_err(|_| Unknown::Ours(crate::crypto::CryptoError::NoEntropy))?;
         Ok(Outcome::Next(Task::UpdateKey(verify)))
+    }
+}
+
+fn check_not_error(answer: &[u8]) -> Result<(), Unknown> {
+    let header = Header::peek(answer)?;
+    if header.code != Code::ERROR {
+        return Ok(());
+    }
+    let (code, data) = (ErrorCode(header.param1), header.param2);
+    match code {
+        ErrorCode::RESPONSE_NOT_READY => Err(Unknown::NotReady),
+        _ => Err(Misbehaviour::Refused { code, data }.into()),
     }
 }
 

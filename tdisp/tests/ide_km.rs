@@ -1,6 +1,9 @@
 //! IDE key management: both sides together, the device against a peer that does what it likes, and the order of a key's
 //! bytes.
 
+mod providers;
+
+use providers::Drawing;
 use tdisp::{
     crypto::{AeadAlg, Provider, Ring, Secret},
     ide_km::{
@@ -383,6 +386,93 @@ fn the_bytes_of_a_key_on_the_wire_give_the_key_that_aes_takes() {
     let mut again = Vec::new();
     Message::KeyProg(slot, key).encode(&mut again);
     assert_eq!(again, object);
+}
+
+/// The example of the TEE-IO validator's `key_byte_order.md`: an AES-256 key, and the DW of the KEY_PROG in their order.
+#[test]
+fn a_key_of_the_tsm_goes_over_the_wire_in_order_and_both_ends_encrypt_with_it() {
+    let key = hex("df254152056e02e0ef8b7feb9739d4d96a4eb80103241df7cd5e24b49ccd2720");
+    let dws = [
+        0xdf25_4152u32,
+        0x056e_02e0,
+        0xef8b_7feb,
+        0x9739_d4d9,
+        0x6a4e_b801,
+        0x0324_1df7,
+        0xcd5e_24b4,
+        0x9ccd_2720,
+        0,
+        1,
+    ];
+    let mut tsm = Requester::new(0, 3);
+    let object = tsm.program(&Drawing(Some(key.clone()))).unwrap();
+    let wanted: Vec<u8> = dws.iter().flat_map(|dw| dw.to_le_bytes()).collect();
+    assert_eq!(
+        object[7..],
+        wanted,
+        "eight DW of key, the most significant first, and two of the initial value"
+    );
+    let Ok(Message::KeyProg(_, of_device)) = Message::decode(&object) else {
+        panic!("a KEY_PROG")
+    };
+    assert_eq!((of_device.key.expose(), of_device.initial), (&key[..], 1));
+    let mut device = device();
+    let Ok(Answer::Programmed(of_tsm)) = run(&mut device, &mut tsm, &object) else {
+        panic!("keys")
+    };
+    // The first packet of the stream, as PCIe has its nonce: 32 bits of 0, and the invocation field.
+    let nonce = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
+    let mut packet = b"a TLP".to_vec();
+    let seal = Ring.aead(AeadAlg::Aes256Gcm, of_tsm[0].1.key.expose()).unwrap();
+    let tag = seal.seal(nonce, &[], &mut packet).unwrap();
+    packet.extend(tag);
+    let open = Ring.aead(AeadAlg::Aes256Gcm, of_device.key.expose()).unwrap();
+    assert_eq!(open.open(nonce, &[], &mut packet).unwrap(), b"a TLP");
+}
+
+#[test]
+fn after_a_refused_key_nothing_but_a_stop_is_left_and_all_keys_go() {
+    let (mut device, mut tsm) = (device(), Requester::new(0, 3));
+    program(&mut device, &mut tsm);
+    go(&mut device, &mut tsm);
+    let first = tsm.program(&Ring).unwrap();
+    let mut refused = device.handle(SESSION, &first).unwrap();
+    refused[4] = Status::UNSPECIFIED_FAILURE.0;
+    assert!(matches!(tsm.handle(&refused), Err(Error::Refused { .. })));
+    assert_eq!(tsm.program(&Ring).unwrap_err(), Error::StopFirst);
+    assert_eq!(tsm.go(Direction::Receive).unwrap_err(), Error::StopFirst);
+    let stop = tsm.stop().unwrap();
+    assert!(matches!(run(&mut device, &mut tsm, &stop), Ok(Answer::Stopped)));
+    assert!(!device.is_secure(3, SESSION), "both sets");
+    program(&mut device, &mut tsm);
+    go(&mut device, &mut tsm);
+    assert!(device.is_secure(3, SESSION));
+}
+
+#[test]
+fn a_lost_answer_about_keys_leaves_nothing_but_a_stop_and_a_lost_query_does_no_harm() {
+    let mut tsm = Requester::new(0, 3);
+    tsm.query().unwrap();
+    tsm.abandon();
+    tsm.program(&Ring).unwrap();
+    tsm.abandon();
+    assert_eq!(tsm.program(&Ring).unwrap_err(), Error::StopFirst);
+    assert!(tsm.query().is_ok());
+}
+
+#[test]
+fn the_device_does_not_transmit_before_it_receives() {
+    let (mut device, mut tsm) = (device(), Requester::new(0, 3));
+    program(&mut device, &mut tsm);
+    assert_eq!(tsm.go(Direction::Transmit).unwrap_err(), Error::ReceiveFirst);
+    go(&mut device, &mut tsm);
+    program(&mut device, &mut tsm);
+    assert_eq!(
+        tsm.go(Direction::Transmit).unwrap_err(),
+        Error::ReceiveFirst,
+        "nor with new keys"
+    );
+    go(&mut device, &mut tsm);
 }
 
 fn hex(text: &str) -> Vec<u8> {

@@ -1,7 +1,10 @@
 //! Every TDISP request in every state of an interface, and what the machine refuses beyond that.
 
+mod providers;
+
+use providers::Drawing;
 use tdisp::{
-    crypto::{CryptoError, Ring},
+    crypto::Ring,
     tdi::{
         Responder,
         msg::{
@@ -457,7 +460,7 @@ fn without_entropy_there_is_no_lock() {
     let Step::Lock(token) = dsm.responder.handle(SESSION, &object, &READY) else {
         panic!("a lock to be made")
     };
-    let answer = dsm.responder.locked(token, Ok(vec![1]), &no_entropy::NoEntropy);
+    let answer = dsm.responder.locked(token, Ok(vec![1]), &Drawing(None));
     let (header, body) = Header::decode(&answer).expect("an answer has a header");
     let response = Response::decode(header.code, body).unwrap();
     assert_eq!(response, error(ErrorCode::INSUFFICIENT_ENTROPY, 0));
@@ -549,43 +552,4 @@ fn a_fault_of_an_unlocked_interface_is_nothing() {
     let (mut dsm, _) = Dsm::in_state(State::UNLOCKED);
     dsm.responder.fault(TDI);
     assert_eq!(dsm.responder.state(TDI), Some(State::UNLOCKED));
-}
-
-mod no_entropy {
-    use super::{CryptoError, Ring};
-    use tdisp::crypto::{
-        Ability, Aead, AeadAlg, ExchangeAlg, Hash, HashAlg, KeyAgreement, Provider, Secret, SignAlg, Signable,
-    };
-
-    pub(crate) struct NoEntropy;
-
-    impl Provider for NoEntropy {
-        fn supports(&self, ability: Ability) -> bool {
-            Ring.supports(ability)
-        }
-        fn hash(&self, alg: HashAlg) -> Box<dyn Hash> {
-            Ring.hash(alg)
-        }
-        fn hmac(&self, alg: HashAlg, key: &[u8], parts: &[&[u8]]) -> Secret {
-            Ring.hmac(alg, key, parts)
-        }
-        fn verify(
-            &self,
-            alg: SignAlg,
-            key: &[u8],
-            what: &Signable<'_>,
-            signature: &[u8],
-        ) -> Result<(), CryptoError> {
-            Ring.verify(alg, key, what, signature)
-        }
-        fn key_agreement(&self, group: ExchangeAlg) -> Result<Box<dyn KeyAgreement>, CryptoError> {
-            Ring.key_agreement(group)
-        }
-        fn aead(&self, alg: AeadAlg, key: &[u8]) -> Result<Box<dyn Aead>, CryptoError> {
-            Ring.aead(alg, key)
-        }
-        fn random(&self, _: &mut [u8]) -> Result<(), CryptoError> {
-            Err(CryptoError::NoEntropy)
-        }
-    }
 }

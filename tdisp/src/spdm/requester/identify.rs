@@ -78,7 +78,7 @@ impl Expect for ExpectVersion {
 }
 
 /// What the responder must be able to do for the configured goal.
-fn required(output: &Output<'_>) -> Flags {
+fn required(output: &Output<'_>, version: Version) -> Flags {
     let config = output.config;
     let identity = match (&config.public_key, config.challenge) {
         (None, true) => Flags::CERT | Flags::CHAL,
@@ -109,7 +109,7 @@ impl Expect for ExpectCapabilities {
         let context = Context::new(version);
         let (message, bytes) = exchange.read::<capabilities::Response<'_>>(&context)?;
         let peer_flags = message.flags.and(ability::known(version));
-        let missing = required(output).0 & !peer_flags.0;
+        let missing = required(output, version).0 & !peer_flags.0;
         if missing != 0 {
             return Err(Misbehaviour::MissingCapabilities { missing }.into());
         }

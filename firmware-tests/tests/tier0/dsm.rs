@@ -203,7 +203,7 @@ fn a_lock_without_ide_keys_of_its_session_is_refused() {
     let _driver = rig.driver(1);
     let mut tsm = Tsm::in_session(&rig);
     let refused = tsm.ask(1, |tdi| tdi.lock(LOCK)).unwrap_err().to_string();
-    assert!(refused.contains("INVALID_DEVICE_CONFIGURATION"), "{refused}");
+    assert!(refused.contains("INVALID_REQUEST"), "{refused}");
     tsm.program_ide_keys();
     tsm.lock(1);
     // Another session's keys are no keys: the first one's went with it.

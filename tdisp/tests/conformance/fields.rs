@@ -399,8 +399,12 @@ fn a_key_exchange_with_wrong_lengths_or_no_point_is_refused() {
         ];
         // Opaque data longer than the 1024 bytes that the standard allows.
         wrong.push(client.key_exchange_with(0, 0, &client.suite.ephemeral().1, &[0; 1028]));
-        for length in (0..=255).filter(|length| usize::from(*length) != opaque.len()) {
-            wrong.push(with(&good, length_at, length));
+        for length in 0..=255u8 {
+            // Over DOE the last zeros may be the object's padding.
+            let spare = if mctp { 0 } else { 3 };
+            if !(opaque.len() - spare..=opaque.len()).contains(&usize::from(length)) {
+                wrong.push(with(&good, length_at, length));
+            }
         }
         for message in wrong {
             refuses(&mut client, Place::Algorithms, &message, INVALID, version);

@@ -71,6 +71,11 @@ impl Connection {
         transcript
     }
 
+    /// M1/M2 of a requester's CHALLENGE_AUTH before anything is in it: the VCA from 1.2 on.
+    pub(super) fn mutual_transcript(&self) -> Transcript {
+        self.measurement_transcript()
+    }
+
     /// L1/L2 before the first GET_MEASUREMENTS.
     pub(super) fn measurement_transcript(&self) -> Transcript {
         match self.negotiated.version < Version::V1_2 {

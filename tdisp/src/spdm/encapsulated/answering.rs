@@ -82,7 +82,7 @@ impl Own {
 impl Answering {
     pub(in crate::spdm) fn new(connection: &Connection) -> Self {
         Self {
-            m1: connection.transcript_from_vca(),
+            m1: connection.mutual_transcript(),
             digests: None,
         }
     }
@@ -143,7 +143,7 @@ impl Answering {
         };
         let response = response.to_vec();
         // M1/M2 begins with it; so does a challenge that is begun anew.
-        self.m1 = connection.transcript_from_vca();
+        self.m1 = connection.mutual_transcript();
         self.m1.add(request);
         self.m1.add(&response);
         self.digests.get_or_insert_with(|| response.clone());
@@ -193,7 +193,7 @@ impl Answering {
         };
         self.m1.add(request);
         self.m1.add(&response.to_vec());
-        let m1 = core::mem::replace(&mut self.m1, connection.transcript_from_vca());
+        let m1 = core::mem::replace(&mut self.m1, connection.mutual_transcript());
         let context = signing::Context::RequesterChallengeAuth;
         let signature = own
             .signer

@@ -176,14 +176,14 @@ impl Asking {
         let version = connection.negotiated.version;
         Self {
             request: digests::Request { version }.to_vec(),
-            m1: connection.transcript_from_vca(),
+            m1: connection.mutual_transcript(),
             step: Step::Digests,
         }
     }
 
     /// Begins with CHALLENGE, to a requester whose key was provisioned.
     pub(in crate::spdm) fn challenge(known: Known, connection: &Connection) -> Result<Self, Unknown> {
-        challenge(known, connection.transcript_from_vca(), connection)
+        challenge(known, connection.mutual_transcript(), connection)
     }
 
     /// The request that waits.

@@ -89,6 +89,9 @@ Examples:
       --suite ecdsa-p256-sha256-secp256r1-aes128gcm --heartbeat 60 --capabilities +csr
   Every version, for SPDM-Responder-Validator or TEE-IO-Validator:
     tidelock-device serve --listen 127.0.0.1:2323 --spdm 1.0,1.1,1.2,1.3,1.4 --heartbeat 240
+  Sessions on the emulators' pre-shared key, and by mutual authentication with their sample requester:
+    tidelock-device serve --listen 127.0.0.1:2323 --psk spdm-emu \\
+      --mutual-auth basic,encap --requester-root ecp384/ca.cert.der
   The page docs/responder-for-validators.md has more.
 ";
 

@@ -7,7 +7,7 @@ use tdisp::spdm::msg::capabilities::Flags;
 struct Known(&'static str, Flags, bool, &'static str);
 
 #[rustfmt::skip] // a table is read by its columns
-const KNOWN: [Known; 26] = [
+const KNOWN: [Known; 27] = [
     Known("cert", Flags::CERT, false, "certificates"),
     Known("chal", Flags::CHAL, false, "CHALLENGE"),
     Known("meas", Flags(Flags::MEAS_NO_SIG.0 | Flags::MEAS_SIG.0 | Flags::MEAS_FRESH.0), false, "measurements"),
@@ -18,6 +18,7 @@ const KNOWN: [Known; 26] = [
     Known("mut-auth", Flags::MUT_AUTH, false, "mutual authentication, see --mutual-auth"),
     Known("key-ex", Flags::KEY_EX, false, "sessions by KEY_EXCHANGE"),
     Known("psk", Flags(Flags::PSK.0 | Flags::PSK_WITH_CONTEXT.0), false, "sessions on pre-shared keys, see --psk"),
+    Known("psk-context", Flags::PSK_WITH_CONTEXT, false, "a context of the responder's own in those (there already)"),
     Known("encap", Flags::ENCAP, true, "encapsulated requests: KEY_UPDATE in turn"),
     Known("hbeat", Flags::HBEAT, false, "HEARTBEAT, see --heartbeat"),
     Known("key-upd", Flags::KEY_UPD, false, "KEY_UPDATE"),

@@ -3,5 +3,6 @@
 
 pub mod ability;
 pub mod options;
+pub mod peers;
 pub mod standalone;
 pub mod suite;

@@ -3,10 +3,12 @@
 use super::super::function::VENDOR as CARD_VENDOR;
 use super::super::measured;
 use super::ability::Change;
+use super::peers::{NoMutual, PskOption, Way, mutual};
 use super::suite::Suite;
 use crate::identity::{self, Identity};
+use std::path::PathBuf;
 use std::sync::Arc;
-use tdisp::crypto::{CryptoError, HashAlg, SignAlg, Signer};
+use tdisp::crypto::{Ability, CryptoError, HashAlg, Provider, Ring, SignAlg, Signer};
 use tdisp::spdm::events::Types;
 use tdisp::spdm::msg::capabilities::Flags;
 use tdisp::spdm::msg::endpoint_info::{DeviceClass, DeviceClasses};
@@ -16,7 +18,7 @@ use tdisp::spdm::msg::set_certificate::Model;
 use tdisp::spdm::msg::vendor::Registry;
 use tdisp::spdm::msg::{Version, mel};
 use tdisp::spdm::responder::{
-    EndpointInfo, KeyCsr, KeyPair, KeyPairs, Measured, MultiKey, NotDone, ResponderConfig, Slot, Store,
+    EndpointInfo, KeyCsr, KeyPair, KeyPairs, Measured, MultiKey, NotDone, Psk, ResponderConfig, Slot, Store,
 };
 use tdisp::spdm::{Transport, algorithms::Offer, pkcs10};
 
@@ -51,6 +53,21 @@ pub struct Protocol {
     /// Seconds after which a session wants a HEARTBEAT. 0 for none.
     #[arg(long, value_name = "SECONDS", default_value_t = 0)]
     pub heartbeat: u8,
+    /// How requesters authenticate themselves in turn: basic (CHALLENGE_AUTH asks), and one of encap, digests and raw
+    /// (KEY_EXCHANGE_RSP asks: by encapsulated requests, the first of them with the response, or for a chain that it has).
+    /// With required, who cannot gets no session.
+    #[arg(long, value_name = "WAY,…", value_delimiter = ',')]
+    pub mutual_auth: Vec<Way>,
+    /// A root certificate that requesters' chains may begin with, in DER. May be repeated.
+    #[arg(long, value_name = "FILE")]
+    pub requester_root: Vec<PathBuf>,
+    /// The requester's certificates in DER, root first, for --mutual-auth raw.
+    #[arg(long, value_name = "FILE")]
+    pub requester_chain: Option<PathBuf>,
+    /// A pre-shared key: HEX or HEX:HINT, the hint as text or as 0xHEX; a file with one a line; or spdm-emu, for the one
+    /// that the emulators have. May be repeated.
+    #[arg(long, value_name = "KEY|FILE")]
+    pub psk: Vec<PskOption>,
     /// Bytes of the largest message taken in one piece (DataTransferSize).
     #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(42..=0x1_0000))]
     pub transfer_size: Option<u32>,
@@ -91,6 +108,9 @@ pub enum Unfit {
     /// The key does not sign with this hash.
     #[error("{0} does not sign with {1} here: name ecdsa-p256-sha256 or ecdsa-p384-sha384")]
     Hash(SignAlg, HashAlg),
+    /// Requesters cannot be made to authenticate themselves.
+    #[error(transparent)]
+    Mutual(#[from] NoMutual),
     /// The key is of no use.
     #[error(transparent)]
     Crypto(#[from] CryptoError),
@@ -120,10 +140,21 @@ impl Protocol {
             transport: self.transport,
             slots: std::array::from_fn(|index| self.holds(index).then(|| slot.clone())),
             heartbeat_s: self.heartbeat,
+            psk: PskOption::config(&self.psk),
+            mutual: mutual(
+                &self.mutual_auth,
+                &self.requester_root,
+                self.requester_chain.as_ref(),
+                hash,
+            )?,
             chunk: Some(CHUNKED_MAX),
             offer,
             ..ResponderConfig::new(Vec::new(), signer, Vec::new())
         };
+        if config.mutual.is_some() {
+            let verifies = |alg: &SignAlg| Ring.supports(Ability::Verify(*alg, hash));
+            config.offer.requester_sign = SignAlg::ALL.into_iter().filter(verifies).collect();
+        }
         if !self.spdm.is_empty() {
             config.versions.clone_from(&self.spdm);
             config.versions.sort();
@@ -186,6 +217,7 @@ impl Protocol {
                 config.provisioning.store = Some(Arc::new(Forgetful));
                 config.provisioning.trusted_environment = true;
             }
+            Flags::ENCAP => config.encapsulated = true,
             Flags::CERT_INSTALL_RESET => config.provisioning.after_reset = true,
             Flags::EP_INFO_NO_SIG | Flags::EP_INFO_SIG => {
                 config.endpoint_info = Some(EndpointInfo {
@@ -233,6 +265,14 @@ impl Protocol {
 }
 
 fn take(flags: Flags, config: &mut ResponderConfig) {
+    if flags == Flags::PSK_WITH_CONTEXT {
+        // What is left is sessions without a context of ours.
+        config.psk = config.psk.take().map(|psk| Psk {
+            context: false,
+            ..psk
+        });
+        return;
+    }
     if flags.contains(Flags::MEAS_NO_SIG | Flags::MEAS_SIG) {
         config.measured = Measured::No;
     }

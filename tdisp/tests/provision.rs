@@ -979,6 +979,23 @@ fn a_session_is_told_of_what_it_subscribed_to() {
 }
 
 #[test]
+fn a_session_that_outlives_a_change_of_measurements_is_told_of_it() {
+    let mut hand = ByHand::agreed_in(V, everything(&Arc::default()), Flags::EVENT, SIZES);
+    hand.policy = 1;
+    hand.key_exchange(7).unwrap();
+    hand.finish();
+    let id = hand.session.as_ref().unwrap().id;
+    let measurements = Group::dmtf(&[EventType::MEASUREMENT_CHANGED]);
+    assert_eq!(subscribe_to(&mut hand, &[measurements]), None);
+    let mut now = responder_config().measurements;
+    hand.responder.set_measurements(now.clone());
+    assert_eq!(hand.responder.sessions_with_events(), [], "nothing has changed");
+    now[1].value[0] ^= 1;
+    hand.responder.set_measurements(now);
+    assert_eq!(hand.responder.sessions_with_events(), [id]);
+}
+
+#[test]
 fn the_requesters_events_are_told_in_order_or_refused() {
     let mut hand = live(V);
     let event = |number| send_event::Event {

@@ -4,18 +4,21 @@ mod vectors_support;
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use std::path::Path;
+use tdisp::crypto::{HashAlg, Provider, Ring, SignAlg};
 use tdisp::doe::{self, Object, ObjectType, discovery};
 use tdisp::ide_km;
 use tdisp::spdm::algorithms::{MEL_DMTF, MULTI_KEY, Needs, Offer, hash_from_bit, sign_from_bit};
 use tdisp::spdm::msg::capabilities::Flags;
+use tdisp::spdm::msg::certificate::Chain;
 use tdisp::spdm::msg::encapsulated::{self, Next};
 use tdisp::spdm::msg::endpoint_info::DeviceClasses;
 use tdisp::spdm::msg::mel::Log;
 use tdisp::spdm::msg::vendor::{Body, PciSig, Protocol};
 use tdisp::spdm::msg::{Code, Context, Header, Message, Summary, Version, check_end, check_padding};
-use tdisp::spdm::opaque;
+use tdisp::spdm::{opaque, signing, transcript::Transcript};
 use tdisp::tdi::{self, report::Report};
 use vectors_support::{Conversation, NAMES, pcap, trial};
+use x509_parser::prelude::{FromDer, X509Certificate};
 
 fn main() {
     let arguments = Arguments::from_args();
@@ -31,6 +34,8 @@ fn main() {
             trials.push(trial(same, format!("{name}.json"), objects_hold_messages));
         }
     }
+    let signed = "doe_1.3_all: what the endpoint says of itself is signed by the device".into();
+    trials.push(trial(signed, "doe_1.3_all.pcap".into(), endpoint_info_is_signed));
     trials.extend(mctp());
     libtest_mimic::run(&arguments, trials).exit();
 }
@@ -87,6 +92,59 @@ fn recorded_objects(path: &Path) -> Result<(), Failed> {
         }
     }
     Ok(())
+}
+
+/// IL1 is VCA, GET_ENDPOINT_INFO and ENDPOINT_INFO up to its signature.
+fn endpoint_info_is_signed(path: &Path) -> Result<(), Failed> {
+    let (_, packets) = pcap(path)?;
+    let objects = packets.iter().map(|packet| Object::decode(packet));
+    let objects = objects.collect::<Result<Vec<_>, _>>()?;
+    let clear = objects.iter().filter(|object| object.kind == ObjectType::SPDM);
+    let clear: Vec<_> = clear.map(|object| object.body).collect();
+    let p384 = Context {
+        hash_size: 48,
+        signature_size: 96,
+        signature_asked: true,
+        ..Context::new(Version::V1_3)
+    };
+    let read = |code: Code| -> Result<(Message<'_>, &[u8]), Failed> {
+        let body = clear
+            .iter()
+            .find(|body| body[1] == code.0)
+            .ok_or("it is not there")?;
+        let (message, size) = Message::decode(body, &p384)?;
+        Ok((message, &body[..size]))
+    };
+    let mut il1 = Transcript::new(&Ring, HashAlg::Sha384, Version::V1_3);
+    for code in [
+        Code::GET_VERSION,
+        Code::VERSION,
+        Code::GET_CAPABILITIES,
+        Code::CAPABILITIES,
+        Code::NEGOTIATE_ALGORITHMS,
+        Code::ALGORITHMS,
+        Code::GET_ENDPOINT_INFO,
+    ] {
+        il1.add(read(code)?.1);
+    }
+    let (answer, bytes) = read(Code::ENDPOINT_INFO)?;
+    il1.add(&bytes[..bytes.len() - p384.signature_size]);
+    let (Message::EndpointInfo(answer), Message::Certificate(chain)) = (answer, read(Code::CERTIFICATE)?.0)
+    else {
+        return Err("other messages".into());
+    };
+    let chain = Chain::decode(chain.portion, Version::V1_3, p384.hash_size)?;
+    let mut rest = chain.certificates;
+    let mut leaf = None;
+    while !rest.is_empty() {
+        let (after, certificate) = X509Certificate::from_der(rest)?;
+        (rest, leaf) = (after, Some(certificate));
+    }
+    let leaf = leaf.ok_or("no certificate")?;
+    let key = &leaf.public_key().subject_public_key.data;
+    let what = signing::message(Version::V1_3, signing::Context::EndpointInfo, &il1);
+    let signature = answer.signature.ok_or("no signature")?;
+    Ok(Ring.verify(SignAlg::EcdsaP384, key, &what, signature)?)
 }
 
 fn objects_hold_messages(path: &Path) -> Result<(), Failed> {

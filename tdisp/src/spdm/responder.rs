@@ -51,6 +51,7 @@ use super::{
         Header, Payload, Version,
         error::{self as error_msg, ErrorCode, NotReady},
         mel as mel_msg,
+        send_event::Dmtf,
         vendor::{self as vendor_msg, Body},
     },
     secured::Record,
@@ -254,13 +255,14 @@ impl Responder {
     }
 
     /// What is measured from now on. A requester that asks in the same connection is told of the change, and its session ends
-    /// if its policy wants that (SessionPolicy, TerminationPolicy).
+    /// if its policy wants that (SessionPolicy, TerminationPolicy). Sessions that want to know of such events are told.
     pub fn set_measurements(&mut self, measurements: Vec<Measurement>) {
-        if self.config.measurements == measurements {
+        let Some(changed) = events::changed_measurements(&self.config.measurements, &measurements) else {
             return;
-        }
+        };
         self.changed = true;
         self.config.measurements = measurements;
+        self.notify(Dmtf::MeasurementChanged(changed));
         for id in self.sessions.ended_by_change() {
             self.close(id);
         }

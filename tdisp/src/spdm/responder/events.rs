@@ -3,13 +3,13 @@
 //!
 //! What happens is queued for each session that wants to know. It goes out when the requester asks for encapsulated requests.
 
-use super::{Asked, At, Event, Reply, Responder, UNEXPECTED};
+use super::{Asked, At, Event, Measurement, Reply, Responder, UNEXPECTED};
 use crate::spdm::{
     events::{Subscription, Types, received},
     msg::{
         Payload, event_types,
         event_types::EventType,
-        send_event::{self, Dmtf},
+        send_event::{self, Dmtf, Indices},
         subscribe,
     },
 };
@@ -40,6 +40,19 @@ impl Subscriptions {
             }
         }
     }
+}
+
+/// The indices of the measurements that are not what they were, or were not there; `None` if there is none such.
+pub(super) fn changed_measurements(before: &[Measurement], after: &[Measurement]) -> Option<Indices> {
+    let gone = before.iter().filter(|measurement| !after.contains(measurement));
+    let new = after.iter().filter(|measurement| !before.contains(measurement));
+    let mut indices = Indices::default();
+    for measurement in gone.chain(new) {
+        if let Some(byte) = indices.get_mut(usize::from(measurement.index / 8)) {
+            *byte |= 1 << (measurement.index % 8);
+        }
+    }
+    (indices != Indices::default()).then_some(indices)
 }
 
 impl Responder {

@@ -1,0 +1,598 @@
+//! A responder, spoken to by hand in every version: what is repeated, what comes too early, and what is signed.
+
+#![allow(clippy::unwrap_used, reason = "a test may")]
+
+#[path = "pair/mod.rs"]
+mod harness;
+
+use harness::{responder, suite::Suite};
+use std::time::Duration;
+use tdisp::{
+    clock::Instant,
+    crypto::{HashAlg, Provider, Ring, SignAlg, digest},
+    spdm::{
+        Responder, ResponderConfig, Transport, VERSIONS,
+        algorithms::{Needs, Offer},
+        msg::{
+            Code, Context, Payload, Summary, Version, algorithms,
+            capabilities::{self, Flags, Sizes},
+            certificate, challenge, digests,
+            error::{self as error_msg, ErrorCode, NotReady},
+            measurements::{self, Operation, Signed},
+            respond_if_ready, version,
+        },
+        responder::{Delay, Wait},
+        signing,
+        transcript::Transcript,
+        transport::Kind,
+    },
+};
+
+const SUITE: Suite = Suite::P384;
+
+/// Who speaks, over MCTP, where nothing is padded.
+struct Hand {
+    responder: Responder,
+    version: Version,
+    now: Instant,
+    vca: Vec<u8>,
+    context: Context,
+}
+
+impl Hand {
+    fn start(version: Version, change: impl FnOnce(&mut ResponderConfig)) -> Self {
+        let mut config = SUITE.responder(version, Transport::Mctp);
+        config.versions = VERSIONS.to_vec();
+        change(&mut config);
+        Self {
+            responder: responder(config),
+            version,
+            now: Instant::START,
+            vca: Vec::new(),
+            context: Context::new(version),
+        }
+    }
+
+    /// VERSION is answered.
+    fn versioned(version: Version, change: impl FnOnce(&mut ResponderConfig)) -> Self {
+        let mut hand = Self::start(version, change);
+        hand.in_vca(&version::Request.to_vec());
+        hand
+    }
+
+    /// CAPABILITIES is answered.
+    fn capable(version: Version, change: impl FnOnce(&mut ResponderConfig)) -> Self {
+        let mut hand = Self::versioned(version, change);
+        hand.in_vca(&hand.get_capabilities());
+        hand
+    }
+
+    /// ALGORITHMS is answered.
+    fn agreed(version: Version, change: impl FnOnce(&mut ResponderConfig)) -> Self {
+        let mut hand = Self::capable(version, change);
+        let answer = hand.in_vca(&hand.negotiate());
+        let message = algorithms::Response::decode_exact(&answer, &hand.context).unwrap();
+        let needs = Needs {
+            sign: true,
+            ..Needs::default()
+        };
+        let chosen = Offer { ..SUITE.offer() }.accept(&message, needs).unwrap();
+        hand.context = chosen.context(version, false);
+        hand
+    }
+
+    fn get_capabilities(&self) -> Vec<u8> {
+        let flags = match self.version {
+            Version::V1_0 => Flags(0),
+            _ => Flags::ENCRYPT | Flags::MAC | Flags::KEY_EX | Flags::HBEAT,
+        };
+        let request = capabilities::Request {
+            version: self.version,
+            ct_exponent: 0,
+            extended_flags: 0,
+            flags,
+            sizes: Some(Sizes {
+                transfer: 0x1200,
+                message: 0x1200,
+            }),
+            algorithms_asked: self.version >= Version::V1_3,
+        };
+        request.to_vec()
+    }
+
+    fn negotiate(&self) -> Vec<u8> {
+        let request = algorithms::Request {
+            version: self.version,
+            offer: SUITE.offer().to_set(self.version),
+        };
+        request.to_vec()
+    }
+
+    fn in_vca(&mut self, request: &[u8]) -> Vec<u8> {
+        let answer = self.say(request);
+        assert_ne!(answer[1], Code::ERROR.0, "{request:02x?} in {}", self.version);
+        self.vca.extend_from_slice(request);
+        self.vca.extend_from_slice(&answer);
+        answer
+    }
+
+    fn say(&mut self, message: &[u8]) -> Vec<u8> {
+        self.responder
+            .handle(self.now, &Transport::Mctp.wrap(Kind::Clear, message));
+        let mut unit = Vec::new();
+        assert!(self.responder.poll_transmit(&mut unit), "{message:02x?}");
+        assert!(!self.responder.poll_transmit(&mut Vec::new()), "one answer only");
+        let (kind, answer) = Transport::Mctp.unwrap(&unit).unwrap().unwrap();
+        assert_eq!(kind, Kind::Clear);
+        answer.to_vec()
+    }
+
+    fn refused(&mut self, message: &[u8]) -> (ErrorCode, u8) {
+        let answer = self.say(message);
+        assert_eq!(answer[1], Code::ERROR.0, "{answer:02x?} to {message:02x?}");
+        (ErrorCode(answer[2]), answer[3])
+    }
+
+    fn not_ready(&mut self, message: &[u8]) -> NotReady {
+        let answer = self.say(message);
+        let error = error_msg::Response::decode_exact(&answer, &self.context).unwrap();
+        error.not_ready().unwrap_or_else(|| panic!("{answer:02x?}"))
+    }
+
+    fn challenge(&self, summary: Summary) -> Vec<u8> {
+        let request = challenge::Request {
+            version: self.version,
+            slot: 0,
+            summary,
+            nonce: [3; 32],
+            context: Some([5; 8]),
+        };
+        request.to_vec()
+    }
+
+    fn get_measurements(&self, operation: Operation, signed: bool) -> Vec<u8> {
+        let request = measurements::Request {
+            version: self.version,
+            operation,
+            raw: false,
+            fresh: false,
+            signed: signed.then_some(Signed {
+                nonce: [4; 32],
+                slot: 0,
+            }),
+            context: Some([6; 8]),
+        };
+        request.to_vec()
+    }
+
+    /// Whether a signature at the end of the last message is over these messages and no others.
+    fn check(&self, context: signing::Context, messages: &[&[u8]], with_vca: bool) {
+        let mut transcript = Transcript::new(&Ring, HashAlg::Sha384, self.version);
+        if with_vca {
+            transcript.add(&self.vca);
+        }
+        let (last, before) = messages.split_last().unwrap();
+        let (unsigned, signature) = last.split_at(last.len() - 96);
+        before.iter().for_each(|message| transcript.add(message));
+        transcript.add(unsigned);
+        let signed = signing::message(self.version, context, &transcript);
+        let key = SUITE.identity().signer.public_key();
+        let verified = Ring.verify(SignAlg::EcdsaP384, key, &signed, signature);
+        assert_eq!(verified, Ok(()), "{}", self.version);
+    }
+}
+
+fn nothing(_: &mut ResponderConfig) {}
+
+#[test]
+fn a_retry_gets_the_same_answer_and_is_in_no_transcript_twice() {
+    for version in VERSIONS {
+        let mut hand = Hand::versioned(*version, nothing);
+        let request = hand.get_capabilities();
+        let first = hand.in_vca(&request);
+        assert_eq!(hand.say(&request), first);
+        let request = hand.negotiate();
+        let first = hand.in_vca(&request);
+        assert_eq!(hand.say(&request), first);
+        assert_eq!(
+            hand.refused(&hand.get_capabilities()).0,
+            ErrorCode::UNEXPECTED_REQUEST
+        );
+        let challenge = hand.challenge(Summary::NONE);
+        let answer = hand.say(&challenge);
+        hand.check(signing::Context::ChallengeAuth, &[&challenge, &answer], true);
+    }
+}
+
+#[test]
+fn what_is_no_retry_in_any_bit_is_unexpected_or_wrong_and_changes_nothing() {
+    for version in VERSIONS {
+        let mut hand = Hand::capable(*version, nothing);
+        let capabilities = hand.get_capabilities();
+        refuse_each_change(&mut hand, &capabilities);
+        let negotiate = hand.negotiate();
+        hand.in_vca(&negotiate);
+        refuse_each_change(&mut hand, &negotiate);
+        let challenge = hand.challenge(Summary::NONE);
+        let answer = hand.say(&challenge);
+        hand.check(signing::Context::ChallengeAuth, &[&challenge, &answer], true);
+    }
+}
+
+fn refuse_each_change(hand: &mut Hand, request: &[u8]) {
+    // But for the code, which makes another request of it.
+    for bit in (0..request.len() * 8).filter(|bit| bit / 8 != 1) {
+        let mut changed = request.to_vec();
+        changed[bit / 8] ^= 1 << (bit % 8);
+        let (code, _) = hand.refused(&changed);
+        let wanted = [
+            ErrorCode::UNEXPECTED_REQUEST,
+            ErrorCode::INVALID_REQUEST,
+            ErrorCode::VERSION_MISMATCH,
+        ];
+        assert!(wanted.contains(&code), "bit {bit}: {code}");
+        assert!(code != ErrorCode::VERSION_MISMATCH || bit < 8, "bit {bit}");
+    }
+}
+
+#[test]
+fn get_version_in_another_version_is_a_mismatch_and_resets_nothing() {
+    let mut hand = Hand::agreed(Version::V1_2, nothing);
+    for version in (0..=255u8).filter(|version| *version != 0x10) {
+        let (code, _) = hand.refused(&[version, Code::GET_VERSION.0, 0, 0]);
+        assert_eq!(code, ErrorCode::VERSION_MISMATCH, "{version:#x}");
+    }
+    let request = digests::Request {
+        version: Version::V1_2,
+    };
+    assert_eq!(hand.say(&request.to_vec())[1], Code::DIGESTS.0);
+}
+
+#[test]
+fn versions_are_offered_as_configured_and_no_other_is_taken() {
+    let versions = [Version::V1_1, Version::V1_3];
+    let mut hand = Hand::versioned(Version::V1_3, |config| config.versions = versions.to_vec());
+    let offered = hand.say(&version::Request.to_vec());
+    assert_eq!(offered, [0x10, 4, 0, 0, 0, 2, 0, 0x11, 0, 0x13]);
+    for version in VERSIONS {
+        let mut request = hand.get_capabilities();
+        request[0] = version.0;
+        let answer = hand.say(&request);
+        let taken = answer[1] == Code::CAPABILITIES.0;
+        assert_eq!(taken, *version == Version::V1_3, "{version}: {answer:02x?}");
+    }
+}
+
+#[test]
+fn capabilities_have_what_their_version_has() {
+    let sizes = [12, 12, 20, 20, 20];
+    for (version, size) in VERSIONS.iter().zip(sizes) {
+        let mut hand = Hand::versioned(*version, nothing);
+        let answer = hand.in_vca(&hand.get_capabilities());
+        let read = capabilities::Response::decode_exact(&answer, &hand.context).unwrap();
+        let listed = read.algorithms.map_or(0, <[u8]>::len);
+        assert_eq!(answer.len(), size + listed, "{version}");
+        assert_eq!(listed > 0, *version >= Version::V1_3);
+        let known = [0x3f, 0x1_ffff, 0x3f_ffff, 0x3fff_ffff, u32::MAX];
+        let at = VERSIONS.iter().position(|known| known == version).unwrap();
+        assert_eq!(read.flags.0 & !known[at], 0);
+        if let Some(block) = read.algorithms {
+            // The block is a NEGOTIATE_ALGORITHMS without its first two bytes.
+            let mut request = [&[version.0, 0xe3][..], block].concat();
+            let length = request.len() as u16;
+            assert_eq!(block[2..4], (length - 2).to_le_bytes());
+            request[4..6].copy_from_slice(&length.to_le_bytes());
+            let offer = algorithms::Request::decode_exact(&request, &hand.context)
+                .unwrap()
+                .offer;
+            assert_eq!(offer, SUITE.offer().to_set(*version));
+        }
+    }
+}
+
+#[test]
+fn requests_that_came_with_later_versions_are_unsupported() {
+    let later = [
+        (
+            Version::V1_1,
+            [
+                Code::KEY_EXCHANGE,
+                Code::FINISH,
+                Code::HEARTBEAT,
+                Code::END_SESSION,
+            ],
+        ),
+        (
+            Version::V1_2,
+            [
+                Code::CHUNK_SEND,
+                Code::CHUNK_GET,
+                Code::GET_CSR,
+                Code::SET_CERTIFICATE,
+            ],
+        ),
+        (
+            Version::V1_3,
+            [
+                Code::GET_ENDPOINT_INFO,
+                Code::GET_MEASUREMENT_EXTENSION_LOG,
+                Code::GET_SUPPORTED_EVENT_TYPES,
+                Code::GET_KEY_PAIR_INFO,
+            ],
+        ),
+    ];
+    for version in VERSIONS {
+        let mut hand = Hand::agreed(*version, |config| {
+            config.chunk = Some(0x4000);
+            config.mel = Some(Vec::new());
+        });
+        for (_, codes) in later.iter().filter(|(since, _)| version < since) {
+            for code in codes {
+                let found = hand.refused(&[version.0, code.0, 0, 0]);
+                assert_eq!(found, (ErrorCode::UNSUPPORTED_REQUEST, code.0), "{version}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_heartbeat_outside_a_session_is_refused_in_the_words_of_its_version() {
+    for version in &VERSIONS[1..] {
+        let mut hand = Hand::agreed(*version, nothing);
+        let wanted = match version {
+            &Version::V1_1 => ErrorCode::UNEXPECTED_REQUEST,
+            _ => ErrorCode::SESSION_REQUIRED,
+        };
+        assert_eq!(hand.refused(&[version.0, Code::HEARTBEAT.0, 0, 0]), (wanted, 0));
+        let wanted = match version {
+            &Version::V1_1 => ErrorCode::INVALID_REQUEST,
+            _ => ErrorCode::REQUEST_TOO_LARGE,
+        };
+        let large = [&[version.0, Code::GET_DIGESTS.0, 0, 0][..], &[0; 0x2000]].concat();
+        assert_eq!(hand.refused(&large), (wanted, 0));
+    }
+}
+
+#[test]
+fn a_slot_is_one_of_eight_in_every_request_that_has_one() {
+    for version in VERSIONS {
+        let mut hand = Hand::agreed(*version, nothing);
+        for slot in 1..=255u8 {
+            let mut challenge = hand.challenge(Summary::NONE);
+            challenge[2] = slot;
+            assert_eq!(
+                hand.refused(&challenge),
+                (ErrorCode::INVALID_REQUEST, 0),
+                "{slot}"
+            );
+            let mut certificate = certificate_request(*version, 0x20);
+            certificate[2] = slot & 0x0f;
+            if slot & 0x0f != 0 {
+                assert_eq!(
+                    hand.refused(&certificate),
+                    (ErrorCode::INVALID_REQUEST, 0),
+                    "{slot}"
+                );
+            }
+            let mut measure = hand.get_measurements(Operation::ALL, true);
+            if *version > Version::V1_0 && slot & 0x0f != 0 {
+                measure[36] = slot;
+                assert_eq!(hand.refused(&measure), (ErrorCode::INVALID_REQUEST, 0), "{slot}");
+            }
+        }
+    }
+}
+
+fn certificate_request(version: Version, length: u32) -> Vec<u8> {
+    let request = certificate::Request {
+        version,
+        slot: 0,
+        size_asked: false,
+        large: false,
+        offset: 0,
+        length,
+    };
+    request.to_vec()
+}
+
+#[test]
+fn the_size_of_a_chain_can_be_asked_for_alone() {
+    let size = SUITE.identity().chain.len() as u16;
+    for version in &VERSIONS[3..] {
+        let mut hand = Hand::agreed(*version, nothing);
+        let mut request = certificate_request(*version, 0xffff);
+        request[3] = 1;
+        let [low, high] = size.to_le_bytes();
+        assert_eq!(hand.say(&request), [version.0, 2, 0, 0, 0, 0, low, high]);
+    }
+}
+
+#[test]
+fn what_is_asked_between_certificates_and_challenge_breaks_no_signature() {
+    for version in VERSIONS {
+        let mut hand = Hand::agreed(*version, nothing);
+        let digests = digests::Request { version: *version }.to_vec();
+        let said_digests = hand.say(&digests);
+        let certificate = certificate_request(*version, 0x40);
+        let said_certificate = hand.say(&certificate);
+        // Nobody's vendor-defined request: it is refused, and is no reason to begin anew.
+        let foreign = [version.0, 0xfe, 0, 0, 1, 0, 0, 0, 0];
+        assert_eq!(hand.refused(&foreign), (ErrorCode::UNSUPPORTED_REQUEST, 0xfe));
+        let challenge = hand.challenge(Summary::NONE);
+        let answer = hand.say(&challenge);
+        let all: [&[u8]; 6] = [
+            &digests,
+            &said_digests,
+            &certificate,
+            &said_certificate,
+            &challenge,
+            &answer,
+        ];
+        hand.check(signing::Context::ChallengeAuth, &all, true);
+        // The next begins anew, and so does one after measurements.
+        let answer = hand.say(&challenge);
+        hand.check(signing::Context::ChallengeAuth, &[&challenge, &answer], true);
+        hand.say(&digests);
+        hand.say(&hand.get_measurements(Operation::ALL, false));
+        let answer = hand.say(&challenge);
+        hand.check(signing::Context::ChallengeAuth, &[&challenge, &answer], true);
+    }
+}
+
+#[test]
+fn an_error_among_measurements_begins_their_transcript_anew() {
+    for version in VERSIONS {
+        let mut hand = Hand::agreed(*version, nothing);
+        let with_vca = *version >= Version::V1_2;
+        let (one, none) = (
+            hand.get_measurements(Operation(1), false),
+            hand.get_measurements(Operation(77), false),
+        );
+        let signed = hand.get_measurements(Operation(2), true);
+        let said_one = hand.say(&one);
+        let answer = hand.say(&signed);
+        hand.check(
+            signing::Context::Measurements,
+            &[&one, &said_one, &signed, &answer],
+            with_vca,
+        );
+        hand.say(&one);
+        assert_eq!(hand.refused(&none), (ErrorCode::INVALID_REQUEST, 0));
+        let answer = hand.say(&signed);
+        hand.check(signing::Context::Measurements, &[&signed, &answer], with_vca);
+    }
+}
+
+#[test]
+fn a_summary_is_the_hash_of_the_blocks_that_are_asked_for() {
+    for version in VERSIONS {
+        let mut hand = Hand::agreed(*version, nothing);
+        let all = hand.say(&hand.get_measurements(Operation::ALL, false));
+        let record = measurements::Response::decode_exact(&all, &hand.context)
+            .unwrap()
+            .record;
+        for (summary, blocks) in [(Summary::ALL, 3), (Summary::TCB, 2), (Summary::NONE, 0)] {
+            let answer = hand.say(&hand.challenge(summary));
+            let context = Context {
+                summary_asked: blocks > 0,
+                ..hand.context
+            };
+            let found = challenge::Response::decode_exact(&answer, &context).unwrap();
+            let mut bytes = Vec::new();
+            let first = measurements::Record {
+                blocks: record.blocks[..blocks].to_vec(),
+            };
+            first.encode(&mut bytes);
+            let wanted = digest(&Ring, HashAlg::Sha384, &bytes);
+            assert_eq!(
+                found.summary,
+                (blocks > 0).then_some(wanted.as_ref()),
+                "{version} {summary}"
+            );
+        }
+        let mut wrong = hand.challenge(Summary::NONE);
+        wrong[3] = 2;
+        assert_eq!(hand.refused(&wrong), (ErrorCode::INVALID_REQUEST, 0));
+    }
+}
+
+const TEN_MS: Duration = Duration::from_millis(10);
+
+fn slow(config: &mut ResponderConfig) {
+    config.delays = vec![Delay {
+        code: Code::CHALLENGE,
+        how: Wait::NotReady {
+            exponent: 13,
+            multiplier: 3,
+        },
+    }];
+}
+
+fn again(version: Version, not_ready: NotReady) -> Vec<u8> {
+    let request = respond_if_ready::Request {
+        version,
+        code: not_ready.code,
+        token: not_ready.token,
+    };
+    request.to_vec()
+}
+
+#[test]
+fn what_is_not_ready_is_answered_to_who_asks_again_with_its_code_and_token() {
+    for version in VERSIONS {
+        let mut hand = Hand::agreed(*version, slow);
+        let challenge = hand.challenge(Summary::NONE);
+        let not_ready = hand.not_ready(&challenge);
+        assert_eq!(
+            (not_ready.code, not_ready.exponent, not_ready.multiplier),
+            (Code::CHALLENGE, 13, 3)
+        );
+        let early = hand.not_ready(&again(*version, not_ready));
+        assert_eq!(early, not_ready, "it is too early");
+        hand.now = hand.now.after(TEN_MS);
+        for (code, token) in [
+            (Code::GET_DIGESTS, not_ready.token),
+            (Code::CHALLENGE, not_ready.token ^ 1),
+        ] {
+            let wrong = NotReady {
+                code,
+                token,
+                ..not_ready
+            };
+            assert_eq!(
+                hand.refused(&again(*version, wrong)),
+                (ErrorCode::INVALID_REQUEST, 0)
+            );
+        }
+        let answer = hand.say(&again(*version, not_ready));
+        hand.check(signing::Context::ChallengeAuth, &[&challenge, &answer], true);
+        let spent = hand.refused(&again(*version, not_ready));
+        assert_eq!(spent, (ErrorCode::UNEXPECTED_REQUEST, 0));
+        assert_ne!(hand.not_ready(&challenge).token, not_ready.token);
+    }
+}
+
+#[test]
+fn what_is_not_ready_is_forgotten_after_another_request_and_after_its_time() {
+    let version = Version::V1_2;
+    let mut hand = Hand::agreed(version, slow);
+    let never = NotReady {
+        exponent: 0,
+        code: Code::CHALLENGE,
+        token: 1,
+        multiplier: 1,
+    };
+    let unexpected = (ErrorCode::UNEXPECTED_REQUEST, 0);
+    assert_eq!(
+        hand.refused(&again(version, never)),
+        unexpected,
+        "nothing was asked for"
+    );
+    let challenge = hand.challenge(Summary::NONE);
+    let not_ready = hand.not_ready(&challenge);
+    hand.say(&digests::Request { version }.to_vec());
+    hand.now = hand.now.after(TEN_MS);
+    assert_eq!(hand.refused(&again(version, not_ready)), unexpected);
+    let not_ready = hand.not_ready(&challenge);
+    hand.now = hand.now.after(TEN_MS * 4);
+    assert_eq!(hand.refused(&again(version, not_ready)), unexpected);
+    let not_ready = hand.not_ready(&challenge);
+    hand.in_vca(&version::Request.to_vec());
+    let gone = hand.refused(&again(version, not_ready));
+    assert_eq!(gone, unexpected, "a new connection has nothing to be asked for");
+}
+
+#[test]
+fn a_device_that_lost_its_state_says_so_to_everything_but_get_version() {
+    for version in VERSIONS {
+        let mut hand = Hand::agreed(*version, nothing);
+        hand.responder.resynch();
+        for _ in 0..2 {
+            let answer = hand.say(&digests::Request { version: *version }.to_vec());
+            assert_eq!(answer, [version.0, 0x7f, ErrorCode::REQUEST_RESYNCH.0, 0]);
+        }
+        hand.in_vca(&version::Request.to_vec());
+        let (code, _) = hand.refused(&digests::Request { version: *version }.to_vec());
+        assert_eq!(code, ErrorCode::UNEXPECTED_REQUEST);
+    }
+}

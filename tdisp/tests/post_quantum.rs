@@ -18,7 +18,7 @@ use tdisp::crypto::{
     Ability, Aead, AeadAlg, CryptoError, ExchangeAlg, Hash, HashAlg, KeyAgreement, MlDsaSigner, PostQuantum,
     Provider, Ring, RingSigner, Secret, SignAlg, Signable, Signer, x509::PublicKey,
 };
-use tdisp::spdm::msg::Version;
+use tdisp::spdm::{msg::Version, secured::OVERHEAD};
 
 const ALL: PostQuantum<Ring> = PostQuantum(Ring);
 
@@ -478,6 +478,26 @@ fn whole_conversations_with_each_ml_dsa_and_each_key_exchange() {
             let suite = suite(sign, exchange);
             suite.check(&mut suite.pair(certificates, Arc::new(signer), &provider));
         }
+    }
+}
+
+/// No message of ML-DSA fits where a classical one does.
+#[test]
+fn a_whole_conversation_in_chunks() {
+    let provider: Arc<dyn Provider> = Arc::new(ALL);
+    let key = OpenSsl::read().key("MlDsa87");
+    let signer: Arc<dyn Signer> =
+        Arc::new(MlDsaSigner::from_pkcs8(SignAlg::MlDsa87, &key.pkcs8, Arc::new(Ring)).unwrap());
+    let suite = suite(SignAlg::MlDsa87, ExchangeAlg::MlKem1024);
+    for size in [64, 1024, 0x1200] {
+        let mut pair = suite.pair_of_size(size, "ML-DSA-87", signer.clone(), &provider);
+        suite.check(&mut pair);
+        let largest = pair.carried.iter().map(Vec::len).max();
+        // Not counted are the data object's header and padding, and what seals a record.
+        assert!(
+            largest.is_some_and(|largest| largest <= size as usize + 8 + OVERHEAD + 3),
+            "{size}: {largest:?}"
+        );
     }
 }
 

@@ -51,8 +51,20 @@ impl Suite {
         object
     }
 
-    /// Both ends, of which the requester pins the root.
+    /// Both ends, of which the requester pins the root. Nothing that they say needs chunks.
     pub fn pair(&self, certificates: &str, signer: Arc<dyn Signer>, provider: &Arc<dyn Provider>) -> Pair {
+        self.pair_of_size(TRANSFER_SIZE, certificates, signer, provider)
+    }
+
+    /// The same with messages of `size` bytes at most, and larger ones in chunks.
+    pub fn pair_of_size(
+        &self,
+        size: u32,
+        certificates: &str,
+        signer: Arc<dyn Signer>,
+        provider: &Arc<dyn Provider>,
+    ) -> Pair {
+        let chunk = (size < TRANSFER_SIZE).then_some(TRANSFER_SIZE);
         let known = OpenSsl::read().certificates();
         let issued = known.iter().find(|issued| issued.name == certificates).unwrap();
         let root = digest(&**provider, self.hash, &issued.issuer);
@@ -60,7 +72,8 @@ impl Suite {
             roots: Trust::Pinned(vec![root]),
             versions: vec![self.version],
             offer: self.offer(),
-            transfer_size: TRANSFER_SIZE,
+            transfer_size: size,
+            chunk,
             ..RequesterConfig::default()
         };
         let chain = self.chain(issued, &**provider);
@@ -68,7 +81,8 @@ impl Suite {
             versions: vec![self.version],
             offer: self.offer(),
             measurement_hash: MeasurementHash::Hash(self.hash),
-            transfer_size: TRANSFER_SIZE,
+            transfer_size: size,
+            chunk,
             ..ResponderConfig::new(chain, signer, pair::measurements())
         };
         Pair::of(

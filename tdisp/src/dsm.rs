@@ -235,6 +235,7 @@ impl Dsm {
                 SpdmEvent::RequesterAuthenticated { .. }
                 | SpdmEvent::RequesterRefused { .. }
                 | SpdmEvent::KeysUpdated { .. }
+                | SpdmEvent::RequesterEndpointInfo { .. }
                 | SpdmEvent::Answered { .. } => {}
             }
             self.tell();

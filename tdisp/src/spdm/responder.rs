@@ -128,6 +128,15 @@ pub enum Event {
         /// The whole message, ERROR perhaps.
         response: Vec<u8>,
     },
+    /// What the requester says of itself, after [`Responder::ask_endpoint_info`].
+    RequesterEndpointInfo {
+        /// The session.
+        session: u32,
+        /// Device classes, as [`DeviceClasses`](crate::spdm::msg::endpoint_info::DeviceClasses) reads them.
+        info: Vec<u8>,
+        /// Whether it has signed that, with our nonce.
+        signed: bool,
+    },
     /// Our own side could not do what it must; the requester was told that something failed.
     Failed(CryptoError),
 }

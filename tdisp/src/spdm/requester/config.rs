@@ -11,6 +11,7 @@ use crate::{
         error::Error,
         events::{self, Types},
         msg::{Code, Version, capabilities::Flags, error::ErrorCode, version::Entry},
+        responder::EndpointInfo,
         transport::Transport,
     },
 };
@@ -46,6 +47,8 @@ pub struct RequesterConfig {
     pub transfer_size: u32,
     /// Bytes of the largest message that this side takes and gives in chunks (MaxSPDMmsgSize, CHUNK_CAP, 1.2).
     pub chunk: Option<u32>,
+    /// What this side says of itself, if the responder asks (EP_INFO_CAP, 1.3); signed with [`Self::identity`].
+    pub endpoint_info: Option<EndpointInfo>,
     /// The events of its own that this side tells of (EVENT_CAP, 1.3); none if it tells of none.
     pub events: Types,
     /// Bytes of the largest certificate chain that this side takes; before 1.4 none can be larger than 65535.
@@ -75,6 +78,15 @@ impl RequesterConfig {
         }
         if self.chunk.is_some() {
             flags = flags | Flags::CHUNK;
+        }
+        if let Some(info) = &self.endpoint_info {
+            let signs = info.signed && self.identity.is_some();
+            flags = flags
+                | if signs {
+                    Flags::EP_INFO_SIG
+                } else {
+                    Flags::EP_INFO_NO_SIG
+                };
         }
         if !self.events.is_empty() {
             flags = flags | Flags::EVENT;
@@ -108,6 +120,7 @@ impl Default for RequesterConfig {
             handshake_in_clear: false,
             transfer_size: 0x1200,
             chunk: None,
+            endpoint_info: None,
             events: Types::default(),
             chain_size_max: 0x2_0000,
             sessions_max: 4,
@@ -230,6 +243,13 @@ pub enum Event {
         session: u32,
         /// The events, in the order of their numbers.
         events: Vec<events::Event>,
+    },
+    /// The responder wants to be told of these types of events in a session from now on.
+    Wanted {
+        /// The session.
+        session: u32,
+        /// The types.
+        types: Types,
     },
     /// What the responder wanted to ask in a session is answered.
     RequestsAnswered {

@@ -11,7 +11,7 @@
 //! keys and events in a session. When the responder has nothing left to ask, what was begun before goes on.
 
 use super::{
-    Event, identify,
+    Event, endpoint, events, identify,
     link::Link,
     operation::{Expect, Next},
     session::{self, Shaken},
@@ -101,6 +101,9 @@ impl Asked {
             match code {
                 Code::KEY_UPDATE => return self.key_update(request, session, link, output),
                 Code::SEND_EVENT => return send_event(request, session, link, output),
+                Code::GET_SUPPORTED_EVENT_TYPES => return events::supported(request, link, output),
+                Code::SUBSCRIBE_EVENT_TYPES => return events::subscribed(request, session, link, output),
+                Code::GET_ENDPOINT_INFO => return endpoint::answer(request, link, output),
                 _ => {}
             }
         }
@@ -171,7 +174,7 @@ fn own(slot: u8, link: &Link, output: &Output<'_>) -> Result<Own, Fault> {
     Ok(own.ok_or(Misbehaviour::WantsOther { slot })?)
 }
 
-fn refuse(link: &Link, code: ErrorCode, data: u8) -> Result<Vec<u8>, Misbehaviour> {
+pub(super) fn refuse(link: &Link, code: ErrorCode, data: u8) -> Result<Vec<u8>, Misbehaviour> {
     let version = link.peer()?.connection.negotiated.version;
     Ok(error_msg::Response::new(version, code, data).to_vec())
 }

@@ -22,7 +22,7 @@ use crate::spdm::{
     encapsulated::{Asking, Known, Purpose, Turn, Unknown, Wanted},
     error::{Misbehaviour, Misuse},
     msg::{
-        Code, Header, Payload, Version,
+        Code, Header, NONCE_SIZE, Payload, Version,
         capabilities::Flags,
         check_padding,
         encapsulated::{Ack, Deliver, Get, Next, Request},
@@ -51,11 +51,13 @@ pub(super) struct Flow {
     task: Task,
 }
 
-enum Task {
+pub(super) enum Task {
     /// Who the requester is.
     Authenticate(Purpose, Box<Asking>),
     /// It shall expect new keys of ours, or find out that they work.
     UpdateKey(key_update::Request),
+    /// What it says of itself, signed over a nonce perhaps.
+    EndpointInfo(Vec<u8>),
     /// It is told of events that it has subscribed to.
     Tell(Vec<u8>),
     /// Whatever else: its answer is told.
@@ -66,6 +68,7 @@ enum Task {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Wish {
     UpdateKey,
+    EndpointInfo(Option<[u8; NONCE_SIZE]>),
     Ask(Vec<u8>),
 }
 
@@ -74,7 +77,7 @@ impl Task {
         match self {
             Self::Authenticate(_, asking) => asking.request().to_vec(),
             Self::UpdateKey(request) => request.to_vec(),
-            Self::Tell(request) | Self::Ask(request) => request.clone(),
+            Self::Tell(request) | Self::EndpointInfo(request) | Self::Ask(request) => request.clone(),
         }
     }
 }
@@ -87,7 +90,7 @@ impl Flow {
 }
 
 /// What an answer comes to.
-enum Outcome {
+pub(super) enum Outcome {
     Next(Task),
     Done,
     /// It is over, and the requester shall use this slot.
@@ -114,7 +117,7 @@ impl Responder {
         }
     }
 
-    fn wish(&mut self, session: u32, needed: Flags, wish: Wish) -> Result<(), Misuse> {
+    pub(super) fn wish(&mut self, session: u32, needed: Flags, wish: Wish) -> Result<(), Misuse> {
         let agreed = self.phase.agreed().ok_or(Misuse::NotConnected)?;
         let negotiated = &agreed.connection.negotiated;
         let ours = self.config.flags(negotiated.version);
@@ -199,6 +202,7 @@ impl Responder {
             Some(Wish::UpdateKey) => {
                 Task::UpdateKey(self.key_update_request(Operation::UPDATE_KEY, version)?)
             }
+            Some(Wish::EndpointInfo(nonce)) => Task::EndpointInfo(self.endpoint_request(at, version, nonce)),
             Some(Wish::Ask(request)) => Task::Ask(request),
             None if let Some(told) = self.next_events(at, version) => Task::Tell(told),
             // The error that says so came with 1.3.
@@ -299,6 +303,7 @@ impl Responder {
         match flow.task {
             Task::Authenticate(purpose, asking) => self.on_identity(flow.session, purpose, *asking, answer),
             Task::UpdateKey(request) => self.on_key_update_ack(flow.at, request, answer),
+            Task::EndpointInfo(request) => self.on_endpoint_info(flow.at, &request, answer),
             Task::Tell(_) => self.on_event_ack(flow.at, answer),
             Task::Ask(_) => {
                 if let At::Session(session) = flow.at {
@@ -392,7 +397,7 @@ impl Responder {
     }
 }
 
-fn check_not_error(answer: &[u8]) -> Result<(), Unknown> {
+pub(super) fn check_not_error(answer: &[u8]) -> Result<(), Unknown> {
     let header = Header::peek(answer)?;
     if header.code != Code::ERROR {
         return Ok(());

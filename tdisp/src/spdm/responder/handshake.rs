@@ -229,15 +229,16 @@ impl Responder {
             silence: shaking.silence,
         };
         let session = shaking.handshake.finished()?;
-        let live = Live::new(session, before, now);
-        self.sessions.push(id, Open::Live(Box::new(live)));
+        let mut live = Live::new(session, before, now);
         if let Kind::Exchanged(Requester::Known(known)) = shaking.kind {
             self.events.push_back(Event::RequesterAuthenticated {
                 session: Some(id),
                 slot: known.slot,
-                identity: known.bytes,
+                identity: known.bytes.clone(),
             });
+            live.requester = Some(known);
         }
+        self.sessions.push(id, Open::Live(Box::new(live)));
         self.events.push_back(Event::SessionStarted { id });
         Ok(())
     }

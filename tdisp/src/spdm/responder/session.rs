@@ -7,6 +7,7 @@ use super::{
 use crate::{
     clock::Instant,
     spdm::{
+        encapsulated::Known,
         msg::{
             Code, Payload, end_session,
             error::ErrorCode,
@@ -68,6 +69,8 @@ pub(super) struct Live {
     pub(super) l1: Option<Transcript>,
     /// SessionPolicy.
     pub(super) policy: u8,
+    /// Who the requester is, if it has authenticated itself.
+    pub(super) requester: Option<Box<Known>>,
     /// What this side wants to ask the requester when it fetches that.
     pub(super) wishes: VecDeque<Wish>,
     /// New keys are in use that the requester has not tried yet.
@@ -82,6 +85,7 @@ impl Live {
             session,
             l1: None,
             policy: shaking.policy,
+            requester: None,
             wishes: VecDeque::new(),
             verify_awaited: false,
             silence: shaking.silence.map(|longest| (longest, now.after(longest))),

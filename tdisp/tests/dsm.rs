@@ -267,6 +267,13 @@ fn a_personality_can_lie_in_what_it_says_and_not_in_what_is() {
 /// From the device's mailbox to the guest's verdict: what a TSM hands out is what `evidence` accepts.
 #[test]
 fn what_the_device_says_is_evidence_that_a_guest_can_verify() {
+    for version in spdm::DEFAULT_VERSIONS {
+        evidence_in(*version);
+    }
+}
+
+#[allow(clippy::unwrap_used, reason = "a test may")]
+fn evidence_in(version: Version) {
     use tdisp::{
         clock::UnixTime,
         crypto::Secret,
@@ -277,7 +284,7 @@ fn what_the_device_says_is_evidence_that_a_guest_can_verify() {
             sealed,
         },
     };
-    let mut pair = Pair::connected(device(Ide::Absent, honest()));
+    let mut pair = Pair::connected_in(&[version], device(Ide::Absent, honest()));
     pair.tdisp(|tsm| tsm.lock(LOCK)).unwrap();
     let Ok(Answer::Report(report)) = pair.tdisp(tdi::Requester::report) else {
         panic!("a report")
@@ -303,7 +310,7 @@ fn what_the_device_says_is_evidence_that_a_guest_can_verify() {
         measurements_valid: true,
         measurements_fresh: true,
         spdm: Negotiated {
-            version: 0x14,
+            version: version.0,
             measurement_hash: 4,
             asym: 0x80,
             hash: 2,

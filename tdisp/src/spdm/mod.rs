@@ -1,4 +1,4 @@
-//! SPDM (DSP0274 1.2; messages of 1.0 to 1.4): the connection between a requester and a responder.
+//! SPDM (DSP0274 1.0 to 1.4): the connection between a requester and a responder.
 //!
 //! ```text
 //!             GET_VERSION   GET_CAPABILITIES   NEGOTIATE_ALGORITHMS
@@ -9,6 +9,10 @@
 //!   ◄─────────────────┘   GET_MEASUREMENTS, VENDOR_DEFINED,  KEY_EXCHANGE
 //!                         KEY_UPDATE, HEARTBEAT
 //! ```
+//! What the versions differ in: 1.0 has no sessions; 1.1 has, and signs transcripts as they are; from 1.2 on a signature says
+//! what it is for, and sides say how large messages may be; 1.3 has several keys on a connection, and requests that carry a
+//! context; 1.4 has post-quantum algorithms, and chains of 64 KiB and more.
+//!
 //! - GET_VERSION, in any state, starts anew; the highest version that both sides have counts from then on.
 //! - GET_CAPABILITIES and NEGOTIATE_ALGORITHMS tell both sides what the other can; each choice is one bit of an offer.
 //! - GET_DIGESTS and GET_CERTIFICATE fetch a certificate chain, CHALLENGE has its key sign all that was said so far.

@@ -213,7 +213,7 @@ impl Requester {
 
     /// LOCK_INTERFACE_REQUEST; once until STOP.
     pub fn lock(&mut self, lock: Lock) -> Result<Vec<u8>, Misuse> {
-        if lock.mmio_reporting_offset % PAGE_SIZE != 0 {
+        if !lock.mmio_reporting_offset.is_multiple_of(PAGE_SIZE) {
             return Err(Misuse::Offset(lock.mmio_reporting_offset));
         }
         if let Some(capabilities) = &self.capabilities

@@ -96,7 +96,13 @@ pub(crate) struct Pair {
 impl Pair {
     /// A session is up.
     pub(crate) fn connected(device: Dsm) -> Self {
+        Self::connected_in(&RequesterConfig::default().versions, device)
+    }
+
+    /// A session is up, in one of these versions.
+    pub(crate) fn connected_in(versions: &[Version], device: Dsm) -> Self {
         let config = RequesterConfig {
+            versions: versions.to_vec(),
             roots: Trust::RelyingPartyDecides,
             ..RequesterConfig::default()
         };

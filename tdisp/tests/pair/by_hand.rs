@@ -12,7 +12,7 @@ use tdisp::{
         msg::{
             Context, Payload, Summary, Version, algorithms,
             capabilities::{self, Flags, Sizes},
-            finish, key_exchange, version,
+            finish, key_exchange, psk_exchange, psk_finish, version,
         },
         opaque,
         secured::{Half, Protection, Record, session_id},
@@ -348,6 +348,64 @@ impl ByHand {
         let schedule = self.schedule();
         let session = self.session.take().expect("a handshake");
         let mut th = session.th;
+        th.add(&answer);
+        let master = schedule.master_secret(&session.handshake_secret);
+        let directions = schedule.application(&master, &th.digest());
+        self.session = Some(HandSession {
+            request: self.half(directions.request.clone()),
+            response: self.half(directions.response),
+            th,
+            ..session
+        });
+    }
+
+    /// A handshake on a pre-shared key, which must come up.
+    pub fn psk_exchange(&mut self, request: &psk_exchange::Request<'_>, key: &Secret) {
+        let (own, request) = (request.session, request.to_vec());
+        let answer = self.clear(&request).expect("an answer");
+        let (message, size) = psk_exchange::Response::decode_padded(&answer, &self.context).unwrap();
+        let mut th = Transcript::new(&Ring, HashAlg::Sha384, self.version);
+        th.add(&self.vca);
+        th.add(&request);
+        th.add(&answer[..size - message.verify_data.len()]);
+        let schedule = self.schedule();
+        let handshake_secret = schedule.handshake_secret_from_psk(key);
+        let directions = schedule.handshake(&handshake_secret, &th.digest());
+        th.add(message.verify_data);
+        self.session = Some(HandSession {
+            id: session_id(own, message.session),
+            request: self.half(directions.request.clone()),
+            response: self.half(directions.response),
+            request_secret: directions.request,
+            handshake_secret,
+            th,
+        });
+    }
+
+    /// A PSK_FINISH with the proof that would be right.
+    pub fn right_psk_finish(&self) -> Vec<u8> {
+        let session = self.session.as_ref().expect("a handshake");
+        let mut message = psk_finish::Request {
+            version: self.version,
+            opaque: &[],
+            verify_data: &[],
+        };
+        let mut th = session.th.clone();
+        th.add(&message.to_vec());
+        let proof = self.schedule().verify_data(&session.request_secret, &th.digest());
+        message.verify_data = proof.expose();
+        message.to_vec()
+    }
+
+    /// Ends the handshake on a pre-shared key.
+    pub fn psk_finish(&mut self) {
+        let message = self.right_psk_finish();
+        let answer = self.secured(&message).expect("an answer");
+        assert_eq!(answer[1], 0x67, "{answer:02x?}");
+        let schedule = self.schedule();
+        let session = self.session.take().expect("a handshake");
+        let mut th = session.th;
+        th.add(&message);
         th.add(&answer);
         let master = schedule.master_secret(&session.handshake_secret);
         let directions = schedule.application(&master, &th.digest());

@@ -1,0 +1,163 @@
+//! Several sessions at once.
+
+use super::{Ends, Event, Told, assert_all_speak, assert_speaks, pair::measurements, ready, told};
+use tdisp::spdm::{
+    Misuse, Transport,
+    msg::{Code, Version, error::ErrorCode},
+};
+
+#[test]
+fn sessions_of_both_kinds_go_side_by_side_and_end_one_by_one() {
+    for ends in Ends::all() {
+        let mut pair = ends.with_psk(true).with_encapsulated().connected();
+        for _ in 0..2 {
+            pair.requester.open_psk_session(pair.now).unwrap();
+            pair.run();
+        }
+        pair.requester.open_session(pair.now).unwrap();
+        pair.run();
+        let mut sessions = pair.requester.sessions();
+        assert_eq!(sessions.len(), 4);
+        for (turn, session) in sessions.clone().into_iter().enumerate() {
+            assert_all_speak(&mut pair);
+            match turn % 2 {
+                0 => pair.requester.update_keys_in(pair.now, session).unwrap(),
+                _ => pair.requester.update_own_keys_in(pair.now, session).unwrap(),
+            }
+            pair.run();
+        }
+        assert_all_speak(&mut pair);
+        while let Some(session) = sessions.pop() {
+            pair.requester.end_session_in(pair.now, session).unwrap();
+            pair.run();
+            assert_eq!(pair.responder.sessions(), sessions);
+            assert_all_speak(&mut pair);
+        }
+    }
+}
+
+#[test]
+fn a_session_beyond_what_the_responder_has_room_for_is_refused_and_the_others_stay() {
+    let mut ends = Ends::usual().with_psk(true);
+    ends.answering.sessions_max = 2;
+    let mut pair = ends.connected();
+    pair.requester.open_psk_session(pair.now).unwrap();
+    pair.run();
+    assert_all_speak(&mut pair);
+    let sessions = pair.responder.sessions();
+    pair.requester.open_session(pair.now).unwrap();
+    pair.run();
+    let refused = pair.failure().map(ToString::to_string).unwrap_or_default();
+    assert!(
+        refused.contains(ErrorCode::SESSION_LIMIT_EXCEEDED.name().unwrap()),
+        "{refused}"
+    );
+    assert_eq!(pair.responder.sessions(), sessions);
+}
+
+#[test]
+fn a_session_beyond_what_the_requester_has_room_for_is_not_asked_for() {
+    let mut ends = Ends::usual().with_psk(true);
+    ends.asking.sessions_max = 1;
+    let mut pair = ends.connected();
+    let limit = Err(Misuse::SessionLimit { max: 1 });
+    assert_eq!(pair.requester.open_session(pair.now), limit);
+    assert_eq!(pair.requester.open_psk_session(pair.now), limit);
+    assert_all_speak(&mut pair);
+}
+
+#[test]
+fn every_handshake_in_a_session_is_unexpected() {
+    use super::pair::by_hand::ByHand;
+    let ends = Ends::usual().with_psk(true);
+    let mut hand = ByHand::live(ends.answering);
+    let offered = hand.offered();
+    let request = hand.key_exchange_with(&offered);
+    let answer = hand.secured(&request).unwrap();
+    assert_eq!(answer[1..3], [0x7f, ErrorCode::UNEXPECTED_REQUEST.0]);
+    assert_eq!(hand.responder.sessions().len(), 1);
+}
+
+#[test]
+fn a_session_ends_when_measurements_change_unless_its_policy_leaves_that_to_the_responder() {
+    // The requester's does.
+    let mut pair = Ends::usual().connected();
+    let mut changed = measurements();
+    changed[0].value[0] ^= 1;
+    pair.responder.set_measurements(changed.clone());
+    assert_all_speak(&mut pair);
+    // One by hand does not.
+    let mut hand = super::pair::by_hand::ByHand::live(Ends::usual().answering);
+    hand.responder.set_measurements(measurements());
+    assert_eq!(hand.responder.sessions().len(), 1, "nothing changed");
+    hand.responder.set_measurements(changed);
+    assert!(hand.responder.sessions().is_empty());
+}
+
+#[test]
+fn a_new_connection_ends_all_sessions_and_shares_no_keys_with_the_old_one() {
+    let mut pair = Ends::of(Version::V1_3, Transport::Doe).with_psk(true).connected();
+    pair.requester.open_psk_session(pair.now).unwrap();
+    pair.run();
+    let keys = |pair: &super::Pair| -> Vec<Vec<u8>> {
+        let sessions = pair.requester.sessions();
+        let key = |id: &u32| pair.requester.exporter(*id).unwrap().expose().to_vec();
+        sessions.iter().map(key).collect()
+    };
+    let before = keys(&pair);
+    let old = pair.responder.sessions();
+    pair.responder_events.clear();
+    pair.connect();
+    let ended: Vec<_> = told(&pair)
+        .iter()
+        .filter_map(|event| match event {
+            Told::SessionEnded { id } => Some(*id),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(ended, old);
+    assert!(keys(&pair).iter().all(|key| !before.contains(key)));
+    assert_all_speak(&mut pair);
+}
+
+#[test]
+fn a_hundred_connections_leave_no_more_than_one() {
+    let mut pair = Ends::usual().with_psk(false).pair();
+    for _ in 0..100 {
+        pair.connect();
+        pair.requester.open_psk_session(pair.now).unwrap();
+        pair.run();
+        assert_eq!(pair.responder.sessions().len(), 2);
+        assert_eq!(pair.requester.sessions().len(), 2);
+        pair.carried.clear();
+    }
+}
+
+#[test]
+fn a_record_of_one_session_does_not_open_in_another() {
+    let mut pair = Ends::usual().connected();
+    pair.requester.open_session(pair.now).unwrap();
+    pair.run();
+    let [first, second] = pair.requester.sessions()[..] else {
+        panic!("two sessions")
+    };
+    pair.carried.clear();
+    assert_speaks(&mut pair, first);
+    // The same record with the other's id.
+    let mut forged = pair.carried[0].clone();
+    forged[8..12].copy_from_slice(&second.to_le_bytes());
+    pair.responder.handle(pair.now, &forged);
+    let mut answer = Vec::new();
+    assert!(pair.responder.poll_transmit(&mut answer));
+    assert_eq!(answer[9..11], [0x7f, ErrorCode::DECRYPT_ERROR.0]);
+    assert_eq!(pair.responder.sessions(), [first]);
+    assert_speaks(&mut pair, first);
+    assert_eq!(ready(&pair).len(), 0);
+    assert!(
+        !pair
+            .requester_events
+            .iter()
+            .any(|event| matches!(event, Event::Failed(_)))
+    );
+    assert_eq!(pair.requester.awaited(), None::<Code>);
+}

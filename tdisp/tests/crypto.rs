@@ -11,6 +11,7 @@ use tdisp::crypto::{
     Signable, Signer, digest, hkdf_expand,
     x509::{KeyKind, PublicKey, X509Error},
 };
+use tdisp::spdm::pkcs10;
 
 #[test]
 fn hashes_are_those_of_fips_180_4() {
@@ -457,4 +458,14 @@ fn a_public_key_without_a_certificate_is_read_whole_or_not_at_all() {
             found: "1.3.101.112".into()
         }
     );
+}
+
+#[test]
+fn a_key_is_written_to_the_byte_as_openssl_writes_it() {
+    let known = OpenSsl::read();
+    for signed in known.signed() {
+        let key = PublicKey::from_der(&signed.key.spki).unwrap();
+        let written = pkcs10::public_key_info(signed.alg, key.for_alg(signed.alg).unwrap());
+        assert_eq!(written, signed.key.spki, "{}", signed.name);
+    }
 }

@@ -33,6 +33,7 @@ mod mutual;
 mod operation;
 mod provision;
 mod psk;
+mod receive;
 mod session;
 mod step;
 
@@ -42,25 +43,16 @@ pub use provision::{CsrWish, KeyPairInfo, KeyPairWish, SlotWish};
 pub use psk::PreShared;
 
 use super::{
-    error::{Misbehaviour, Misuse},
-    msg::{
-        Code, Context, Header, Payload, Version,
-        capabilities::Flags,
-        error::{self as error_msg, ErrorCode},
-        key_update::Operation as KeyOperation,
-        respond_if_ready,
-    },
-    secured::Record,
+    error::Misuse,
+    msg::{Code, capabilities::Flags, error::ErrorCode, key_update::Operation as KeyOperation},
     transport::Kind,
 };
 use crate::{
     clock::Instant,
     crypto::{Provider, Secret},
-    wire::DecodeError,
 };
 use alloc::{collections::VecDeque, sync::Arc, vec::Vec};
-use chunk::{Carriage, Receiver};
-use core::{mem, time::Duration};
+use chunk::Carriage;
 use link::{Link, Peer};
 use operation::{Next, Operation};
 use step::{Ask, Channel, Exchange, Fault, Output, Pending, Received};
@@ -400,164 +392,7 @@ impl Requester {
         self.transmit(now, pending);
     }
 
-    // Below: receiving.
-
-    /// Opens the unit and looks for an ERROR in it.
-    fn receive(&mut self, pending: &mut Pending, unit: &[u8]) -> Result<Received, Fault> {
-        let transport = self.config.transport;
-        let Some((kind, body)) = transport.unwrap(unit)? else {
-            return Err(Fault::Bytes(DecodeError::Invalid {
-                what: "type of the transport's unit",
-                found: unit.first().copied().unwrap_or_default().into(),
-                wanted: "an SPDM message or a record",
-            }));
-        };
-        let overhead = transport.record_overhead();
-        let (size, max) = (body.len(), self.config.transfer_size as usize);
-        let max = max.saturating_add(overhead).next_multiple_of(4);
-        if size > max {
-            return Err(Fault::Peer(Misbehaviour::TooLarge { size, max }));
-        }
-        let (message, channel) = match kind {
-            Kind::Clear => (Zeroizing::new(body.to_vec()), Channel::Clear),
-            Kind::Record => self.open(pending.channel, body)?,
-        };
-        self.take(pending, channel, message)
-    }
-
-    /// A message, or what chunks have made up: looks for an ERROR in it, and else whether it is what is waited for.
-    fn take(
-        &self,
-        pending: &mut Pending,
-        channel: Channel,
-        message: Zeroizing<Vec<u8>>,
-    ) -> Result<Received, Fault> {
-        let header = Header::peek(&message)?;
-        if header.code == Code::ERROR {
-            return self.on_error(pending, channel, &message);
-        }
-        if channel != pending.channel {
-            let in_session = channel != Channel::Clear;
-            return Err(Fault::Peer(Misbehaviour::WrongChannel { in_session }));
-        }
-        if header.code != pending.carriage.awaits(pending.awaited) {
-            let found = header.code;
-            return Err(Fault::Peer(Misbehaviour::Unexpected { found }));
-        }
-        if let Carriage::Whole = pending.carriage {
-            return Ok(Received::Response(message));
-        }
-        match mem::take(&mut pending.carriage).on_message(&self.receiver(channel), message)? {
-            chunk::Step::Send(carriage, next) => Ok(Received::More(carriage, next)),
-            chunk::Step::Answer(answer) => self.take(pending, channel, answer),
-        }
-    }
-
-    /// How chunks are taken.
-    fn receiver(&self, channel: Channel) -> Receiver {
-        let version = self
-            .link
-            .peer
-            .as_deref()
-            .map(|peer| peer.connection.negotiated.version);
-        let max = self.config.chunk.unwrap_or(self.config.transfer_size);
-        Receiver {
-            version: version.unwrap_or(Version::V1_0),
-            transport: self.config.transport,
-            in_clear: channel == Channel::Clear,
-            max: max as usize,
-        }
-    }
-
-    /// Opens a record, which must be of the session that the request went in.
-    fn open(&mut self, asked_in: Channel, body: &[u8]) -> Result<(Zeroizing<Vec<u8>>, Channel), Fault> {
-        let mut body = Zeroizing::new(body.to_vec());
-        let record = Record::decode(self.config.transport, &mut body)?;
-        let found = record.session;
-        match asked_in {
-            Channel::Session(wanted) if found != wanted => Err(Fault::Peer(Misbehaviour::Inconsistent {
-                what: "session id",
-                found: found.into(),
-                wanted: wanted.into(),
-            })),
-            Channel::Session(_) => Ok((self.link.sessions.open(record)?, asked_in)),
-            Channel::Clear => Err(Fault::Peer(Misbehaviour::WrongChannel { in_session: true })),
-        }
-    }
-
-    /// Busy and ResponseNotReady ask for patience. Other errors end the connection, unless the request was worth a try
-    /// only. An error in clear to a request in a session ends it whatever it says: the session's numbers no longer match.
-    fn on_error(&self, pending: &Pending, channel: Channel, message: &[u8]) -> Result<Received, Fault> {
-        let (error, _) = error_msg::Response::decode(message, &Context::new(Version::V1_0))?;
-        let (code, data) = (error.code, error.data);
-        let refused = Fault::Peer(Misbehaviour::Refused { code, data });
-        if channel != pending.channel || code == ErrorCode::REQUEST_RESYNCH {
-            return Err(refused);
-        }
-        if code == ErrorCode::BUSY {
-            // A chunk is sent again; a request of which all chunks have come, from the first on.
-            let again = match pending.carriage {
-                Carriage::Whole => None,
-                _ => pending.again.clone(),
-            };
-            return self.later(pending, self.config.timing.retry_after, again);
-        }
-        if let Some(chunk::Step::Send(carriage, first)) = self.large_response(pending, &error) {
-            return Ok(Received::More(carriage, first));
-        }
-        if let Some(not_ready) = error.not_ready() {
-            let micros = not_ready.delay_us().unwrap_or(u64::MAX);
-            let longest = self.config.timing.retry_after.saturating_mul(10);
-            let after = Duration::from_micros(micros).min(longest);
-            let again = respond_if_ready::Request {
-                version: error.version,
-                code: Code(pending.request.get(1).copied().unwrap_or_default()),
-                token: not_ready.token,
-            };
-            return self.later(pending, after, Some(Zeroizing::new(again.to_vec())));
-        }
-        match self.operation.as_ref().is_some_and(Operation::is_optional) {
-            true => Ok(Received::Refused { code, data }),
-            false => Err(refused),
-        }
-    }
-
-    /// An answer that is to be fetched, of a responder that may have such.
-    fn large_response(&self, pending: &Pending, error: &error_msg::Response<'_>) -> Option<chunk::Step> {
-        let peer = self.link.peer.as_deref()?;
-        let ours = self.config.flags(peer.connection.negotiated.version);
-        let both = ours.and(peer.flags()).contains(Flags::CHUNK);
-        let receiver = self.receiver(pending.channel);
-        both.then(|| pending.carriage.fetch(error, &receiver)).flatten()
-    }
-
-    fn later(
-        &self,
-        pending: &Pending,
-        after: Duration,
-        again: Option<Zeroizing<Vec<u8>>>,
-    ) -> Result<Received, Fault> {
-        if pending.retries_left == 0 {
-            let tries = self.config.timing.retries.saturating_add(1);
-            return Err(Fault::Peer(Misbehaviour::NeverReady { tries }));
-        }
-        Ok(Received::Later { after, again })
-    }
-
-    fn postpone(
-        &mut self,
-        now: Instant,
-        pending: Pending,
-        after: Duration,
-        again: Option<Zeroizing<Vec<u8>>>,
-    ) {
-        self.pending = Some(Pending {
-            again,
-            retry_at: Some(now.after(after)),
-            retries_left: pending.retries_left.saturating_sub(1),
-            ..pending
-        });
-    }
+    // Below: how it ends.
 
     /// The request was worth a try.
     fn refused(&mut self, pending: &Pending, code: ErrorCode, data: u8) {

@@ -8,10 +8,10 @@ use std::sync::Arc;
 use tdisp::{
     crypto::{HashAlg, Ring, digest},
     doe::{Object, ObjectType, discovery},
-    dsm::{Event, Honest, Personality},
+    dsm::{Dsm, Event, Honest, Personality},
     ide_km,
     spdm::{
-        self, Requester, RequesterConfig, Trust,
+        self, Requester, RequesterConfig, Transport, Trust,
         msg::{
             Payload, Version,
             vendor::{Body, PciSig, Protocol, Request as VendorRequest},
@@ -56,6 +56,58 @@ fn a_tdi_is_locked_reported_started_and_stopped_in_a_session() {
         pair.states(),
         [(TDI, State::LOCKED), (TDI, State::RUN), (TDI, State::UNLOCKED)]
     );
+}
+
+/// A device and a requester that speak this version over this transport.
+fn connected(version: Version, transport: Transport) -> Pair {
+    let mut device = config(Ide::Required);
+    device.spdm.transport = transport;
+    device.spdm.versions = vec![version];
+    let requester = RequesterConfig {
+        transport,
+        versions: vec![version],
+        ..RequesterConfig::default()
+    };
+    let device = Dsm::new(device, Box::new(honest()), Arc::new(Ring));
+    Pair::connected_as(device, requester)
+}
+
+const TRANSPORTS: [Transport; 2] = [Transport::Doe, Transport::Mctp];
+
+#[test]
+fn a_tdi_runs_and_falls_with_its_session_in_every_version_and_over_both_transports() {
+    for version in [Version::V1_1, Version::V1_2, Version::V1_3, Version::V1_4] {
+        for transport in TRANSPORTS {
+            let (mut pair, _) = connected(version, transport).keyed();
+            assert_eq!(pair.tdisp(tdi::Requester::version), Ok(Answer::Version));
+            pair.tdisp(|tsm| tsm.lock(LOCK)).expect("a lock");
+            let Ok(Answer::Report(bytes)) = pair.tdisp(tdi::Requester::report) else {
+                panic!("a report in {version} over {transport:?}")
+            };
+            assert!(Report::decode(&bytes).is_ok());
+            assert_eq!(pair.tdisp(tdi::Requester::start), Ok(Answer::Started));
+            pair.seen.clear();
+            pair.spdm.end_session(NOW).unwrap();
+            pair.exchange();
+            assert_eq!(
+                pair.states(),
+                [(TDI, State::ERROR)],
+                "{version} over {transport:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn discovery_is_data_object_exchanges_alone() {
+    let mut device = config(Ide::Absent);
+    device.spdm.transport = Transport::Mctp;
+    let mut device = Dsm::new(device, Box::new(honest()), Arc::new(Ring));
+    let (mut body, mut object) = (Vec::new(), Vec::new());
+    discovery::Request { index: 0, version: 0 }.encode(&mut body);
+    Object::new(ObjectType::DISCOVERY, &body).encode(&mut object);
+    device.handle(NOW, &object);
+    assert!(!device.poll_transmit(&mut Vec::new()));
 }
 
 #[test]
@@ -266,14 +318,15 @@ fn a_personality_can_lie_in_what_it_says_and_not_in_what_is() {
 
 /// From the device's mailbox to the guest's verdict: what a TSM hands out is what `evidence` accepts.
 #[test]
-fn what_the_device_says_is_evidence_that_a_guest_can_verify() {
-    for version in spdm::DEFAULT_VERSIONS {
-        evidence_in(*version);
+fn what_the_device_says_is_evidence_that_a_guest_can_verify_in_every_version_that_signs_all() {
+    for version in [Version::V1_2, Version::V1_3, Version::V1_4] {
+        for transport in TRANSPORTS {
+            judge(version, transport);
+        }
     }
 }
 
-#[allow(clippy::unwrap_used, reason = "a test may")]
-fn evidence_in(version: Version) {
+fn judge(version: Version, transport: Transport) {
     use tdisp::{
         clock::UnixTime,
         crypto::Secret,
@@ -284,7 +337,7 @@ fn evidence_in(version: Version) {
             sealed,
         },
     };
-    let mut pair = Pair::connected_in(&[version], device(Ide::Absent, honest()));
+    let (mut pair, _) = connected(version, transport).keyed();
     pair.tdisp(|tsm| tsm.lock(LOCK)).unwrap();
     let Ok(Answer::Report(report)) = pair.tdisp(tdi::Requester::report) else {
         panic!("a report")

@@ -46,6 +46,7 @@ fn probed() -> Pair {
 
 fn everything(personality: impl Personality + 'static) -> Dsm {
     let mut config = config(Ide::Required);
+    config.spdm.versions = spdm::VERSIONS.to_vec();
     config.tdi.lock_flags = FLAGS;
     config.tdi.optional = Optional {
         peer_streams: true,
@@ -524,10 +525,17 @@ fn a_stop_unlocks_in_each_state() {
 
 #[test]
 fn tdisp_and_ide_km_in_clear_are_silent_and_change_nothing() {
+    for version in [Version::V1_1, Version::V1_2, Version::V1_3, Version::V1_4] {
+        speak_in_clear(version);
+    }
+}
+
+fn speak_in_clear(version: Version) {
     let mut device = everything(honest());
     let config = RequesterConfig {
         roots: Trust::RelyingPartyDecides,
         goal: spdm::Goal::Identity,
+        versions: vec![version],
         ..RequesterConfig::default()
     };
     let mut requester = Requester::new(config, Arc::new(Ring));
@@ -547,7 +555,7 @@ fn tdisp_and_ide_km_in_clear_are_silent_and_change_nothing() {
                 object: &object,
             }
             .encode(&mut payload);
-            let message = VendorRequest(Body::pci_sig(Version::V1_2, &payload)).to_vec();
+            let message = VendorRequest(Body::pci_sig(version, &payload)).to_vec();
             Object::new(ObjectType::SPDM, &message).encode(&mut unit);
             device.handle(NOW, &unit);
             assert!(

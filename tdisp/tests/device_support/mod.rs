@@ -96,15 +96,14 @@ pub(crate) struct Pair {
 impl Pair {
     /// A session is up.
     pub(crate) fn connected(device: Dsm) -> Self {
-        Self::connected_in(&RequesterConfig::default().versions, device)
+        Self::connected_as(device, RequesterConfig::default())
     }
 
-    /// A session is up, in one of these versions.
-    pub(crate) fn connected_in(versions: &[Version], device: Dsm) -> Self {
+    /// The same with a requester that is told something else.
+    pub(crate) fn connected_as(device: Dsm, config: RequesterConfig) -> Self {
         let config = RequesterConfig {
-            versions: versions.to_vec(),
             roots: Trust::RelyingPartyDecides,
-            ..RequesterConfig::default()
+            ..config
         };
         let spdm = Requester::new(config, Arc::new(Ring));
         let mut pair = Self {
@@ -150,6 +149,28 @@ impl Pair {
         let mut payload = Vec::new();
         PciSig { protocol, object }.encode(&mut payload);
         self.spdm.vendor(NOW, &payload).expect("a session");
+        self.vendor_answer(protocol)
+    }
+
+    /// The same in one session of several.
+    pub(crate) fn vendor_in(&mut self, session: u32, protocol: Protocol, object: &[u8]) -> Option<Vec<u8>> {
+        let mut payload = Vec::new();
+        PciSig { protocol, object }.encode(&mut payload);
+        self.spdm.vendor_in(NOW, session, &payload).expect("the session");
+        self.vendor_answer(protocol)
+    }
+
+    /// Opens another session beside those that are there; its id.
+    pub(crate) fn open_another(&mut self) -> u32 {
+        self.spdm.open_session(NOW).expect("a connection");
+        let opened = self.exchange().into_iter().find_map(|event| match event {
+            spdm::Event::SessionReady { id } => Some(id),
+            _ => None,
+        });
+        opened.expect("a session")
+    }
+
+    fn vendor_answer(&mut self, protocol: Protocol) -> Option<Vec<u8>> {
         let answer = self.exchange().into_iter().find_map(|event| match event {
             spdm::Event::Vendor(payload) => Some(payload),
             _ => None,

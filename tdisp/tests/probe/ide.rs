@@ -346,7 +346,83 @@ fn unknown_objects_responses_and_those_that_the_port_does_not_have_are_silent() 
     assert_eq!(ObjectId::GET_KEY.0, 7);
 }
 
-// Two sessions at once: the devices of IDE_KM and TDISP, each told whose session it is.
+/// Programs a stream in one session of several, and starts it.
+fn key_in(pair: &mut Pair, session: u32, stream: u8) {
+    let slots: Vec<_> = WAYS
+        .into_iter()
+        .flat_map(|way| SUB_STREAMS.map(|sub| slot(stream, false, way, sub)))
+        .collect();
+    for message in slots.iter().map(|slot| Message::KeyProg(*slot, key(1))) {
+        pair.vendor_in(session, Protocol::IDE_KM, &bytes(&message))
+            .expect("an acknowledgement");
+    }
+    for message in slots.iter().map(|slot| Message::KSetGo(*slot)) {
+        pair.vendor_in(session, Protocol::IDE_KM, &bytes(&message))
+            .expect("an acknowledgement");
+    }
+}
+
+fn tdisp_in(pair: &mut Pair, session: u32, request: &Request<'_>) -> Vec<u8> {
+    let mut object = Vec::new();
+    request.encode(TDI, &mut object);
+    pair.vendor_in(session, Protocol::TDISP, &object)
+        .expect("an answer")
+}
+
+#[test]
+fn of_two_sessions_at_once_each_has_its_own_keys_locks_and_end() {
+    let mut pair = Pair::connected(everything(honest()));
+    let first = pair.spdm.session().expect("a session");
+    let second = pair.open_another();
+    key_in(&mut pair, second, STREAM);
+    let lock = Request::Lock(LOCK);
+    let refused = tdisp_in(&mut pair, first, &lock);
+    assert_eq!(
+        refused[16..20],
+        ErrorCode::INVALID_REQUEST.0.to_le_bytes(),
+        "the keys are the second's"
+    );
+    assert_eq!(
+        tdisp_in(&mut pair, second, &lock)[1],
+        3,
+        "LOCK_INTERFACE_RESPONSE"
+    );
+    for request in [
+        Request::Stop,
+        Request::GetReport { offset: 0, length: 4 },
+        Request::Start { nonce: [0; 32] },
+    ] {
+        let refused = tdisp_in(&mut pair, first, &request);
+        assert_eq!(refused[1], 0x7f, "{}: the lock is the second's", request.code());
+        assert_eq!(pair.device.state(TDI), Some(State::LOCKED));
+    }
+    pair.spdm.end_session_in(NOW, first).unwrap();
+    pair.exchange();
+    assert_eq!(
+        pair.device.state(TDI),
+        Some(State::LOCKED),
+        "the other session's end is none of its"
+    );
+    pair.spdm.end_session_in(NOW, second).unwrap();
+    pair.exchange();
+    assert_eq!(pair.device.state(TDI), Some(State::ERROR));
+}
+
+#[test]
+fn a_second_sessions_query_through_the_mailbox_is_discarded() {
+    let mut pair = Pair::connected(everything(honest()));
+    let second = pair.open_another();
+    key_in(&mut pair, second, FRESH);
+    let first = pair.spdm.sessions()[0];
+    assert_ne!(first, second);
+    assert_eq!(
+        pair.vendor_in(first, Protocol::IDE_KM, &bytes(&Message::Query { port: 0 })),
+        None,
+        "validator 5.1"
+    );
+}
+
+// The same of the devices of IDE_KM and TDISP alone, each told whose session it is.
 
 #[test]
 fn a_second_sessions_queries_and_keys_are_discarded_until_the_first_is_over() {

@@ -140,7 +140,10 @@ fn goes_all_the_way(line: &str, address: SocketAddr, config: RequesterConfig) {
     if !by_psk {
         client.requester.measure(Instant::START, None).unwrap();
         let measured = client.run().pop();
-        assert!(matches!(measured, Some(Event::Measurements(_))), "{line}: {measured:?}");
+        assert!(
+            matches!(measured, Some(Event::Measurements(_))),
+            "{line}: {measured:?}"
+        );
     }
     if client.requester.session().is_some() {
         client.requester.end_session(Instant::START).unwrap();
@@ -172,7 +175,10 @@ fn every_version_suite_and_transport_goes_all_the_way_connection_after_connectio
 
 #[test]
 fn a_handshake_in_clear_and_small_pieces_go_all_the_way() {
-    for line in ["--spdm 1.1 --capabilities +clear", "--spdm 1.4 --transfer-size 256 --heartbeat 60"] {
+    for line in [
+        "--spdm 1.1 --capabilities +clear",
+        "--spdm 1.4 --transfer-size 256 --heartbeat 60",
+    ] {
         let mut config = asking(line);
         config.handshake_in_clear = line.contains("+clear");
         if line.contains("--transfer-size") {
@@ -203,7 +209,10 @@ fn a_pre_shared_key_opens_a_session_and_one_with_another_hint_does_not() {
                 };
                 goes_all_the_way(&line, address, config(b"lab"));
                 let refused = Client::new(address, config(b"other")).connect();
-                assert!(matches!(refused, Event::Failed(Error::Peer { .. })), "{refused:?}");
+                assert!(
+                    matches!(refused, Event::Failed(Error::Peer { .. })),
+                    "{refused:?}"
+                );
             }
         }
     }
@@ -220,7 +229,11 @@ fn a_requester_authenticates_itself_and_one_with_an_unknown_root_is_refused() {
     let chain = folder.path().join("chain.der");
     std::fs::write(&root, &known.vendor.root).unwrap();
     std::fs::write(&chain, known.vendor.certificates().concat()).unwrap();
-    let files = format!("--requester-root {} --requester-chain {}", root.display(), chain.display());
+    let files = format!(
+        "--requester-root {} --requester-chain {}",
+        root.display(),
+        chain.display()
+    );
     for way in ["basic", "encap", "digests", "raw", "basic,encap"] {
         for (transport, version) in [("doe", "1.1"), ("doe", "1.2"), ("mctp", "1.3"), ("doe", "1.4")] {
             let line = format!("--transport {transport} --spdm {version} --mutual-auth {way} {files}");
@@ -259,7 +272,10 @@ fn ide_km_and_tdisp_answer_in_a_session_and_find_the_functions_placed() {
     client.connect();
     let payload = |protocol: u8, object: &[u8]| [&[protocol], object].concat();
     // QUERY of port 0.
-    client.requester.vendor(Instant::START, &payload(0, &[0, 0, 0])).unwrap();
+    client
+        .requester
+        .vendor(Instant::START, &payload(0, &[0, 0, 0]))
+        .unwrap();
     let answer = client.run().pop();
     assert!(
         matches!(&answer, Some(Event::Vendor(answer)) if answer[..2] == [0, 1]),
@@ -268,7 +284,10 @@ fn ide_km_and_tdisp_answer_in_a_session_and_find_the_functions_placed() {
     // GET_DEVICE_INTERFACE_STATE of function 1, which is unlocked.
     let mut state = vec![0x10, 0x85, 0, 0, 1, 1, 0, 0];
     state.extend([0; 8]);
-    client.requester.vendor(Instant::START, &payload(1, &state)).unwrap();
+    client
+        .requester
+        .vendor(Instant::START, &payload(1, &state))
+        .unwrap();
     let answer = client.run().pop();
     assert!(
         matches!(&answer, Some(Event::Vendor(answer)) if answer[2] == 5 && answer.last() == Some(&0)),
@@ -282,19 +301,28 @@ fn a_connection_finds_the_card_as_after_power_on_but_after_continue_as_it_was() 
     let address = serve(line, &[]);
     // GET_CAPABILITIES without GET_VERSION: only a card that was spoken with takes it.
     let capabilities = |client: &mut Client| {
-        let mut unit = vec![1, 0, 1, 0, 7, 0, 0, 0, 0x12, 0xe1, 0, 0, 0, 0, 0, 0, 0xc6, 0x62, 0, 0];
+        let mut unit = vec![
+            1, 0, 1, 0, 7, 0, 0, 0, 0x12, 0xe1, 0, 0, 0, 0, 0, 0, 0xc6, 0x62, 0, 0,
+        ];
         unit.extend(0x1200u32.to_le_bytes().repeat(2));
         client.say(Command::NORMAL, &unit).unwrap().payload[9]
     };
     let version = [1, 0, 1, 0, 3, 0, 0, 0, 0x10, 0x84, 0, 0];
     let mut first = Client::new(address, asking(line));
     first.say(Command::NORMAL, &version).unwrap();
-    assert_eq!(first.say(Command::CONTINUE, &[]).unwrap().command, Command::CONTINUE);
+    assert_eq!(
+        first.say(Command::CONTINUE, &[]).unwrap().command,
+        Command::CONTINUE
+    );
     drop(first);
     let mut second = Client::new(address, asking(line));
     assert_eq!(capabilities(&mut second), 0x61, "it goes on");
     second.bye();
-    assert_eq!(capabilities(&mut Client::new(address, asking(line))), 0x7f, "it begins anew");
+    assert_eq!(
+        capabilities(&mut Client::new(address, asking(line))),
+        0x7f,
+        "it begins anew"
+    );
 }
 
 #[test]
@@ -349,7 +377,10 @@ fn frames_that_mean_ill_end_their_connection_and_no_other() {
     bytes.extend(frame(1, 2, 12, &[1, 0, 1, 0, 9, 0, 0, 0, 0x10, 0x84, 0, 0]));
     bytes.extend(frame(1, 2, 12, &version));
     let answer = raw(address, &bytes);
-    assert_eq!((answer[..4].to_vec(), answer[21]), (1u32.to_be_bytes().to_vec(), 0x04));
+    assert_eq!(
+        (answer[..4].to_vec(), answer[21]),
+        (1u32.to_be_bytes().to_vec(), 0x04)
+    );
     goes_all_the_way(line, address, asking(line));
 }
 
@@ -387,15 +418,27 @@ fn what_cannot_be_is_said_before_anybody_connects() {
     };
     for (line, why) in [
         ("--suite ecdsa-p256-sha256", "--suite wants ECDSA P-256"),
-        ("--suite ecdsa-p384,ecdsa-p256", "--suite names several signature algorithms"),
+        (
+            "--suite ecdsa-p384,ecdsa-p256",
+            "--suite names several signature algorithms",
+        ),
         ("--suite sha384,sha256", "--suite names several hashes"),
-        ("--suite ecdsa-p384-sha256", "ECDSA P-384 does not sign with SHA-256"),
+        (
+            "--suite ecdsa-p384-sha256",
+            "ECDSA P-384 does not sign with SHA-256",
+        ),
         ("--mutual-auth encap", "--mutual-auth wants --requester-root"),
     ] {
         let error = unfit(line);
         assert!(error.starts_with(why), "{line}: {error}");
     }
-    for line in ["--spdm 1.5", "--transport tcp", "--slots 8", "--capabilities csr", "--psk xyz"] {
+    for line in [
+        "--spdm 1.5",
+        "--transport tcp",
+        "--slots 8",
+        "--capabilities csr",
+        "--psk xyz",
+    ] {
         let words = ["serve"].into_iter().chain(line.split_whitespace());
         assert!(Line::try_parse_from(words).is_err(), "{line}");
     }
@@ -410,7 +453,9 @@ fn the_program_serves_with_an_identity_of_its_own_and_says_where_its_root_is() {
         .spawn()
         .unwrap();
     let mut lines = std::io::BufRead::lines(std::io::BufReader::new(program.stdout.take().unwrap()));
-    let address: SocketAddr = lines.next().unwrap().unwrap()["listening on ".len()..].parse().unwrap();
+    let address: SocketAddr = lines.next().unwrap().unwrap()["listening on ".len()..]
+        .parse()
+        .unwrap();
     let root = lines.next().unwrap().unwrap()["root certificate ".len()..].to_owned();
     let root = std::fs::read(root).unwrap();
     let config = RequesterConfig {

@@ -21,6 +21,7 @@ use tdisp::spdm::responder::{
     EndpointInfo, KeyCsr, KeyPair, KeyPairs, Measured, MultiKey, NotDone, Psk, ResponderConfig, Slot, Store,
 };
 use tdisp::spdm::{Transport, algorithms::Offer, pkcs10};
+use tdisp::wire::Write;
 
 /// Bytes of the largest message in chunks.
 const CHUNKED_MAX: u32 = 0x2_0000;
@@ -294,9 +295,11 @@ impl Store for Forgetful {
 
 /// The card by the PCI-SIG's number for its vendor.
 fn device_classes() -> Vec<u8> {
+    let mut vendor = Vec::new();
+    vendor.u16(CARD_VENDOR);
     let card = DeviceClass {
         registry: Registry::PCI_SIG.0 as u8,
-        vendor: &CARD_VENDOR.to_le_bytes(),
+        vendor: &vendor,
         subordinates: Vec::new(),
     };
     let classes = DeviceClasses {

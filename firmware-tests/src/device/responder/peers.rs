@@ -8,6 +8,7 @@ use tdisp::crypto::{HashAlg, Ring, Secret, digest};
 use tdisp::spdm::Trust;
 use tdisp::spdm::msg::{Version, certificate, key_exchange};
 use tdisp::spdm::responder::{Mutual, Psk};
+use tdisp::wire::Reader;
 
 /// Pre-shared keys and their hints.
 #[derive(Clone)]
@@ -222,13 +223,10 @@ fn chain_object(certificates: &[u8], hash: HashAlg) -> Result<Vec<u8>, NoMutual>
 
 /// The first of several DER elements.
 fn first_certificate(bytes: &[u8]) -> Option<&[u8]> {
-    // A certificate is a SEQUENCE of 256 to 65535 bytes, or of 128 to 255.
-    let size = match bytes {
-        [0x30, 0x82, high, low, ..] => 4 + usize::from(u16::from_be_bytes([*high, *low])),
-        [0x30, 0x81, size, ..] => 3 + usize::from(*size),
-        _ => return None,
-    };
-    bytes.get(..size)
+    // A certificate is a SEQUENCE of 256 to 65535 bytes.
+    let head = Reader::new(bytes).u32_be("certificate").ok()?;
+    let certificate = bytes.get(..4 + (head & 0xffff) as usize)?;
+    (head >> 16 == 0x3082).then_some(certificate)
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ use std::io;
 use std::net::TcpListener;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
+use tdisp::wire::Write;
 
 /// Where the functions' BARs are: what a host would have chosen.
 const BARS: u32 = 0xfe80_0000;
@@ -87,13 +88,15 @@ fn placed() -> Configs {
 fn place(config: &mut ConfigSpace, base: &mut u32) {
     let bars: Vec<_> = config.bars().collect();
     for bar in bars {
-        config.write(
-            BAR0 + bar.index * 4,
-            &base.next_multiple_of(bar.size).to_le_bytes(),
-        );
-        *base = base.next_multiple_of(bar.size) + bar.size;
+        let at = base.next_multiple_of(bar.size);
+        let mut register = Vec::new();
+        register.u32(at);
+        config.write(BAR0 + bar.index * 4, &register);
+        *base = at + bar.size;
     }
-    config.write(COMMAND, &(COMMAND_MEMORY | COMMAND_BUS_MASTER).to_le_bytes());
+    let mut command = Vec::new();
+    command.u16(COMMAND_MEMORY | COMMAND_BUS_MASTER);
+    config.write(COMMAND, &command);
 }
 
 #[cfg(test)]

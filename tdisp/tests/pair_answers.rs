@@ -9,19 +9,21 @@ use harness::{responder, suite::Suite};
 use std::time::Duration;
 use tdisp::{
     clock::Instant,
-    crypto::{HashAlg, Provider, Ring, SignAlg, digest},
+    crypto::{ExchangeAlg, HashAlg, Provider, Ring, SignAlg, digest},
     spdm::{
-        Responder, ResponderConfig, Transport, VERSIONS,
-        algorithms::{Needs, Offer},
+        Responder, ResponderConfig, SECURED_VERSIONS, Transport, VERSIONS,
+        algorithms::{MULTI_KEY, Needs, Offer},
         msg::{
             Code, Context, Payload, Summary, Version, algorithms,
             capabilities::{self, Flags, Sizes},
             certificate, challenge, digests,
             error::{self as error_msg, ErrorCode, NotReady},
+            key_exchange,
             measurements::{self, Operation, Signed},
             respond_if_ready, version,
         },
-        responder::{Delay, Wait},
+        opaque,
+        responder::{Delay, MultiKey, Slot, Wait},
         signing,
         transcript::Transcript,
         transport::Kind,
@@ -464,6 +466,18 @@ fn an_error_among_measurements_begins_their_transcript_anew() {
 }
 
 #[test]
+fn measurements_whose_format_was_not_agreed_on_are_unexpected() {
+    for version in VERSIONS {
+        let mut hand = Hand::capable(*version, nothing);
+        let mut negotiate = hand.negotiate();
+        negotiate[6] = 0; // MeasurementSpecification
+        hand.in_vca(&negotiate);
+        let measure = hand.get_measurements(Operation::ALL, false);
+        assert_eq!(hand.refused(&measure), (ErrorCode::UNEXPECTED_REQUEST, 0));
+    }
+}
+
+#[test]
 fn a_summary_is_the_hash_of_the_blocks_that_are_asked_for() {
     for version in VERSIONS {
         let mut hand = Hand::agreed(*version, nothing);
@@ -493,6 +507,75 @@ fn a_summary_is_the_hash_of_the_blocks_that_are_asked_for() {
         let mut wrong = hand.challenge(Summary::NONE);
         wrong[3] = 2;
         assert_eq!(hand.refused(&wrong), (ErrorCode::INVALID_REQUEST, 0));
+    }
+}
+
+/// A KEY_EXCHANGE for a slot, and its response.
+fn exchange_keys(hand: &mut Hand, slot: u8) -> (Vec<u8>, Vec<u8>) {
+    let agreement = Ring.key_agreement(ExchangeAlg::EcdhP384).unwrap();
+    let mut offered = Vec::new();
+    opaque::encode_supported(hand.version, SECURED_VERSIONS, &mut offered);
+    let request = key_exchange::Request {
+        version: hand.version,
+        summary: Summary::NONE,
+        slot,
+        session: 5,
+        policy: 0,
+        random: [3; 32],
+        exchange: agreement.public(),
+        opaque: &offered,
+    };
+    let request = request.to_vec();
+    let answer = hand.say(&request);
+    assert_eq!(answer[1], Code::KEY_EXCHANGE_RSP.0, "{answer:02x?}");
+    (request, answer)
+}
+
+#[test]
+fn a_key_exchange_is_signed_over_the_chain_and_with_several_keys_over_the_first_digests_too() {
+    let other = SUITE.new_identity("other", 0);
+    for version in &VERSIONS[1..] {
+        for several in [MultiKey::No, MultiKey::Negotiated] {
+            let mut hand = Hand::capable(*version, |config| {
+                config.multi_key = several;
+                config.slots[3] = Some(Slot::new(other.chain.clone(), other.signer.clone()));
+            });
+            let with_digests = several == MultiKey::Negotiated && *version >= Version::V1_3;
+            let mut offer = SUITE.offer();
+            if with_digests {
+                offer.other_params |= MULTI_KEY;
+            }
+            let negotiate = algorithms::Request {
+                version: *version,
+                offer: offer.to_set(*version),
+            };
+            let answer = hand.in_vca(&negotiate.to_vec());
+            let message = algorithms::Response::decode_exact(&answer, &hand.context).unwrap();
+            hand.context = offer
+                .accept(&message, Needs::SESSION)
+                .unwrap()
+                .context(*version, false);
+            let digests = hand.say(&digests::Request { version: *version }.to_vec());
+            assert_eq!(
+                hand.say(&digests::Request { version: *version }.to_vec()),
+                digests
+            );
+            let (request, answer) = exchange_keys(&mut hand, 3);
+            let response = key_exchange::Response::decode_exact(&answer, &hand.context).unwrap();
+            let tail = response.signature.len() + response.verify_data.unwrap().len();
+            let mut th = Transcript::new(&Ring, HashAlg::Sha384, *version);
+            th.add(&hand.vca);
+            if with_digests {
+                th.add(&digests);
+            }
+            th.add(digest(&Ring, HashAlg::Sha384, &other.chain).as_ref());
+            th.add(&request);
+            th.add(&answer[..answer.len() - tail]);
+            let signed = signing::message(*version, signing::Context::KeyExchangeRsp, &th);
+            let key = other.signer.public_key();
+            let verified = Ring.verify(SignAlg::EcdsaP384, key, &signed, response.signature);
+            assert_eq!(verified, Ok(()), "{version} {several:?}");
+        }
     }
 }
 

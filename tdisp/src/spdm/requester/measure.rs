@@ -55,7 +55,8 @@ impl Measure {
             Flags::MEAS_MASK
         };
         let known = peer.identity.is_some() || !self.signed;
-        let can = known && peer.flags().any(needed);
+        let format = peer.connection.negotiated.algorithms.measurement_hash;
+        let can = known && format.is_some() && peer.flags().any(needed);
         can.then_some(()).ok_or(Misuse::NoMeasurements)
     }
 }

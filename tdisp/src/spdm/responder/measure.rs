@@ -32,6 +32,11 @@ impl Responder {
     fn measurements(&mut self, asked: Asked<'_>) -> Reply {
         let nonce = self.random()?;
         let (message, request) = self.read::<measurements::Request>(asked)?;
+        let agreed = self.phase.agreed().ok_or(UNEXPECTED)?;
+        // A requester that did not offer the DMTF's measurements would not know what these are.
+        if agreed.connection.negotiated.algorithms.measurement_hash.is_none() {
+            return Err(UNEXPECTED);
+        }
         let signer = match message.signed {
             Some(_) if self.config.measured != Measured::Signed => {
                 return Err(Refusal::unsupported(Code::GET_MEASUREMENTS));

@@ -520,3 +520,31 @@ fn a_requester_without_the_post_quantum_algorithms_and_such_a_device_have_nothin
     pair.connect();
     assert!(pair.failure().is_some() && pair.requester.session().is_none());
 }
+
+/// Signs without the context that it is given, as implementations did that knew ML-DSA before they knew its contexts.
+struct WithoutContext(MlDsaSigner);
+
+impl Signer for WithoutContext {
+    fn algorithm(&self) -> SignAlg {
+        self.0.algorithm()
+    }
+    fn signs_with(&self, hash: HashAlg) -> bool {
+        self.0.signs_with(hash)
+    }
+    fn sign(&self, what: &Signable<'_>) -> Result<Vec<u8>, CryptoError> {
+        self.0.sign(&Signable::plain(what.hash, &what.message))
+    }
+}
+
+#[test]
+fn a_device_that_signs_without_the_context_string_is_refused() {
+    let provider: Arc<dyn Provider> = Arc::new(ALL);
+    let key = OpenSsl::read().key("MlDsa65");
+    let signer = MlDsaSigner::from_pkcs8(SignAlg::MlDsa65, &key.pkcs8, Arc::new(Ring)).unwrap();
+    let suite = suite(SignAlg::MlDsa65, ExchangeAlg::MlKem768);
+    let mut pair = suite.pair("ML-DSA-65", Arc::new(WithoutContext(signer)), &provider);
+    pair.connect();
+    let failure = pair.failure().map(ToString::to_string).unwrap_or_default();
+    assert!(failure.contains("signature"), "{failure:?}");
+    assert!(pair.requester.session().is_none());
+}

@@ -10,6 +10,7 @@ mod pair;
 
 use device::Suite;
 use known::{OpenSsl, Signed, hex};
+use pair::Pair;
 use std::{
     collections::VecDeque,
     sync::{Arc, Mutex},
@@ -18,7 +19,12 @@ use tdisp::crypto::{
     Ability, Aead, AeadAlg, CryptoError, ExchangeAlg, Hash, HashAlg, KeyAgreement, MlDsaSigner, PostQuantum,
     Provider, Ring, RingSigner, Secret, SignAlg, Signable, Signer, x509::PublicKey,
 };
-use tdisp::spdm::{msg::Version, secured::OVERHEAD};
+use tdisp::spdm::{
+    Event, Identity, Requester, Responder,
+    msg::Version,
+    responder::{self, Mutual},
+    secured::OVERHEAD,
+};
 
 const ALL: PostQuantum<Ring> = PostQuantum(Ring);
 
@@ -547,4 +553,41 @@ fn a_device_that_signs_without_the_context_string_is_refused() {
     let failure = pair.failure().map(ToString::to_string).unwrap_or_default();
     assert!(failure.contains("signature"), "{failure:?}");
     assert!(pair.requester.session().is_none());
+}
+
+/// The requester shows a chain of its own, and signs FINISH, with another parameter set than the responder.
+#[test]
+fn both_sides_authenticate_each_other_with_ml_dsa() {
+    let provider: Arc<dyn Provider> = Arc::new(ALL);
+    let suite = |sign| suite(sign, ExchangeAlg::MlKem768);
+    let signer = |sign: SignAlg| {
+        let key = OpenSsl::read().key(&format!("{sign:?}"));
+        Arc::new(MlDsaSigner::from_pkcs8(sign, &key.pkcs8, Arc::new(Ring)).unwrap())
+    };
+    let (theirs, ours) = (SignAlg::MlDsa65, SignAlg::MlDsa44);
+    let (mut requester, mut responder) = suite(theirs).ends("ML-DSA-65", signer(theirs), &ALL);
+    let (trusting, showing) = suite(ours).ends("ML-DSA-44", signer(ours), &ALL);
+    requester.identity = Some(Identity {
+        slots: showing.slots,
+        ..Identity::default()
+    });
+    requester.offer.requester_sign = vec![ours];
+    responder.mutual = Some(Mutual::new(trusting.roots));
+    responder.offer.requester_sign = vec![ours];
+    let mut pair = Pair::of(
+        Requester::new(requester, provider.clone()),
+        Responder::new(responder, provider),
+    );
+    suite(theirs).check(&mut pair);
+    let chosen = pair.requester_events.iter().find_map(|event| match event {
+        Event::Connected(negotiated) => negotiated.algorithms.requester_sign,
+        _ => None,
+    });
+    assert_eq!(chosen, Some(ours));
+    let proven = |event: &responder::Event| matches!(event, responder::Event::RequesterAuthenticated { .. });
+    assert!(
+        pair.responder_events.iter().any(proven),
+        "{:?}",
+        pair.responder_events
+    );
 }

@@ -64,10 +64,34 @@ impl Suite {
         signer: Arc<dyn Signer>,
         provider: &Arc<dyn Provider>,
     ) -> Pair {
+        let (requester, responder) = self.ends_of_size(size, certificates, signer, &**provider);
+        Pair::of(
+            Requester::new(requester, provider.clone()),
+            Responder::new(responder, provider.clone()),
+        )
+    }
+
+    /// What both ends are told.
+    pub fn ends(
+        &self,
+        certificates: &str,
+        signer: Arc<dyn Signer>,
+        provider: &dyn Provider,
+    ) -> (RequesterConfig, ResponderConfig) {
+        self.ends_of_size(TRANSFER_SIZE, certificates, signer, provider)
+    }
+
+    fn ends_of_size(
+        &self,
+        size: u32,
+        certificates: &str,
+        signer: Arc<dyn Signer>,
+        provider: &dyn Provider,
+    ) -> (RequesterConfig, ResponderConfig) {
         let chunk = (size < TRANSFER_SIZE).then_some(TRANSFER_SIZE);
         let known = OpenSsl::read().certificates();
         let issued = known.iter().find(|issued| issued.name == certificates).unwrap();
-        let root = digest(&**provider, self.hash, &issued.issuer);
+        let root = digest(provider, self.hash, &issued.issuer);
         let requester = RequesterConfig {
             roots: Trust::Pinned(vec![root]),
             versions: vec![self.version],
@@ -76,7 +100,7 @@ impl Suite {
             chunk,
             ..RequesterConfig::default()
         };
-        let chain = self.chain(issued, &**provider);
+        let chain = self.chain(issued, provider);
         let responder = ResponderConfig {
             versions: vec![self.version],
             offer: self.offer(),
@@ -85,10 +109,7 @@ impl Suite {
             chunk,
             ..ResponderConfig::new(chain, signer, pair::measurements())
         };
-        Pair::of(
-            Requester::new(requester, provider.clone()),
-            Responder::new(responder, provider.clone()),
-        )
+        (requester, responder)
     }
 
     /// What evidence says of a chain whose leaf has a key for the suite's algorithm.

@@ -88,6 +88,42 @@ pub fn wipe(bytes: &mut [u8]) {
     core::hint::black_box(bytes);
 }
 
+/// A message that may carry secrets, on its way: [`wipe`]d when it goes.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct Wiped(Vec<u8>);
+
+impl Wiped {
+    /// Takes the bytes over.
+    pub const fn new(bytes: Vec<u8>) -> Self {
+        Self(bytes)
+    }
+}
+
+impl core::ops::Deref for Wiped {
+    type Target = Vec<u8>;
+    fn deref(&self) -> &Vec<u8> {
+        &self.0
+    }
+}
+
+impl core::ops::DerefMut for Wiped {
+    fn deref_mut(&mut self) -> &mut Vec<u8> {
+        &mut self.0
+    }
+}
+
+impl Drop for Wiped {
+    fn drop(&mut self) {
+        wipe(&mut self.0);
+    }
+}
+
+impl core::fmt::Debug for Wiped {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "Wiped({} bytes)", self.0.len())
+    }
+}
+
 /// What went wrong in a cryptographic operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum CryptoError {

@@ -35,8 +35,7 @@
 //!   [`evidence::verify()`], which takes one.
 //! * TDISP and IDE_KM are answered inside a session only; a session that ends takes its keys and locks with it.
 //!
-//! Not implemented: mutual authentication and pre-shared keys (their messages are decoded, the machines refuse them),
-//! chunks of large messages, peer-to-peer streams, revocation.
+//! Not implemented: peer-to-peer streams, revocation.
 
 #![forbid(unsafe_code)]
 

@@ -3,17 +3,17 @@
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
 use proptest::prelude::*;
+use tdisp::crypto::Wiped;
 use tdisp::spdm::{
     chunk::{Assembler, ChunkError, Progress, Splitter, is_chunkable},
     msg::{Code, Context, Payload, Version, chunk as msg, chunk::Chunk},
 };
-use zeroize::Zeroizing;
 
 const MAX: usize = 0x1_0000;
 
 fn splitter(version: Version, size: usize, room: usize) -> Option<Splitter> {
     let message: Vec<u8> = (0..size).map(|at| at as u8).collect();
-    Splitter::new(version, 7, Zeroizing::new(message), room)
+    Splitter::new(version, 7, Wiped::new(message), room)
 }
 
 /// The chunks of a message, as messages.

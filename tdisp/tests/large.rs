@@ -9,7 +9,7 @@ mod harness;
 use harness::{Identity, by_hand::ByHand, responder_config};
 use proptest::prelude::*;
 use tdisp::{
-    crypto::{HashAlg, Provider, Ring, SignAlg},
+    crypto::{HashAlg, Provider, Ring, SignAlg, Wiped},
     spdm::{
         Measurement, ResponderConfig,
         chunk::{Assembler, Progress, Splitter},
@@ -28,7 +28,6 @@ use tdisp::{
         transcript::Transcript,
     },
 };
-use zeroize::Zeroizing;
 
 const MESSAGE_MAX: u32 = 0x1_0000;
 
@@ -81,7 +80,7 @@ fn say(hand: &mut ByHand, message: &[u8]) -> Option<Vec<u8>> {
 
 /// The chunks of a message, as CHUNK_SENDs of `room` bytes.
 fn chunks(version: Version, message: &[u8], room: usize) -> Vec<Vec<u8>> {
-    let message = Zeroizing::new(message.to_vec());
+    let message = Wiped::new(message.to_vec());
     let mut splitter = Splitter::new(version, 9, message, room).unwrap();
     let mut sent = Vec::new();
     while let Some(chunk) = splitter.next_chunk() {

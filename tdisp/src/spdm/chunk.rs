@@ -16,12 +16,11 @@ use super::msg::{
     capabilities::DATA_TRANSFER_SIZE_MIN,
     chunk::{Chunk, OVERHEAD, OVERHEAD_FIRST},
 };
-use alloc::vec::Vec;
-use zeroize::Zeroizing;
+use crate::crypto::Wiped;
 
 /// A message on its way out.
 pub struct Splitter {
-    message: Zeroizing<Vec<u8>>,
+    message: Wiped,
     handle: u8,
     /// Of the next chunk.
     sequence: u32,
@@ -34,7 +33,7 @@ pub struct Splitter {
 impl Splitter {
     /// Takes a message that is to go in messages of at most `room` bytes, but not of less than the smallest
     /// DataTransferSize. `None` if chunks cannot be numbered, or there is nothing to take apart.
-    pub fn new(version: Version, handle: u8, message: Zeroizing<Vec<u8>>, room: usize) -> Option<Self> {
+    pub fn new(version: Version, handle: u8, message: Wiped, room: usize) -> Option<Self> {
         let room = room.max(DATA_TRANSFER_SIZE_MIN as usize);
         let behind_first = message.len().checked_sub(room - OVERHEAD_FIRST)?;
         let chunks = 1 + behind_first.div_ceil(room - OVERHEAD);
@@ -95,7 +94,7 @@ impl core::fmt::Debug for Splitter {
 
 /// A message on its way in, of which at least the first chunk has come and at least the last has not.
 pub struct Assembler {
-    message: Zeroizing<Vec<u8>>,
+    message: Wiped,
     handle: u8,
     /// Of the next chunk.
     sequence: u32,
@@ -109,7 +108,7 @@ pub enum Progress {
     /// More have to come.
     More(Assembler),
     /// The whole message.
-    Whole(Zeroizing<Vec<u8>>),
+    Whole(Wiped),
 }
 
 impl Assembler {
@@ -138,7 +137,7 @@ impl Assembler {
             });
         }
         Ok(Self {
-            message: Zeroizing::new(chunk.part.to_vec()),
+            message: Wiped::new(chunk.part.to_vec()),
             handle: chunk.handle,
             sequence: 1,
             size,

@@ -47,6 +47,7 @@ use super::{
     msg::{Code, capabilities::Flags, error::ErrorCode, key_update::Operation as KeyOperation},
     transport::Kind,
 };
+use crate::crypto::Wiped;
 use crate::{
     clock::Instant,
     crypto::{Provider, Secret},
@@ -56,7 +57,6 @@ use chunk::Carriage;
 use link::{Link, Peer};
 use operation::{Next, Operation};
 use step::{Ask, Channel, Exchange, Fault, Output, Pending, Received};
-use zeroize::Zeroizing;
 
 /// Records that are left when keys are replaced, at most.
 const RECORDS_LOW_MAX: u64 = 1024;
@@ -383,7 +383,7 @@ impl Requester {
     }
 
     /// Sends the next chunk, or the wish for one.
-    fn go_on(&mut self, now: Instant, pending: Pending, carriage: Carriage, message: Zeroizing<Vec<u8>>) {
+    fn go_on(&mut self, now: Instant, pending: Pending, carriage: Carriage, message: Wiped) {
         let pending = Pending {
             carriage,
             again: Some(message),

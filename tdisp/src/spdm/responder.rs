@@ -54,9 +54,10 @@ use super::{
         send_event::Dmtf,
         vendor::{self as vendor_msg, Body},
     },
-    secured::Record,
+    secured::{Record, RecordError},
     transport::Kind,
 };
+use crate::crypto::Wiped;
 use crate::{
     clock::Instant,
     crypto::{CryptoError, Provider},
@@ -71,7 +72,6 @@ use negotiate::Phase;
 use patience::Patience;
 use provision::Provisioned;
 use session::{Open, Sessions};
-use zeroize::Zeroizing;
 
 /// What a responder tells.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -320,7 +320,7 @@ impl Responder {
         if self.resynch.is_some() {
             return self.reply(now, At::Clear, Err(Refusal::new(ErrorCode::REQUEST_RESYNCH)));
         }
-        let mut body = Zeroizing::new(body.to_vec());
+        let mut body = Wiped::new(body.to_vec());
         let record = match Record::decode(self.config.transport, &mut body) {
             Ok(record) => record,
             Err(error) => return self.reply(now, At::Clear, Err(error.into())),
@@ -336,6 +336,8 @@ impl Responder {
                 self.sessions.heard(id, now);
                 self.on_message(now, At::Session(id), message);
             }
+            // In order, and nobody's here: no answer could be in its language.
+            Err(RecordError::Foreign { .. }) => self.sessions.heard(id, now),
             Err(_) => {
                 self.close(id);
                 self.reply(now, At::Clear, Err(DECRYPT));

@@ -324,3 +324,25 @@ fn the_chain_stays_out_of_reach_of_a_requester_that_is_not_asked() {
     assert!(matches!(told(&pair)[..], [Event::SessionStarted { .. }]));
     let _ = Arc::strong_count(&own().signer);
 }
+
+#[test]
+fn a_requester_does_not_sign_for_a_responder_that_has_not_said_that_it_asks() {
+    for way in [Way::SIGNATURE, Way::ENCAPSULATED, Way::GET_DIGESTS] {
+        let mut ends = ends(Ends::usual(), 0, way);
+        ends.answering.mutual = None;
+        let mut pair = ends.pair();
+        pair.bend = Some(Box::new(move |body| {
+            if body[1] == Code::KEY_EXCHANGE_RSP.0 {
+                body[6] = way.0;
+            }
+        }));
+        pair.connect();
+        assert!(matches!(
+            pair.failure(),
+            Some(tdisp::spdm::Error::Peer {
+                awaited: Code::KEY_EXCHANGE_RSP,
+                what: Misbehaviour::Inconsistent { .. },
+            })
+        ));
+    }
+}

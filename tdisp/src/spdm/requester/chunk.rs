@@ -8,6 +8,7 @@
 //! One step of this is one message; what goes out and what comes in is put together here, and nobody else sees parts.
 
 use super::step::Fault;
+use crate::crypto::Wiped;
 use crate::spdm::{
     chunk::{Assembler, Progress, Splitter, is_chunkable},
     connection::Connection,
@@ -16,7 +17,6 @@ use crate::spdm::{
     transport::Transport,
 };
 use alloc::vec::Vec;
-use zeroize::Zeroizing;
 
 /// How a request goes and its answer comes.
 #[derive(Debug, Default)]
@@ -33,9 +33,9 @@ pub(super) enum Carriage {
 /// What a part of an answer leads to.
 pub(super) enum Step {
     /// The next message to send.
-    Send(Carriage, Zeroizing<Vec<u8>>),
+    Send(Carriage, Wiped),
     /// The answer, whole.
-    Answer(Zeroizing<Vec<u8>>),
+    Answer(Wiped),
 }
 
 /// Who takes the parts.
@@ -50,10 +50,7 @@ pub(super) struct Receiver {
 
 impl Carriage {
     /// A request that is too large for one message, and its first chunk; nothing if it goes whole.
-    pub(super) fn send(
-        request: &Zeroizing<Vec<u8>>,
-        connection: &Connection,
-    ) -> Option<(Self, Zeroizing<Vec<u8>>)> {
+    pub(super) fn send(request: &Wiped, connection: &Connection) -> Option<(Self, Wiped)> {
         let code = Code(request.get(1).copied()?);
         let negotiated = &connection.negotiated;
         let too_large = request.len() > connection.peer_room();
@@ -77,7 +74,7 @@ impl Carriage {
     }
 
     /// The message that [`Self::awaits`] names came.
-    pub(super) fn on_message(self, receiver: &Receiver, message: Zeroizing<Vec<u8>>) -> Result<Step, Fault> {
+    pub(super) fn on_message(self, receiver: &Receiver, message: Wiped) -> Result<Step, Fault> {
         match self {
             Self::Whole => Ok(Step::Answer(message)),
             Self::Sending(splitter) => on_ack(splitter, receiver, &message),
@@ -98,9 +95,9 @@ impl Carriage {
 /// One request is under way at a time, so that one handle does.
 const HANDLE: u8 = 0;
 
-fn next_chunk(version: Version, splitter: &mut Splitter) -> Option<Zeroizing<Vec<u8>>> {
+fn next_chunk(version: Version, splitter: &mut Splitter) -> Option<Wiped> {
     let chunk = splitter.next_chunk()?;
-    Some(Zeroizing::new(msg::Send { version, chunk }.to_vec()))
+    Some(Wiped::new(msg::Send { version, chunk }.to_vec()))
 }
 
 fn get(version: Version, handle: u8, assembler: Option<Assembler>) -> Step {
@@ -110,10 +107,7 @@ fn get(version: Version, handle: u8, assembler: Option<Assembler>) -> Step {
         handle,
         sequence,
     };
-    Step::Send(
-        Carriage::Fetching(handle, assembler),
-        Zeroizing::new(get.to_vec()),
-    )
+    Step::Send(Carriage::Fetching(handle, assembler), Wiped::new(get.to_vec()))
 }
 
 /// An acknowledgement is of the chunk that was sent last. Before the last chunk it has nothing in it, unless it is an error.
@@ -133,7 +127,7 @@ fn on_ack(mut splitter: Splitter, receiver: &Receiver, message: &[u8]) -> Result
         sent.into(),
     )?;
     if ack.early_error || splitter.is_done() {
-        return Ok(Step::Answer(Zeroizing::new(ack.response.to_vec())));
+        return Ok(Step::Answer(Wiped::new(ack.response.to_vec())));
     }
     expect(
         "bytes of an answer before the last chunk",
@@ -142,7 +136,7 @@ fn on_ack(mut splitter: Splitter, receiver: &Receiver, message: &[u8]) -> Result
     )?;
     match next_chunk(receiver.version, &mut splitter) {
         Some(next) => Ok(Step::Send(Carriage::Sending(splitter), next)),
-        None => Ok(Step::Answer(Zeroizing::new(Vec::new()))),
+        None => Ok(Step::Answer(Wiped::new(Vec::new()))),
     }
 }
 

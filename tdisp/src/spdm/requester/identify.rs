@@ -19,7 +19,9 @@ use crate::{
         msg::{
             Context, RequesterContext, SLOT_PUBLIC_KEY, Summary, Version, algorithms,
             capabilities::{self, Flags, Sizes},
-            certificate, challenge, digests, mel, version,
+            certificate, challenge, digests,
+            key_exchange::Mutual,
+            mel, version,
         },
         signing,
     },
@@ -399,7 +401,7 @@ impl Expect for ExpectChallengeAuth {
         let identity = peer.identity()?;
         expect("slot of CHALLENGE_AUTH", message.slot, identity.slot & PUBLIC_KEY)?;
         let mutual = message.mutual;
-        if output.config.identity.is_none() {
+        if !peer.can_authenticate(Mutual::ENCAPSULATED, output) {
             expect("mutual authentication in CHALLENGE_AUTH", u8::from(mutual), 0)?;
         }
         if message.context != self.context {

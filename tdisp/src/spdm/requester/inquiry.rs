@@ -17,6 +17,7 @@ use super::{
     provision::GetKeyPair,
     step::{Ask, Channel, Exchange, Fault},
 };
+use crate::crypto::Wiped;
 use crate::{
     clock::Instant,
     spdm::{
@@ -26,7 +27,6 @@ use crate::{
     },
 };
 use alloc::{boxed::Box, vec::Vec};
-use zeroize::Zeroizing;
 
 /// A question.
 pub(super) trait Inquiry: Send + Sync {
@@ -47,7 +47,7 @@ impl ExpectInquiry {
         let peer = link.peer()?;
         let request = self.inquiry.request(peer, output.config.transfer_size as usize)?;
         output.ask = Some(Ask {
-            request: Zeroizing::new(request),
+            request: Wiped::new(request),
             channel: self.channel,
             // Any of them may want a signature, or the device's storage.
             extra: peer.connection.peer_crypto_time,

@@ -1,13 +1,14 @@
 //! What a requester has: the responder as far as it is known, and the sessions that are open with it.
 
-use super::step::Fault;
+use super::step::{Fault, Output};
+use crate::crypto::Wiped;
 use crate::{
     clock::Instant,
     crypto::{Digest, Secret},
     spdm::{
         connection::Connection,
         error::{Misbehaviour, Misuse},
-        msg::{Code, capabilities::Flags},
+        msg::{Code, capabilities::Flags, key_exchange::Mutual},
         secured::{Record, RecordError},
         session::{Handshake, Session},
         signing,
@@ -16,7 +17,6 @@ use crate::{
 };
 use alloc::{boxed::Box, vec::Vec};
 use core::time::Duration;
-use zeroize::Zeroizing;
 
 /// All that goes when the connection goes.
 #[derive(Default)]
@@ -95,6 +95,15 @@ impl Peer {
     /// Whether both sides have all of these capabilities.
     pub(super) fn both_can(&self, flags: Flags) -> bool {
         self.connection.own_flags.and(self.flags()).contains(flags)
+    }
+
+    /// Whether this side has what it takes to authenticate itself in that way, and both sides have said that they can.
+    pub(super) fn can_authenticate(&self, way: Mutual, output: &Output<'_>) -> bool {
+        let needed = match way {
+            Mutual::ENCAPSULATED | Mutual::GET_DIGESTS => Flags::MUT_AUTH | Flags::ENCAP,
+            _ => Flags::MUT_AUTH,
+        };
+        output.config.identity.is_some() && self.both_can(needed)
     }
 
     pub(super) fn flags(&self) -> Flags {
@@ -271,13 +280,13 @@ impl Sessions {
         Ok(record)
     }
 
-    pub(super) fn open(&mut self, record: Record<'_>) -> Result<Zeroizing<Vec<u8>>, Fault> {
+    pub(super) fn open(&mut self, record: Record<'_>) -> Result<Wiped, Fault> {
         let opened: Result<&mut [u8], RecordError> = match self.find(record.session) {
             Some(Open::Shaking(handshake)) => handshake.open(record),
             Some(Open::Live(live)) => live.session.open(record),
             None => return Err(no_session()),
         };
-        Ok(Zeroizing::new(opened?.to_vec()))
+        Ok(Wiped::new(opened?.to_vec()))
     }
 
     /// Something went over a session's channel.

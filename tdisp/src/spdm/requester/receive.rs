@@ -6,6 +6,7 @@ use super::{
     operation::Operation,
     step::{Channel, Fault, Pending, Received},
 };
+use crate::crypto::Wiped;
 use crate::{
     clock::Instant,
     spdm::{
@@ -21,9 +22,7 @@ use crate::{
     },
     wire::DecodeError,
 };
-use alloc::vec::Vec;
 use core::{mem, time::Duration};
-use zeroize::Zeroizing;
 
 impl Requester {
     /// Opens the unit and looks for an ERROR in it.
@@ -43,19 +42,14 @@ impl Requester {
             return Err(Fault::Peer(Misbehaviour::TooLarge { size, max }));
         }
         let (message, channel) = match kind {
-            Kind::Clear => (Zeroizing::new(body.to_vec()), Channel::Clear),
+            Kind::Clear => (Wiped::new(body.to_vec()), Channel::Clear),
             Kind::Record => self.open(pending.channel, body)?,
         };
         self.take(pending, channel, message)
     }
 
     /// A message, or what chunks have made up: looks for an ERROR in it, and else whether it is what is waited for.
-    fn take(
-        &self,
-        pending: &mut Pending,
-        channel: Channel,
-        message: Zeroizing<Vec<u8>>,
-    ) -> Result<Received, Fault> {
+    fn take(&self, pending: &mut Pending, channel: Channel, message: Wiped) -> Result<Received, Fault> {
         let header = Header::peek(&message)?;
         if header.code == Code::ERROR {
             return self.on_error(pending, channel, &message);
@@ -94,8 +88,8 @@ impl Requester {
     }
 
     /// Opens a record, which must be of the session that the request went in.
-    fn open(&mut self, asked_in: Channel, body: &[u8]) -> Result<(Zeroizing<Vec<u8>>, Channel), Fault> {
-        let mut body = Zeroizing::new(body.to_vec());
+    fn open(&mut self, asked_in: Channel, body: &[u8]) -> Result<(Wiped, Channel), Fault> {
+        let mut body = Wiped::new(body.to_vec());
         let record = Record::decode(self.config.transport, &mut body)?;
         let found = record.session;
         match asked_in {
@@ -138,7 +132,7 @@ impl Requester {
                 code: Code(pending.request.get(1).copied().unwrap_or_default()),
                 token: not_ready.token,
             };
-            return self.later(pending, after, Some(Zeroizing::new(again.to_vec())));
+            return self.later(pending, after, Some(Wiped::new(again.to_vec())));
         }
         match self.operation.as_ref().is_some_and(Operation::is_optional) {
             true => Ok(Received::Refused { code, data }),
@@ -155,12 +149,7 @@ impl Requester {
         both.then(|| pending.carriage.fetch(error, &receiver)).flatten()
     }
 
-    fn later(
-        &self,
-        pending: &Pending,
-        after: Duration,
-        again: Option<Zeroizing<Vec<u8>>>,
-    ) -> Result<Received, Fault> {
+    fn later(&self, pending: &Pending, after: Duration, again: Option<Wiped>) -> Result<Received, Fault> {
         if pending.retries_left == 0 {
             let tries = self.config.timing.retries.saturating_add(1);
             return Err(Fault::Peer(Misbehaviour::NeverReady { tries }));
@@ -168,13 +157,7 @@ impl Requester {
         Ok(Received::Later { after, again })
     }
 
-    pub(super) fn postpone(
-        &mut self,
-        now: Instant,
-        pending: Pending,
-        after: Duration,
-        again: Option<Zeroizing<Vec<u8>>>,
-    ) {
+    pub(super) fn postpone(&mut self, now: Instant, pending: Pending, after: Duration, again: Option<Wiped>) {
         self.pending = Some(Pending {
             again,
             retry_at: Some(now.after(after)),

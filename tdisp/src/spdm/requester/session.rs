@@ -79,7 +79,7 @@ impl Expect for ExpectKeyExchange {
         let peer = link.peer()?;
         let connection = &peer.connection;
         let (message, bytes) = exchange.read::<exchange_msg::Response<'_>>(&connection.context)?;
-        if output.config.identity.is_none() {
+        if !peer.can_authenticate(message.mutual, output) {
             expect("mutual authentication in KEY_EXCHANGE_RSP", message.mutual.0, 0)?;
         }
         let secured = check_selected(connection, message.opaque, output)?;

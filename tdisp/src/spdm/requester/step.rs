@@ -4,6 +4,7 @@ use super::{
     chunk::Carriage,
     config::{Event, RequesterConfig, Timing},
 };
+use crate::crypto::Wiped;
 use crate::{
     clock::Instant,
     crypto::{CryptoError, Provider},
@@ -15,9 +16,8 @@ use crate::{
     },
     wire::DecodeError,
 };
-use alloc::{collections::VecDeque, sync::Arc, vec::Vec};
+use alloc::{collections::VecDeque, sync::Arc};
 use core::time::Duration;
-use zeroize::Zeroizing;
 
 /// In clear, or in a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,9 +42,9 @@ impl Channel {
 /// A request whose answer is waited for.
 pub(super) struct Pending {
     /// The request as transcripts have it. It may carry keys, in KEY_PROG for one.
-    pub(super) request: Zeroizing<Vec<u8>>,
+    pub(super) request: Wiped,
     /// What is sent in its place the next time: RESPOND_IF_READY, or a part of it or a wish for a part of its answer.
-    pub(super) again: Option<Zeroizing<Vec<u8>>>,
+    pub(super) again: Option<Wiped>,
     /// Whether it goes, and its answer comes, in chunks.
     pub(super) carriage: Carriage,
     pub(super) channel: Channel,
@@ -76,7 +76,7 @@ impl Pending {
 
 /// A request that a step wants sent.
 pub(super) struct Ask {
-    pub(super) request: Zeroizing<Vec<u8>>,
+    pub(super) request: Wiped,
     pub(super) channel: Channel,
     /// What the responder may take beyond the usual.
     pub(super) extra: Duration,
@@ -121,7 +121,7 @@ impl<'a> Output<'a> {
 
     pub(super) fn ask<'m>(&mut self, channel: Channel, extra: Duration, message: &impl Payload<'m>) {
         self.ask = Some(Ask {
-            request: Zeroizing::new(message.to_vec()),
+            request: Wiped::new(message.to_vec()),
             channel,
             extra,
         });
@@ -163,17 +163,17 @@ impl<'a> Exchange<'a> {
 }
 
 pub(super) enum Received {
-    Response(Zeroizing<Vec<u8>>),
+    Response(Wiped),
     Refused {
         code: ErrorCode,
         data: u8,
     },
     Later {
         after: Duration,
-        again: Option<Zeroizing<Vec<u8>>>,
+        again: Option<Wiped>,
     },
     /// Chunks go on with this message.
-    More(Carriage, Zeroizing<Vec<u8>>),
+    More(Carriage, Wiped),
 }
 
 /// An [`Error`] that does not yet know what was waited for.

@@ -9,6 +9,7 @@
 //! waits for a requester that has given up. Transcripts have the whole messages, and nothing of how they came.
 
 use super::{After, Asked, At, Extended, INVALID, Refusal, Reply, Responder, UNEXPECTED};
+use crate::crypto::Wiped;
 use crate::spdm::{
     chunk::{Assembler, ChunkError, Progress, Splitter, is_chunkable},
     msg::{
@@ -19,7 +20,6 @@ use crate::spdm::{
     },
 };
 use alloc::vec::Vec;
-use zeroize::Zeroizing;
 
 /// What is under way in chunks.
 #[derive(Default)]
@@ -176,7 +176,7 @@ impl Responder {
             return too_large;
         }
         let handle = self.chunks.handle.wrapping_add(1);
-        let answer = Zeroizing::new(answer);
+        let answer = Wiped::new(answer);
         let Some(splitter) = Splitter::new(negotiated.version, handle, answer, connection.peer_room()) else {
             return too_large;
         };

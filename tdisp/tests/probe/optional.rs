@@ -20,9 +20,9 @@ const PEER: u8 = 7;
 /// Programs another stream and starts it.
 fn key_peer(pair: &mut Pair, stream: u8) -> ide_km::Requester {
     let mut keys = ide_km::Requester::new(0, stream);
-    pair.keys(|keys| keys.program(&Ring).unwrap().to_vec(), &mut keys);
+    pair.keys(|keys| keys.program(&Ring).expect("keys").to_vec(), &mut keys);
     for way in [Direction::Receive, Direction::Transmit] {
-        pair.keys(|keys| keys.go(way).unwrap(), &mut keys);
+        pair.keys(|keys| keys.go(way).expect("a programmed set"), &mut keys);
     }
     keys
 }

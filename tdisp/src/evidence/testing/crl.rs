@@ -129,9 +129,8 @@ fn extensions(extensions: &[Extension]) -> Vec<u8> {
 }
 
 pub(in crate::evidence) fn tlv(tag: u8, content: &[u8]) -> Vec<u8> {
-    let size = content.len().to_be_bytes();
-    let digits = size.iter().skip_while(|digit| **digit == 0).copied();
-    let digits: Vec<u8> = digits.collect();
+    let digits = [16, 8, 0].map(|shift| (content.len() >> shift) as u8);
+    let digits: Vec<u8> = digits.into_iter().skip_while(|digit| *digit == 0).collect();
     let mut element = vec![tag];
     match content.len() {
         0..=0x7f => element.push(content.len() as u8),

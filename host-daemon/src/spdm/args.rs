@@ -141,9 +141,9 @@ pub struct Decode {
     /// The recording.
     #[arg(value_name = "FILE.pcap")]
     pub(super) file: PathBuf,
-    /// Secrets of its sessions, as JSON; see docs/debugging-spdm.md for the keys.
+    /// Secrets of its sessions, as JSON; see docs/debugging-spdm.md for the keys. May be repeated.
     #[arg(long, value_name = "FILE.json")]
-    pub(super) secrets: Option<PathBuf>,
+    pub(super) secrets: Vec<PathBuf>,
     /// Print each message's bytes, too.
     #[arg(long)]
     pub(super) hex: bool,

@@ -83,7 +83,11 @@ fn more(count: usize) -> String {
 /// Does what the command line says.
 pub fn run(args: &args::Decode, json: bool, out: &mut impl Write) -> Result<(), Error> {
     let capture = read(&args.file)?;
-    let secrets = args.secrets.as_deref().map(read_secrets).transpose()?;
+    let mut secrets = None;
+    for path in &args.secrets {
+        let more = read_secrets(path)?;
+        secrets.get_or_insert_with(Secrets::default).add(more);
+    }
     let detail = match args {
         args::Decode { quiet: true, .. } => Detail::Quiet,
         args::Decode { brief: true, .. } => Detail::Brief,

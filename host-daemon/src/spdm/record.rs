@@ -221,9 +221,18 @@ fn application(plain: Vec<u8>, encrypted: bool) -> Opened {
     }
 }
 
-/// The provider of whatever is computed here.
+/// The cryptography of whatever is computed here.
+#[cfg(feature = "post-quantum")]
+pub const CRYPTOGRAPHY: tdisp::crypto::PostQuantum<tdisp::crypto::Ring> =
+    tdisp::crypto::PostQuantum(tdisp::crypto::Ring);
+
+/// The cryptography of whatever is computed here.
+#[cfg(not(feature = "post-quantum"))]
+pub const CRYPTOGRAPHY: tdisp::crypto::Ring = tdisp::crypto::Ring;
+
+/// The same, for who borrows it.
 pub fn provider() -> &'static dyn Provider {
-    &tdisp::crypto::Ring
+    &CRYPTOGRAPHY
 }
 
 #[cfg(test)]

@@ -84,6 +84,16 @@ const KEYS: &[(&str, &[&str])] = &[
 ];
 
 impl Secrets {
+    /// Adds what another file says.
+    pub fn add(&mut self, other: Self) {
+        self.sets.extend(other.sets);
+        self.chains.extend(other.chains);
+        self.unknown.extend(other.unknown);
+        if self.plain.is_none() {
+            self.plain = other.plain;
+        }
+    }
+
     /// Reads a file.
     pub fn read(text: &str) -> Result<Self, Error> {
         let value: Value = serde_json::from_str(text)?;
@@ -125,14 +135,27 @@ impl Secrets {
         match folded.as_str() {
             "name" | "messages" | "version" | "comment" => {}
             "sessionid" | "session" => set.session = Some(session(key, value)?),
-            "plain" => self.plain.get_or_insert_default().extend(messages(key, value)?),
+            // Several sessions of one recording may each have all of it.
+            "plain" => {
+                let plain = messages(key, value)?;
+                if self.plain.as_ref() != Some(&plain) {
+                    self.plain.get_or_insert_default().extend(plain);
+                }
+            }
             "secured" => set.secured = Some(messages(key, value)?),
             "chains" => {
                 let chains = value
                     .as_object()
                     .ok_or_else(|| unwanted(key, value, "an object: slot and chain"))?;
                 for (slot, chain) in chains {
-                    self.chains.insert(slot.clone(), hex(key, chain)?);
+                    // One side's chains may be apart from the other's.
+                    let inner = chain.as_object().into_iter().flatten();
+                    for (inner, chain) in inner {
+                        self.chains.insert(format!("{slot}.{inner}"), hex(key, chain)?);
+                    }
+                    if !chain.is_object() {
+                        self.chains.insert(slot.clone(), hex(key, chain)?);
+                    }
                 }
             }
             _ => match KEYS.iter().find(|(_, names)| names.contains(&folded.as_str())) {

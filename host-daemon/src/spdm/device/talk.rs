@@ -14,7 +14,10 @@ use tdisp::{
 };
 
 use crate::{
-    spdm::pcap::{Capture, LINK_DOE, LINK_MCTP, Packet},
+    spdm::{
+        pcap::{Capture, LINK_DOE, LINK_MCTP, Packet},
+        record::CRYPTOGRAPHY,
+    },
     transport::{self, Mailbox},
 };
 
@@ -68,7 +71,7 @@ pub async fn talk(mailbox: &mut Mailbox, plan: &Plan) -> Talk {
     };
     let failure = loop {
         let mut asking = Asking {
-            requester: Requester::new(config.clone(), Arc::new(tdisp::crypto::Ring)),
+            requester: Requester::new(config.clone(), Arc::new(CRYPTOGRAPHY)),
             start: Instant::now(),
             negotiated: None,
             tape: &mut tape,

@@ -15,7 +15,9 @@ use tdisp::{
 };
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use super::{At, Entry, Follow, Part, Said, connection::Shown, digest, lane::Measured, subject};
+use super::{
+    At, Entry, Follow, Part, Said, connection::Shown, digest, lane::Measured, session::not_shown, subject,
+};
 use crate::spdm::{
     certificate,
     check::{Check, Kind},
@@ -103,12 +105,10 @@ impl Signed<'_> {
 
     fn key(&self, known: &Known) -> Result<(SignAlg, Vec<u8>), Problem> {
         let alg = known.sign_alg().map_err(unsupported)?;
-        let chain = self.chain.as_ref().ok_or_else(|| {
-            Problem::NotChecked(match self.slot {
-                0xf | 0xff => "the key was provisioned and is not in the recording".into(),
-                slot => format!("the chain in slot {slot} is not in the recording"),
-            })
-        })?;
+        let chain = self
+            .chain
+            .as_ref()
+            .ok_or_else(|| Problem::NotChecked(not_shown(self.slot)))?;
         let wrong = |found: String| Problem::Wrong {
             found,
             wanted: format!("a chain whose leaf has a key for {alg}"),
@@ -459,12 +459,16 @@ fn signatures(chain: &[u8], known: &Known, entry: &mut Entry) {
 }
 
 /// Whether a name in the secrets' chains may mean a slot of a side: a number is either side's, `req` in it the
-/// requester's.
+/// requester's. A key that was provisioned has the number 15 or 255, or is called a key.
 fn names_slot(name: &str, slot: u8, of_requester: bool) -> bool {
     let lower = name.to_lowercase();
     let number: String = lower.chars().filter(char::is_ascii_digit).collect();
     let side = number == lower || lower.contains("req") == of_requester;
-    side && (number.is_empty() || number.parse() == Ok(slot))
+    let key = ["15", "255"].contains(&number.as_str()) || lower.contains("key");
+    side && match slot {
+        0xf | 0xff => key,
+        _ => !key && (number.is_empty() || number.parse() == Ok(slot)),
+    }
 }
 
 /// A chain that was complete with a message.

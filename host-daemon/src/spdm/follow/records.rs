@@ -82,6 +82,7 @@ impl Session {
         encrypted: bool,
         entry: &mut Entry,
     ) -> Option<Opened> {
+        self.opened += 1;
         let schedule = schedule(&self.known);
         let not = |why: String| Check::not_checked(Kind::Record, "AEAD", why);
         let rules = match (schedule, aead) {
@@ -97,7 +98,6 @@ impl Session {
                 return None;
             }
         };
-        self.opened += 1;
         let due = if entry.direction == Direction::Request {
             REQUEST
         } else {

@@ -31,6 +31,8 @@ pub(super) struct Session {
     pub(super) known: Known,
     /// TH so far.
     th: Vec<u8>,
+    /// Why TH cannot be rebuilt, if it cannot: the secrets' hashes of it are taken then.
+    blind: Option<String>,
     keys: Keys,
     /// The records' keys, as far as they are known.
     pub(super) halves: [Option<Half>; 2],
@@ -106,6 +108,12 @@ impl Follow<'_> {
             }
             false => self.exchange_signed(request, response, &known, entry),
         };
+        let slot = request.message.param2();
+        let blind = match self.connection.is_negotiated() {
+            false => Some("the capture began after the negotiation".into()),
+            true if psk || self.chain(slot, false).is_some() => None,
+            true => Some(not_shown(slot)),
+        };
         let set = self.plan.get(&response.number).copied();
         let mut session = Session {
             id,
@@ -114,6 +122,7 @@ impl Follow<'_> {
             lane: Lane::default(),
             order: None,
             th,
+            blind,
             keys: Keys::default(),
             halves: [None, None],
             waiting: [None, None],
@@ -134,7 +143,7 @@ impl Follow<'_> {
             unsigned: response
                 .until(if psk { "ResponderVerifyData" } else { "Signature" })
                 .len(),
-            th1: digest(&known, &session.th).ok(),
+            th1: session.th_digest(),
             verify: verify.map(<[u8]>::to_vec),
         });
         session.handshake(self.secrets, psk, verify, [request, response], entry);
@@ -283,6 +292,14 @@ impl Follow<'_> {
     }
 }
 
+/// Why a transcript cannot be rebuilt that has the digest of a chain, or of a key, that was not shown.
+pub(super) fn not_shown(slot: u8) -> String {
+    match slot {
+        0xf | 0xff => "the key was provisioned and is not in the recording".into(),
+        slot => format!("the chain in slot {slot} is not in the recording"),
+    }
+}
+
 struct Mutual {
     slot: u8,
     chain: Option<Vec<u8>>,
@@ -294,8 +311,28 @@ impl Session {
         secrets?.sets.get(self.set?)
     }
 
+    /// The hash of TH so far, if it can be rebuilt and computed.
     fn th_digest(&self) -> Option<Digest> {
-        digest(&self.known, &self.th).ok()
+        let seen = self.blind.is_none();
+        seen.then(|| digest(&self.known, &self.th).ok()).flatten()
+    }
+
+    /// The same, compared with what the secrets have; if it cannot be rebuilt, what they have.
+    fn th_of(&self, set: &Set, name: &str, entry: &mut Entry) -> Option<Digest> {
+        let told = set.bytes(name);
+        if let Some(why) = &self.blind {
+            let check = Check::not_checked(Kind::Transcript, name, why);
+            entry.checks.push(check);
+            return Digest::new(told?);
+        }
+        let digest = self.th_digest()?;
+        if let Some(told) = told {
+            let what = format!("{name} of the secrets");
+            entry
+                .checks
+                .push(Check::equal(Kind::Transcript, what, told, digest.as_ref()));
+        }
+        Some(digest)
     }
 
     /// TH1 is complete: compares what the secrets have of it and takes the handshake's keys.
@@ -316,26 +353,18 @@ impl Session {
         if let Some(k) = set.bytes("K") {
             entry.checks.push(check_k(k, exchange, psk));
         }
-        let (Some(schedule), Some(th1)) = (schedule(&self.known), self.th_digest()) else {
+        let Some(schedule) = schedule(&self.known) else {
             let why = self.known.hash_alg().err().unwrap_or_default();
             let why = format!("{why} is not offered by the cryptographic provider");
             return entry.checks.push(Check::not_checked(Kind::Key, "handshake", why));
         };
-        if let Some(wanted) = set.bytes("th1") {
-            entry.checks.push(Check::equal(
-                Kind::Transcript,
-                "th1 of the secrets",
-                wanted,
-                th1.as_ref(),
-            ));
-        }
+        let th1 = self.th_of(set, "th1", entry);
         let derived = handshake_secret(&schedule, set, psk);
         self.keys.handshake_secret = compared(set, "handshake_secret", derived, entry);
-        let derived = self
-            .keys
-            .handshake_secret
-            .as_ref()
-            .map(|secret| schedule.handshake(secret, &th1));
+        let secret = self.keys.handshake_secret.as_ref();
+        let derived = secret
+            .zip(th1)
+            .map(|(secret, th1)| schedule.handshake(secret, &th1));
         let [request, response] = split(derived);
         self.keys.handshake = [
             compared(set, "req_hs", request, entry),
@@ -352,10 +381,13 @@ impl Session {
 
     /// Checks a proof that a side has the handshake's keys: the MAC of TH so far.
     fn verify(&self, side: usize, found: &[u8], entry: &mut Entry) {
+        let what = ["RequesterVerifyData", "ResponderVerifyData"][side];
+        if let Some(why) = &self.blind {
+            return entry.checks.push(Check::not_checked(Kind::VerifyData, what, why));
+        }
         let (Some(schedule), Some(th)) = (schedule(&self.known), self.th_digest()) else {
             return;
         };
-        let what = ["RequesterVerifyData", "ResponderVerifyData"][side];
         let check = match &self.keys.handshake[side] {
             Some(secret) => {
                 let wanted = schedule.verify_data(secret, &th);
@@ -377,6 +409,9 @@ impl Session {
     fn finish_signed(&mut self, request: &Said, mutual: Mutual, negotiated: bool, entry: &mut Entry) {
         let head = request.until("Signature");
         let signature = request.part("Signature").unwrap_or_default();
+        if mutual.chain.is_none() {
+            self.blind = Some(not_shown(mutual.slot));
+        }
         let th = std::mem::take(&mut self.th);
         let transcripts: Vec<_> = mutual
             .before
@@ -405,36 +440,24 @@ impl Session {
     fn apply(&mut self, secrets: Option<&Secrets>, entry: &mut Entry) {
         self.in_handshake = false;
         let Some(set) = self.set(secrets) else { return };
-        let (Some(schedule), Some(th2)) = (schedule(&self.known), self.th_digest()) else {
+        let Some(schedule) = schedule(&self.known) else {
             return;
         };
-        if let Some(wanted) = set.bytes("th2") {
-            entry.checks.push(Check::equal(
-                Kind::Transcript,
-                "th2 of the secrets",
-                wanted,
-                th2.as_ref(),
-            ));
-        }
+        let th2 = self.th_of(set, "th2", entry);
         let derived = self
             .keys
             .handshake_secret
             .as_ref()
             .map(|secret| schedule.master_secret(secret));
         self.keys.master = compared(set, "master_secret", derived, entry);
-        let derived = self
-            .keys
-            .master
+        let keyed = self.keys.master.as_ref().zip(th2);
+        let derived = keyed
             .as_ref()
-            .map(|master| schedule.application(master, &th2));
+            .map(|(master, th2)| schedule.application(master, th2));
         let [request, response] = split(derived);
         let request = compared(set, "req_app", request, entry);
         let response = compared(set, "rsp_app", response, entry);
-        let exporter = self
-            .keys
-            .master
-            .as_ref()
-            .map(|master| schedule.exporter(master, &th2));
+        let exporter = keyed.map(|(master, th2)| schedule.exporter(master, &th2));
         compared(set, "exp_master", exporter, entry);
         self.halves = [request, response].map(|secret| secret.map(Half::new));
     }

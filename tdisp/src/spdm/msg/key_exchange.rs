@@ -56,7 +56,11 @@ impl<'a> Payload<'a> for Request<'a> {
 
     fn write(&self, out: &mut Vec<u8>) {
         out.u16(self.session);
-        out.u8(self.policy);
+        out.u8(if self.version >= Version::V1_2 {
+            self.policy
+        } else {
+            0
+        });
         out.zeros(1);
         out.bytes(&self.random);
         out.bytes(self.exchange);

@@ -48,7 +48,12 @@ impl<'a> Payload<'a> for Request<'a> {
     }
 
     fn header(&self) -> Header {
-        Header::new(self.version, Self::CODE, [self.summary.0, self.policy])
+        let policy = if self.version >= Version::V1_2 {
+            self.policy
+        } else {
+            0
+        };
+        Header::new(self.version, Self::CODE, [self.summary.0, policy])
     }
 
     fn write(&self, out: &mut Vec<u8>) {

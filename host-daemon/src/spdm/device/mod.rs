@@ -8,6 +8,7 @@
 
 pub mod facts;
 mod files;
+pub mod keylog;
 mod show;
 pub mod suite;
 pub mod talk;

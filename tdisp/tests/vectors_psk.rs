@@ -31,8 +31,10 @@ const HASH: HashAlg = HashAlg::Sha384;
 const AEAD: AeadAlg = AeadAlg::Aes256Gcm;
 const SIGN: SignAlg = SignAlg::EcdsaP384;
 
+type Check = fn(&Path) -> Result<(), Failed>;
+
 fn main() {
-    let checks: [(&str, fn(&Path) -> Result<(), Failed>); 3] = [
+    let checks: [(&str, Check); 3] = [
         ("the responder's proof follows from the key and TH1", proof),
         (
             "every record of the session opens, through PSK_FINISH and every KEY_UPDATE",

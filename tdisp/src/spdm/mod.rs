@@ -17,6 +17,8 @@
 //! - GET_CAPABILITIES and NEGOTIATE_ALGORITHMS tell both sides what the other can; each choice is one bit of an offer.
 //! - GET_DIGESTS and GET_CERTIFICATE fetch a certificate chain, CHALLENGE has its key sign all that was said so far.
 //! - KEY_EXCHANGE agrees on keys and has the chain's key sign them; FINISH proves that both sides have the same.
+//! - PSK_EXCHANGE does so with a key that both have, and PSK_FINISH where the responder adds something of its own.
+//! - Encapsulated requests turn the tables: the responder asks who the requester is, for new keys, or tells of events.
 //! - In an established session messages are secured; IDE_KM and TDISP travel in VENDOR_DEFINED, and nowhere else.
 //! - END_SESSION, a record that does not open, or silence beyond the heartbeat ends a session.
 //!
@@ -27,6 +29,7 @@
 //! | messages in a session | [`secured`] |
 //! | messages in parts | [`chunk`] |
 //! | what carries messages | [`transport`] |
+//! | who the requester is | `encapsulated` |
 //! | the two sides | [`requester`], [`responder`] |
 //!
 //! **Invariant:** a message is read to its true end before it is hashed; a data object's padding is never part of it.

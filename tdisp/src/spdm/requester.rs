@@ -4,8 +4,10 @@
 //! connect ─► VERSION ─► CAPABILITIES ─► ALGORITHMS ─┬─► DIGESTS ─► CERTIFICATE ⟲ ─┬─► CHALLENGE_AUTH ─┬─► at rest
 //!                           provisioned key         └──────────────────────────────┘   (or without)   │
 //!              at rest ◄── FINISH_RSP ◄── KEY_EXCHANGE_RSP ◄── open_session, or Goal::Session ─────────┘
+//!              at rest ◄── PSK_FINISH_RSP (or without) ◄── PSK_EXCHANGE_RSP ◄── open_psk_session, or Goal::PskSession
 //!              at rest ⟲ MEASUREMENTS, VENDOR_DEFINED_RESPONSE, KEY_UPDATE_ACK, HEARTBEAT_ACK, END_SESSION_ACK
 //! ```
+//! A responder may ask in its turn, where CHALLENGE_AUTH or KEY_EXCHANGE_RSP say so and where the caller fetches it: [`mutual`].
 //! Each word in capitals is what is waited for, and a type of its own ([`operation`]); an answer consumes it and gives the
 //! next. What outlives an answer is the link: the responder as far as it is known, and the sessions open with it. One request
 //! is under way at a time. Every arrow checks before it goes: one offered bit for each selection, portions that add up,

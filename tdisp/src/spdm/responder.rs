@@ -4,13 +4,16 @@
 //!          GET_VERSION        GET_CAPABILITIES    NEGOTIATE_ALGORITHMS
 //!   Start ────────────► Versioned ──────────► Capable ──────────► Agreed ⟲ GET_DIGESTS GET_CERTIFICATE CHALLENGE
 //!     ▲ GET_VERSION from anywhere: sessions and keys go             │        GET_MEASUREMENTS
-//!                                                                   │ KEY_EXCHANGE
+//!                                                                   │ KEY_EXCHANGE, PSK_EXCHANGE
 //!                                      END_SESSION ◄─ Live ◄─────── Shaking
-//!                                                      ⟲      FINISH
+//!                                                      ⟲      FINISH, PSK_FINISH
 //! ```
+//! A requester may be asked who it is, and other things, in its turn: [`encap`] has that flow, and while it goes on nothing else
+//! is answered.
+//!
 //! Outside a session and in each session there is one state, and what may come in it is listed in one place, [`dispatch`].
 //! Whatever else comes is answered with the error that the standard has for it and changes nothing, but for two things: a
-//! record that does not open and a wrong proof in FINISH end the session that they belong to. The PCI-SIG's vendor-defined
+//! record that does not open and a wrong proof in FINISH or PSK_FINISH end the session that they belong to. The PCI-SIG's vendor-defined
 //! requests (IDE_KM, TDISP) outside a session are not answered at all (PCIe §6.33.3, §11.3).
 //!
 //! A device is what its [`ResponderConfig`] has. Each group of messages is a file of its own, with functions that take an

@@ -41,6 +41,20 @@ fn a_session_comes_up_on_a_pre_shared_key_in_every_version_with_and_without_a_co
 }
 
 #[test]
+fn a_device_without_any_certificate_has_sessions_on_a_pre_shared_key() {
+    for mut ends in Ends::all() {
+        ends = ends.with_psk(true);
+        ends.answering.slots = Default::default();
+        ends.asking.goal = Goal::PskSession;
+        let mut pair = ends.connected();
+        assert_eq!(ready(&pair).len(), 1, "{:?}", pair.failure());
+        assert_all_speak(&mut pair);
+        let now = pair.now;
+        assert_eq!(pair.requester.open_session(now), Err(Misuse::NoIdentity));
+    }
+}
+
+#[test]
 fn two_sessions_on_one_key_have_different_keys() {
     for context in [true, false] {
         let mut ends = Ends::usual().with_psk(context);

@@ -37,6 +37,22 @@ fn sessions_of_both_kinds_go_side_by_side_and_end_one_by_one() {
 }
 
 #[test]
+fn handshakes_in_clear_and_on_pre_shared_keys_do_not_get_in_each_others_way() {
+    let mut ends = Ends::usual().with_psk(true);
+    ends.asking.handshake_in_clear = true;
+    ends.answering.handshake_in_clear = true;
+    let mut pair = ends.connected();
+    for _ in 0..2 {
+        pair.requester.open_psk_session(pair.now).unwrap();
+        pair.run();
+    }
+    pair.requester.open_session(pair.now).unwrap();
+    pair.run();
+    assert_eq!(pair.requester.sessions().len(), 4);
+    assert_all_speak(&mut pair);
+}
+
+#[test]
 fn a_session_beyond_what_the_responder_has_room_for_is_refused_and_the_others_stay() {
     let mut ends = Ends::usual().with_psk(true);
     ends.answering.sessions_max = 2;

@@ -12,6 +12,7 @@
 //!
 //! All of this is built for tests and with the feature `fuzzing` only, which adds this module and changes nothing else.
 
+mod abilities;
 pub mod askers;
 pub mod gullible;
 pub mod judge;

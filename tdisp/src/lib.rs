@@ -35,7 +35,8 @@
 //!   [`evidence::verify()`], which takes one.
 //! * TDISP and IDE_KM are answered inside a session only; a session that ends takes its keys and locks with it.
 //!
-//! Not implemented: peer-to-peer streams, revocation.
+//! Not implemented: chunks before algorithms are agreed on, SLH-DSA and extended algorithms, events of other bodies than
+//! the DMTF, peer-to-peer streams, revocation.
 
 #![forbid(unsafe_code)]
 

@@ -12,6 +12,7 @@
 //! | 5 to 7 | the machine's owner asks: which thing, the step's high five bits say; the bytes go with it |
 
 use super::{
+    abilities,
     gullible::{self, Gullible},
     judge::{CERTIFICATES, chain_object},
     messages::{sealed, steps},
@@ -23,8 +24,13 @@ use crate::{
     dsm::{self, Dsm, Honest},
     ide_km::responder::Port,
     spdm::{
-        Event, Measurement, Requester, RequesterConfig, Responder, ResponderConfig, Trust, VERSIONS,
-        msg::{Code, Header, Version, measurements::Kind},
+        Event, Measurement, Misuse, Requester, RequesterConfig, Responder, ResponderConfig, Trust, VERSIONS,
+        events::Types,
+        msg::{
+            Code, Header, Version, key_pair_info::Usage, measurements::Kind, send_event::Dmtf,
+            set_certificate::Model, set_key_pair_info::Operation,
+        },
+        requester::{CsrWish, KeyPairWish, SlotWish},
         secured::session_id,
     },
     tdi::{
@@ -156,7 +162,7 @@ pub fn responder_of(versions: &[Version]) -> Responder {
         versions: versions.to_vec(),
         ..responder_config()
     };
-    Responder::new(config, Arc::new(Gullible::default()))
+    Responder::new(abilities::of_responder(config), Arc::new(Gullible::default()))
 }
 
 fn responder_config() -> ResponderConfig {
@@ -175,7 +181,7 @@ pub fn new_requester() -> Requester {
         roots: Trust::Pinned(vec![gullible::digest(HashAlg::Sha384)]),
         ..RequesterConfig::default()
     };
-    Requester::new(config, Arc::new(Gullible::default()))
+    Requester::new(abilities::of_requester(config), Arc::new(Gullible::default()))
 }
 
 /// The device that [`dsm()`] is about.
@@ -215,7 +221,8 @@ pub fn new_dsm() -> Dsm {
     Dsm::new(config, Box::new(honest), Arc::new(Gullible::default()))
 }
 
-/// A responder. Its owner answers vendor-defined requests (0), keeps silent to them (1), changes measurements (2), resets (3).
+/// A responder. Its owner answers vendor-defined requests (0), keeps silent to them (1), changes measurements (2), resets (3),
+/// tells of an event (4), asks the requester what the bytes say (5).
 pub fn responder(script: &[u8]) {
     play(&mut Answering(new_responder()), script);
 }
@@ -236,7 +243,7 @@ impl Machine for Answering {
     }
 
     fn ask(&mut self, now: Instant, what: u8, bytes: &[u8]) {
-        match what % 4 {
+        match what % 6 {
             0 => self.0.respond_vendor(now, Some(bytes)),
             1 => self.0.respond_vendor(now, None),
             2 => {
@@ -248,7 +255,15 @@ impl Machine for Answering {
                 };
                 self.0.set_measurements(vec![value]);
             }
-            _ => self.0.reset(),
+            3 => self.0.reset(),
+            4 => self.0.notify(Dmtf::CertificateChanged(
+                bytes.first().copied().unwrap_or_default(),
+            )),
+            _ => {
+                let session = self.0.sessions().last().copied().unwrap_or_default();
+                // A script may ask what cannot be.
+                let _ = self.0.ask(session, bytes);
+            }
         }
     }
 
@@ -259,12 +274,74 @@ impl Machine for Answering {
 }
 
 /// A requester. Its owner connects (0), opens a session (1), measures (2), sends the bytes (3), renews keys (4), ends the
-/// session (5).
+/// session (5), asks for a certificate signing request with the bytes in it (6), puts them into a slot (7), asks for a key
+/// pair (8) and changes it (9), asks for the log (10), what the device is (11), its types of events (12), to be told of
+/// them (13), and what it wants to ask (14).
 pub fn requester(script: &[u8]) {
     play(&mut Asking(new_requester()), script);
 }
 
+/// Things that a requester's owner asks.
+const ASKED: u8 = 15;
+
 struct Asking(Requester);
+
+impl Asking {
+    fn ask_more(&mut self, now: Instant, what: u8, session: Option<u32>, bytes: &[u8]) -> Result<(), Misuse> {
+        ask_more(&mut self.0, now, what, session, bytes)
+    }
+}
+
+/// What a device may do without.
+pub fn ask_more(
+    requester: &mut Requester,
+    now: Instant,
+    what: u8,
+    session: Option<u32>,
+    bytes: &[u8],
+) -> Result<(), Misuse> {
+    let in_session = session.unwrap_or_default();
+    let first = bytes.first().copied().unwrap_or(1);
+    match what {
+        6 => {
+            let info = bytes.to_vec();
+            requester.get_csr(
+                now,
+                session,
+                CsrWish {
+                    info,
+                    ..CsrWish::default()
+                },
+            )
+        }
+        7 => {
+            let wish = SlotWish {
+                slot: first & 7,
+                chain: (!bytes.is_empty()).then(|| bytes.to_vec()),
+                model: Model::NONE,
+                key_pair: 0,
+            };
+            requester.set_certificate(now, session, wish)
+        }
+        8 => requester.get_key_pair_info(now, session, first),
+        9 => {
+            let wish = KeyPairWish {
+                id: first,
+                operation: Operation(first >> 4),
+                usage: Usage::CHALLENGE,
+                algorithm: 0,
+                pqc_algorithm: 0,
+                slots: 0,
+            };
+            requester.set_key_pair_info(now, session, wish)
+        }
+        10 => requester.measurement_log(now, session),
+        11 => requester.endpoint_info(now, session, Some([0x11; 32])),
+        12 => requester.event_types(now, in_session),
+        13 => requester.subscribe(now, in_session, Types::ALL),
+        _ => requester.fetch_requests(now, in_session),
+    }
+}
 
 impl Machine for Asking {
     fn handle(&mut self, now: Instant, object: &[u8]) {
@@ -280,7 +357,8 @@ impl Machine for Asking {
     }
 
     fn ask(&mut self, now: Instant, what: u8, bytes: &[u8]) {
-        let asked = match what % 6 {
+        let session = self.0.session();
+        let asked = match what % ASKED {
             0 => {
                 self.0.connect(now);
                 Ok(())
@@ -289,7 +367,8 @@ impl Machine for Asking {
             2 => self.0.measure(now, Some([0x11; 32])),
             3 => self.0.vendor(now, bytes),
             4 => self.0.update_keys(now),
-            _ => self.0.end_session(now),
+            5 => self.0.end_session(now),
+            what => self.ask_more(now, what, session, bytes),
         };
         let _ = asked; // a script may ask what cannot be
     }

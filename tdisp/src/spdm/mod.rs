@@ -20,6 +20,8 @@
 //! - PSK_EXCHANGE does so with a key that both have, and PSK_FINISH where the responder adds something of its own.
 //! - Encapsulated requests turn the tables: the responder asks who the requester is, for new keys, or tells of events.
 //! - In an established session messages are secured; IDE_KM and TDISP travel in VENDOR_DEFINED, and nowhere else.
+//! - A message larger than what the other side takes at once goes in chunks; what is hashed is the whole.
+//! - Beside these a responder may let itself be provisioned, show its log of measurements, and tell of events.
 //! - END_SESSION, a record that does not open, or silence beyond the heartbeat ends a session.
 //!
 //! | what | where |
@@ -28,6 +30,7 @@
 //! | what is hashed, signed and derived | [`transcript`], [`signing`], [`key_schedule`] |
 //! | messages in a session | [`secured`] |
 //! | messages in parts | [`chunk`] |
+//! | events that are told of, requests for certificates | [`events`], [`pkcs10`] |
 //! | what carries messages | [`transport`] |
 //! | who the requester is | `encapsulated` |
 //! | the two sides | [`requester`], [`responder`] |

@@ -18,7 +18,7 @@
 //! [`Event::Failed`] says why. Busy and ResponseNotReady are waited out, a bounded number of times, by the caller's
 //! clock. A unit that nobody asked for is ignored.
 //!
-//! Memory is bounded: an answer by [`RequesterConfig::transfer_size`], a chain by [`RequesterConfig::chain_size_max`],
+//! Memory is bounded: an answer by [`RequesterConfig::transfer_size`], in chunks by [`RequesterConfig::chunk`], a chain by [`RequesterConfig::chain_size_max`],
 //! sessions by [`RequesterConfig::sessions_max`], and of transcripts VCA and measurements are kept, the rest hashed as it
 //! goes by (from 1.2 on; what came before signs the bytes themselves).
 

@@ -4,7 +4,7 @@ use crate::{
     clock::Instant,
     doe::{Object, ObjectType, discovery},
     fuzzing::{
-        machines::{INTERFACES, new_dsm, new_requester, responder_of},
+        machines::{INTERFACES, ask_more, new_dsm, new_requester, responder_of},
         messages::opened,
     },
     ide_km,
@@ -56,7 +56,11 @@ impl Talk {
             2 => self.requester.measure(NOW, Some(crate::fuzzing::judge::NONCE)),
             3 => self.requester.vendor(NOW, bytes),
             4 => self.requester.update_keys(NOW),
-            _ => self.requester.end_session(NOW),
+            5 => self.requester.end_session(NOW),
+            what => {
+                let session = self.requester.session();
+                ask_more(&mut self.requester, NOW, what, session, bytes)
+            }
         };
         done.unwrap_or_else(|misuse| panic!("{what}: {misuse}: {:?}", self.events));
         let mut object = Vec::new();
@@ -92,9 +96,25 @@ pub(super) fn with_responder(version: Version) -> Talk {
     talk.ask(3, b"\x01\x02\x03", &mut peer);
     talk.ask(4, b"", &mut peer);
     talk.ask(3, b"\x01later", &mut peer);
+    if version >= Version::V1_2 {
+        // More than either end takes at once.
+        talk.ask(3, &[7; 700], &mut peer);
+    }
+    for what in optional(version) {
+        talk.ask(what, b"", &mut peer);
+    }
     talk.ask(5, b"", &mut peer);
     talk.ask(1, b"", &mut peer);
     talk
+}
+
+/// What else a version has to ask.
+fn optional(version: Version) -> core::ops::Range<u8> {
+    match version {
+        Version::V1_0 | Version::V1_1 => 6..6,
+        Version::V1_2 => 6..7,
+        _ => 6..15,
+    }
 }
 
 /// A lock, its report and its end with a device.

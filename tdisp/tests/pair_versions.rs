@@ -12,7 +12,7 @@ use tdisp::{
     crypto::{Provider, Ring},
     spdm::{
         Error, Event, Goal, Misbehaviour, Misuse, RequesterConfig, ResponderConfig, Transport, VERSIONS,
-        msg::{Code, Version, capabilities::Flags, error::ErrorCode, measurements::Operation},
+        msg::{Code, Summary, Version, capabilities::Flags, error::ErrorCode, measurements::Operation},
         requester::Measure,
         responder::{Delay, Event as Told, Measured, MultiKey, PublicKey, Slot, Wait, usage},
         signing,
@@ -197,6 +197,35 @@ fn check_signature(case: Case, pair: &Pair, said: &[u8]) {
         Ok(()),
         "{case:?}"
     );
+}
+
+#[test]
+fn summaries_of_measurements_come_with_each_proof_where_there_are_measurements() {
+    for case in Case::all().filter(|case| case.version > Version::V1_0) {
+        let told = |pair: &Pair| {
+            let summaries = pair.requester_events.iter().filter_map(|event| match event {
+                Event::Summary(digest) => Some(*digest),
+                _ => None,
+            });
+            summaries.collect::<Vec<_>>()
+        };
+        let connected = |summary, measured| {
+            let mut pair = case.pair(|ask| ask.summary = summary, |answer| answer.measured = measured);
+            pair.connect();
+            assert!(
+                pair.requester.session().is_some(),
+                "{case:?}: {:?}",
+                pair.failure()
+            );
+            told(&pair)
+        };
+        let all = connected(Summary::ALL, Measured::Signed);
+        assert_eq!(all.len(), 2, "one with CHALLENGE_AUTH, one with KEY_EXCHANGE_RSP");
+        assert_eq!(all[0], all[1]);
+        assert_ne!(connected(Summary::TCB, Measured::Unsigned), all);
+        assert_eq!(connected(Summary::ALL, Measured::No), []);
+        assert_eq!(connected(Summary::NONE, Measured::Signed), []);
+    }
 }
 
 #[test]

@@ -10,7 +10,7 @@ use crate::{
         encapsulated::Identity,
         error::Error,
         events::{self, Types},
-        msg::{Code, Version, capabilities::Flags, error::ErrorCode, version::Entry},
+        msg::{Code, Summary, Version, capabilities::Flags, error::ErrorCode, version::Entry},
         responder::EndpointInfo,
         transport::Transport,
     },
@@ -41,6 +41,9 @@ pub struct RequesterConfig {
     pub timing: Timing,
     /// The algorithms offered.
     pub offer: Offer,
+    /// Which measurements CHALLENGE and session handshakes shall sum up, told with [`Event::Summary`]; a responder without
+    /// measurements sums up none.
+    pub summary: Summary,
     /// Whether the handshake may go in clear, if the responder wants it too. The application's messages never do.
     pub handshake_in_clear: bool,
     /// Bytes of the largest message that this side takes (DataTransferSize), at least 42.
@@ -117,6 +120,7 @@ impl Default for RequesterConfig {
             multi_key: false,
             timing: Timing::default(),
             offer: Offer::default(),
+            summary: Summary::NONE,
             handshake_in_clear: false,
             transfer_size: 0x1200,
             chunk: None,
@@ -198,6 +202,8 @@ pub enum Event {
     },
     /// The responder has signed our nonce, and all that was said before, with the leaf key.
     Challenged,
+    /// The hash over the measurements that [`RequesterConfig::summary`] names: a part of what the responder has proven last.
+    Summary(Digest),
     /// Measurements, if it was asked for so signed over our nonce.
     Measurements(MeasurementRecord),
     /// The session is up.

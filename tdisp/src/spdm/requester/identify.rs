@@ -17,7 +17,7 @@ use crate::{
         connection::{Connection, Negotiated},
         error::Misbehaviour,
         msg::{
-            Context, RequesterContext, SLOT_PUBLIC_KEY, Summary, Version, algorithms,
+            Context, RequesterContext, SLOT_PUBLIC_KEY, Version, algorithms,
             capabilities::{self, Flags, Sizes},
             certificate, challenge, digests,
             key_exchange::Mutual,
@@ -370,7 +370,7 @@ fn challenge(link: &mut Link, output: &mut Output<'_>) -> Next {
     let request = challenge::Request {
         version,
         slot: peer.identity()?.slot,
-        summary: Summary::NONE,
+        summary: output.config.summary,
         nonce: output.random()?,
         context: output.requester_context(version)?,
     };
@@ -397,7 +397,8 @@ pub(super) struct ExpectChallengeAuth {
 impl Expect for ExpectChallengeAuth {
     fn on_response(self, link: &mut Link, exchange: &Exchange<'_>, output: &mut Output<'_>) -> Next {
         let peer = link.peer_mut()?;
-        let (message, bytes) = exchange.read::<challenge::Response<'_>>(&peer.connection.context)?;
+        let (message, bytes) =
+            exchange.read::<challenge::Response<'_>>(&peer.summary_context(output.config.summary))?;
         let identity = peer.identity()?;
         expect("slot of CHALLENGE_AUTH", message.slot, identity.slot & PUBLIC_KEY)?;
         let mutual = message.mutual;
@@ -416,6 +417,7 @@ impl Expect for ExpectChallengeAuth {
         m1.add(peer.connection.unsigned(bytes));
         peer.verify(signing::Context::ChallengeAuth, &m1, message.signature)?;
         output.tell(Event::Challenged);
+        output.tell_summary(message.summary);
         match mutual {
             true => mutual::be_challenged(link, output),
             false => proceed(link, output),

@@ -8,7 +8,7 @@ use crate::{
     spdm::{
         connection::Connection,
         error::{Misbehaviour, Misuse},
-        msg::{Code, capabilities::Flags, key_exchange::Mutual},
+        msg::{Code, Context, Summary, capabilities::Flags, key_exchange::Mutual},
         secured::{Record, RecordError},
         session::{Handshake, Session},
         signing,
@@ -114,6 +114,14 @@ impl Peer {
     pub(super) fn identity(&self) -> Result<&Identity, Misbehaviour> {
         let what = "key that signs";
         self.identity.as_ref().ok_or(Misbehaviour::NotNegotiated { what })
+    }
+
+    /// To read an answer with, which has a summary of measurements if one was asked for and there can be one.
+    pub(super) fn summary_context(&self, asked: Summary) -> Context {
+        Context {
+            summary_asked: asked != Summary::NONE && self.flags().any(Flags::MEAS_MASK),
+            ..self.connection.context
+        }
     }
 
     /// Adds to M1/M2.

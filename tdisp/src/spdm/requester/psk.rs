@@ -14,7 +14,7 @@ use crate::{
     crypto::{Secret, same},
     spdm::{
         error::Misbehaviour,
-        msg::{Payload, Summary, capabilities::Flags, psk_exchange, psk_finish},
+        msg::{Payload, capabilities::Flags, psk_exchange, psk_finish},
         opaque, secured,
         session::{Handshake, Role, Shared},
     },
@@ -46,7 +46,7 @@ pub(super) fn exchange(link: &mut Link, output: &mut Output<'_>) -> Next {
     let context: [u8; CONTEXT_SIZE] = output.random()?;
     let request = psk_exchange::Request {
         version,
-        summary: Summary::NONE,
+        summary: config.summary,
         policy: POLICY_LEFT_TO_RESPONDER,
         session,
         hint: &shared.hint,
@@ -67,7 +67,8 @@ impl Expect for ExpectPskExchange {
     fn on_response(self, link: &mut Link, exchange: &Exchange<'_>, output: &mut Output<'_>) -> Next {
         let peer = link.peer()?;
         let connection = &peer.connection;
-        let (message, bytes) = exchange.read::<psk_exchange::Response<'_>>(&connection.context)?;
+        let (message, bytes) =
+            exchange.read::<psk_exchange::Response<'_>>(&peer.summary_context(output.config.summary))?;
         let secured = check_selected(connection, message.opaque, output)?;
         let mut th = connection.transcript_from_vca();
         th.add(exchange.request);
@@ -79,6 +80,7 @@ impl Expect for ExpectPskExchange {
             return Err(Misbehaviour::BadVerifyData.into());
         }
         handshake.add(message.verify_data);
+        output.tell_summary(message.summary);
         let heartbeat = Duration::from_secs(message.heartbeat_s.into());
         let shaken = Shaken { id, heartbeat };
         if !peer.flags().any(Flags::PSK_WITH_CONTEXT) {

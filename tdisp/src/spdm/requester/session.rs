@@ -16,8 +16,8 @@ use crate::{
         encapsulated::Own,
         error::Misbehaviour,
         msg::{
-            Payload, Summary, Version, end_session as end_msg, finish as finish_msg,
-            heartbeat as heartbeat_msg, key_exchange as exchange_msg,
+            Payload, Version, end_session as end_msg, finish as finish_msg, heartbeat as heartbeat_msg,
+            key_exchange as exchange_msg,
             key_update::{self, Operation},
             vendor::{self as vendor_msg, Body},
             version::Entry,
@@ -57,7 +57,7 @@ pub(super) fn key_exchange(link: &mut Link, output: &mut Output<'_>) -> Next {
     let session = new_id(output)?;
     let request = exchange_msg::Request {
         version,
-        summary: Summary::NONE,
+        summary: output.config.summary,
         slot: peer.identity()?.slot,
         session,
         policy: POLICY_LEFT_TO_RESPONDER,
@@ -78,7 +78,8 @@ impl Expect for ExpectKeyExchange {
     fn on_response(self, link: &mut Link, exchange: &Exchange<'_>, output: &mut Output<'_>) -> Next {
         let peer = link.peer()?;
         let connection = &peer.connection;
-        let (message, bytes) = exchange.read::<exchange_msg::Response<'_>>(&connection.context)?;
+        let (message, bytes) =
+            exchange.read::<exchange_msg::Response<'_>>(&peer.summary_context(output.config.summary))?;
         if !peer.can_authenticate(message.mutual, output) {
             expect("mutual authentication in KEY_EXCHANGE_RSP", message.mutual.0, 0)?;
         }
@@ -101,6 +102,7 @@ impl Expect for ExpectKeyExchange {
             }
             handshake.add(found);
         }
+        output.tell_summary(message.summary);
         let shaken = Shaken {
             id,
             heartbeat: Duration::from_secs(message.heartbeat_s.into()),

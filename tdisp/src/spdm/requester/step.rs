@@ -7,7 +7,7 @@ use super::{
 use crate::crypto::Wiped;
 use crate::{
     clock::Instant,
-    crypto::{CryptoError, Provider},
+    crypto::{CryptoError, Digest, Provider},
     spdm::{
         error::{Error, Misbehaviour},
         msg::{Code, Context, Payload, RequesterContext, Version, error::ErrorCode},
@@ -129,6 +129,13 @@ impl<'a> Output<'a> {
 
     pub(super) fn tell(&mut self, event: Event) {
         self.events.push_back(event);
+    }
+
+    /// Tells of a summary of measurements, if there is one.
+    pub(super) fn tell_summary(&mut self, summary: Option<&[u8]>) {
+        if let Some(digest) = summary.and_then(Digest::new) {
+            self.tell(Event::Summary(digest));
+        }
     }
 
     pub(super) fn random<const N: usize>(&self) -> Result<[u8; N], CryptoError> {

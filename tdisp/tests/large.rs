@@ -541,8 +541,7 @@ fn an_answer_larger_than_the_requester_takes_at_all_is_an_error() {
 }
 
 #[test]
-fn a_portion_of_a_chain_fits_what_the_requester_takes_at_once() {
-    let mut hand = agreed(Version::V1_2, 100, 0x1200);
+fn a_portion_of_a_chain_fits_what_the_requester_takes_at_once_and_in_chunks_the_whole_chain_comes() {
     let request = certificate::Request {
         version: Version::V1_2,
         slot: 0,
@@ -551,8 +550,16 @@ fn a_portion_of_a_chain_fits_what_the_requester_takes_at_once() {
         offset: 0,
         length: 0xffff,
     };
+    let sizes = Sizes {
+        transfer: 100,
+        message: 100,
+    };
+    let mut hand = ByHand::agreed_in(Version::V1_2, config(0x1200), Flags(0), sizes);
     let answer = hand.clear(&request.to_vec()).unwrap();
     assert_eq!((answer[1], answer.len()), (Code::CERTIFICATE.0, 100));
+    let mut hand = agreed(Version::V1_2, 100, 0x1200);
+    let answer = hand.clear(&request.to_vec()).unwrap();
+    assert_eq!(error_of(&answer), Some(ErrorCode::LARGE_RESPONSE));
 }
 
 #[test]

@@ -70,7 +70,13 @@ impl Responder {
         let agreed = self.phase.agreed_mut().ok_or(UNEXPECTED)?;
         let slot = self.config.slots.get(usize::from(message.slot));
         let slot = slot.and_then(Option::as_ref).ok_or(INVALID)?;
-        let room = agreed.connection.peer_room().saturating_sub(if message.large {
+        // Where chunks are agreed on, what is asked for comes whole.
+        let connection = &agreed.connection;
+        let room = match connection.negotiated.peer_message_size > connection.negotiated.peer_transfer_size {
+            true => connection.negotiated.peer_message_size as usize,
+            false => connection.peer_room(),
+        };
+        let room = room.saturating_sub(if message.large {
             LARGE_HEADER_SIZE
         } else {
             HEADER_SIZE

@@ -24,6 +24,10 @@ pub const KEY_UPD: u32 = 1 << 14;
 pub const HANDSHAKE_IN_CLEAR: u32 = 1 << 15;
 pub const CHUNK: u32 = 1 << 17;
 
+/// The key that both sides have, and what names it.
+pub const PSK_KEY: &[u8] = b"a key of the laboratory";
+pub const PSK_HINT: &[u8] = b"lab";
+
 /// What came back.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Heard {
@@ -46,6 +50,9 @@ pub struct Client {
     pub m1: Vec<u8>,
     pub chain: Vec<u8>,
     pub session: Option<Session>,
+    /// DataTransferSize and MaxSPDMmsgSize.
+    pub transfer_size: u32,
+    pub message_size: u32,
 }
 
 pub struct Session {
@@ -69,6 +76,8 @@ impl Client {
             m1: Vec::new(),
             chain: Vec::new(),
             session: None,
+            transfer_size: 0x1200,
+            message_size: 0x1200,
         }
     }
 
@@ -164,8 +173,8 @@ impl Client {
             message.extend_from_slice(&self.flags.to_le_bytes());
         }
         if self.version >= 0x12 {
-            message.extend_from_slice(&0x1200u32.to_le_bytes());
-            message.extend_from_slice(&0x1200u32.to_le_bytes());
+            message.extend_from_slice(&self.transfer_size.to_le_bytes());
+            message.extend_from_slice(&self.message_size.to_le_bytes());
         }
         message
     }
@@ -182,7 +191,9 @@ impl Client {
         message.extend_from_slice(&[1, if self.version >= 0x12 { 2 } else { 0 }]);
         message.extend_from_slice(&sign.to_le_bytes());
         message.extend_from_slice(&hash.to_le_bytes());
-        message.resize(32, 0);
+        message.resize(31, 0);
+        // MELspecification
+        message.push(u8::from(self.version >= 0x13));
         for (kind, bits) in tables {
             message.extend_from_slice(&[*kind, 0x20]);
             message.extend_from_slice(&bits.to_le_bytes());
@@ -252,6 +263,41 @@ impl Client {
     pub fn finish_with(&self, signed: u8, slot: u8, rest: &[u8]) -> Vec<u8> {
         let opaque: &[u8] = if self.version >= 0x14 { &[0, 0] } else { &[] };
         [&[self.version, 0xe5, signed, slot], opaque, rest].concat()
+    }
+
+    /// CHUNK_SEND of chunk `sequence` of a request of 5000 bytes, 100 bytes a chunk.
+    pub fn chunk(&self, sequence: u16) -> Vec<u8> {
+        let mut message = vec![self.version, 0x85, 0, 7];
+        message.extend_from_slice(&sequence.to_le_bytes());
+        message.extend_from_slice(&[0, 0, 100, 0, 0, 0]);
+        if sequence == 0 {
+            message.extend_from_slice(&5000u32.to_le_bytes());
+        }
+        message.extend_from_slice(&[self.version, 0xed, 0, 0]);
+        message.resize(message.len() + 96, 0);
+        message
+    }
+
+    /// CHUNK_GET until all of a large response is there.
+    pub fn chunks(&mut self, handle: u8) -> Vec<u8> {
+        let (wide, head) = (self.version >= 0x14, 12);
+        let mut large = Vec::new();
+        for sequence in 0u32.. {
+            let number = sequence.to_le_bytes();
+            let request = [
+                &self.simple(0x86, 0, handle)[..],
+                if wide { &number } else { &number[..2] },
+            ]
+            .concat();
+            let answer = self.answer(&request);
+            let size = u32::from_le_bytes(answer[8..12].try_into().unwrap()) as usize;
+            let at = if sequence == 0 { head + 4 } else { head };
+            large.extend_from_slice(&answer[at..at + size]);
+            if answer[2] & 1 == 1 {
+                break;
+            }
+        }
+        large
     }
 
     pub fn simple(&self, code: u8, param1: u8, param2: u8) -> Vec<u8> {
@@ -439,6 +485,45 @@ impl Client {
         }
     }
 
+    /// A PSK_EXCHANGE for the key that `hint` names.
+    pub fn psk_exchange(&self, summary: u8, hint: &[u8], opaque: &[u8]) -> Vec<u8> {
+        let mut message = vec![self.version, 0xe6, summary, 0, 0x0e, 0xf0];
+        for size in [hint.len(), 32, opaque.len()] {
+            message.extend_from_slice(&(size as u16).to_le_bytes());
+        }
+        [&message, hint, &random::<32>()[..], opaque].concat()
+    }
+
+    /// PSK_EXCHANGE, with the answer's proof checked; the session is in its handshake.
+    pub fn psk_shake(&mut self) {
+        let request = self.psk_exchange(0, PSK_HINT, &self.opaque());
+        let answer = self.answer(&request);
+        let size = |at: usize| usize::from(u16::from_le_bytes([answer[at], answer[at + 1]]));
+        let hash = self.suite.hash_size();
+        let proof_at = 12 + size(8) + size(10);
+        assert!(size(8) > 0, "a context of the responder's");
+        let salt = if self.version >= 0x13 { 0xff } else { 0 };
+        let secret = self.suite.hmac(&vec![salt; hash], PSK_KEY);
+        let th = [&self.vca[..], &request, &answer[..proof_at]].concat();
+        let mut session = self.session_from(secret, th, &request, &answer);
+        let proof = session.response.proof(&session.th);
+        assert_eq!(answer[proof_at..proof_at + hash], proof, "the responder's proof");
+        session.th.extend_from_slice(&proof);
+        self.session = Some(session);
+    }
+
+    /// PSK_FINISH, and the keys after it.
+    pub fn psk_finish(&mut self) {
+        let opaque: &[u8] = if self.version >= 0x14 { &[0, 0] } else { &[] };
+        let head = [&[self.version, 0xe7, 0, 0], opaque].concat();
+        let session = self.session.as_mut().expect("a handshake");
+        session.th.extend_from_slice(&head);
+        let proof = session.request.proof(&session.th);
+        session.th.extend_from_slice(&proof);
+        let answer = self.secured_answer(&[head, proof].concat());
+        self.finished(&answer, false);
+    }
+
     /// A FINISH that must be believed; it is not in the transcript before [`Self::finished`].
     pub fn right_finish(&mut self) -> Vec<u8> {
         let head = self.finish_with(0, 0, &[]);
@@ -456,14 +541,13 @@ impl Client {
             true => self.answer(&request),
             false => self.secured_answer(&request),
         };
-        self.finished(&answer);
+        self.finished(&answer, self.in_clear());
     }
 
     /// The application's keys.
-    fn finished(&mut self, answer: &[u8]) {
+    fn finished(&mut self, answer: &[u8], in_clear: bool) {
         let (suite, version) = (self.suite, self.version);
         let size = suite.hash_size();
-        let in_clear = self.in_clear();
         let session = self.session.take().expect("a handshake");
         let mut th = session.th;
         let head = if version >= 0x14 { 6 } else { 4 };

@@ -1,7 +1,7 @@
 //! What is judged: the responder in this process, or with `TIDELOCK_CONFORMANCE=ADDR` whoever answers there in the
 //! framing of the DMTF emulators. Another implementation judged by the same table is how the table itself is judged.
 
-use super::client::Wire;
+use super::client::{PSK_HINT, PSK_KEY, Wire};
 use crate::harness::{Identity, measurements};
 use std::{
     io::{Read, Write},
@@ -11,8 +11,14 @@ use std::{
 };
 use tdisp::{
     clock::Instant,
-    crypto::Ring,
-    spdm::{Responder, ResponderConfig, Transport, msg::Version},
+    crypto::{Ring, Secret},
+    spdm::{
+        Responder, ResponderConfig, Transport,
+        algorithms::Offer,
+        events::Types,
+        msg::{Version, set_certificate::Model},
+        responder::{Csr, EndpointInfo, KeyPair, KeyPairs, NotDone, Provisioning, Psk, Store, WantedCsr},
+    },
 };
 
 /// A responder in this process.
@@ -76,6 +82,54 @@ pub fn config(mctp: bool) -> ResponderConfig {
         versions: [0x10, 0x11, 0x12, 0x13, 0x14].map(Version).to_vec(),
         transport: if mctp { Transport::Mctp } else { Transport::Doe },
         ..ResponderConfig::new(usual.chain.clone(), usual.signer.clone(), measurements())
+    }
+}
+
+/// Keys and requests of a device that has everything.
+struct Everything;
+
+impl Csr for Everything {
+    fn request(&self, _: &WantedCsr<'_>) -> Result<Vec<u8>, NotDone> {
+        Ok(vec![0x30, 0])
+    }
+}
+
+impl Store for Everything {
+    fn write(&self, _: u8, _: Option<&[u8]>, _: Model, _: Option<u8>) -> Result<(), NotDone> {
+        Ok(())
+    }
+}
+
+/// A device with everything that one may do without, but mutual authentication.
+pub fn everything(mctp: bool) -> ResponderConfig {
+    let usual = config(mctp);
+    let keys = |hint: &[u8]| (hint == PSK_HINT).then(|| Secret::new(PSK_KEY.to_vec()));
+    ResponderConfig {
+        heartbeat_s: 60,
+        psk: Some(Psk {
+            keys: Arc::new(keys),
+            context: true,
+        }),
+        encapsulated: true,
+        chunk: Some(0x4000),
+        provisioning: Provisioning {
+            csr: Some(Arc::new(Everything)),
+            store: Some(Arc::new(Everything)),
+            trusted_environment: true,
+            ..Provisioning::default()
+        },
+        key_pairs: Some(KeyPairs {
+            pairs: vec![KeyPair::default()],
+            changer: None,
+        }),
+        mel: Some(vec![0; 16]),
+        endpoint_info: Some(EndpointInfo::default()),
+        events: Types::ALL,
+        offer: Offer {
+            mel_specification: 1,
+            ..usual.offer.clone()
+        },
+        ..usual
     }
 }
 

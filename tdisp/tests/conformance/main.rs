@@ -10,6 +10,7 @@ mod client;
 mod crypto;
 mod device;
 mod fields;
+mod groups;
 #[path = "../pair/mod.rs"]
 mod harness;
 mod matrix;

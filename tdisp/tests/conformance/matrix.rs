@@ -1,15 +1,24 @@
 //! Every request code in every state of every version.
 
 use super::{
-    client::{Client, Heard},
+    client::{CHUNK, Client, ENCAP, Heard, PSK, PSK_HINT},
     crypto::P384,
     device,
-    table::{Answer, Place, expected},
+    table::{Answer, Device, Place, expected},
 };
+use tdisp::spdm::ResponderConfig;
 
-/// A requester that has come to `place`.
+/// A requester that has come to `place` with the usual device.
 pub fn reach(place: Place, version: u8, mctp: bool) -> Client {
-    let mut client = Client::new(device::wire(mctp, device::config(mctp)), mctp, version, &P384);
+    reach_with(device::config(mctp), 0, place, version, mctp)
+}
+
+/// A requester that has come to `place` with a device, and has these capabilities besides the usual.
+pub fn reach_with(config: ResponderConfig, flags: u32, place: Place, version: u8, mctp: bool) -> Client {
+    let mut client = Client::new(device::wire(mctp, config), mctp, version, &P384);
+    if version >= 0x11 {
+        client.flags |= flags;
+    }
     let steps: &[fn(&mut Client)] = match place {
         Place::Start => &[],
         Place::Version => &[Client::say_version],
@@ -43,6 +52,15 @@ pub fn reach(place: Place, version: u8, mctp: bool) -> Client {
     if place == Place::VerifyAwaited {
         client.update(1);
     }
+    if matches!(place, Place::PskHandshake | Place::PskSession) {
+        client.psk_shake();
+    }
+    if place == Place::PskSession {
+        client.psk_finish();
+    }
+    if place == Place::Chunking {
+        client.clear(&client.chunk(0));
+    }
     if place == Place::Ended {
         client.secured_answer(&client.simple(0xec, 0, 0));
     }
@@ -61,6 +79,18 @@ pub fn right(client: &Client, code: u8) -> Vec<u8> {
         0xe3 => client.negotiate_algorithms(),
         0xe4 => client.key_exchange_request(0, 0),
         0xe5 => client.finish_with(0, 0, &[0; 48]),
+        0x85 => client.chunk(0),
+        0x86 if client.version >= 0x14 => [&client.simple(code, 0, 1)[..], &[0; 4]].concat(),
+        0x86 => [&client.simple(code, 0, 1)[..], &[0; 2]].concat(),
+        0x87 => [&client.simple(code, 1, 0)[..], &[0; 4]].concat(),
+        0xe2 => client.simple(code, 0, 0),
+        0xe6 => client.psk_exchange(0, PSK_HINT, &client.opaque()),
+        0xe7 if client.version >= 0x14 => [&client.simple(code, 0, 0)[..], &[0; 50]].concat(),
+        0xed => [&client.simple(code, 0, 0)[..], &[0; 4]].concat(),
+        0xee => [&client.simple(code, 9, 0)[..], &[0; 48]].concat(),
+        0xef => [&client.simple(code, 0, 0)[..], &[0, 0, 0, 0, 8, 0, 0, 0]].concat(),
+        0xf0 => client.simple(code, 0, 0),
+        0xfc => [&client.simple(code, 0, 0)[..], &[1]].concat(),
         0xe9 => client.simple(code, 1, 3),
         0xfe => [
             &client.simple(code, 0, 0)[..],
@@ -103,6 +133,10 @@ fn go_on(mut client: Client, place: Place) {
             client.secured_answer(&client.simple(0xec, 0, 0));
         }
         Place::BesideHandshake => client.finish(),
+        Place::PskHandshake => client.psk_finish(),
+        Place::PskSession => {
+            client.secured_answer(&client.simple(0xec, 0, 0));
+        }
         _ => {
             // Begins M1/M2 anew, whatever the refused requests did to it.
             client.clear(&client.get_measurements(None, 0));
@@ -115,16 +149,24 @@ fn go_on(mut client: Client, place: Place) {
 }
 
 fn every_code(version: u8, mctp: bool) {
-    let capabilities = {
-        let client = reach(Place::Capabilities, version, mctp);
-        client.their_flags
+    every_code_of(device::config, 0, version, mctp);
+}
+
+fn every_code_of(config: fn(bool) -> ResponderConfig, flags: u32, version: u8, mctp: bool) {
+    let reach = |place| reach_with(config(mctp), flags, place, version, mctp);
+    let device = Device {
+        capabilities: reach(Place::Capabilities).their_flags,
+        beats: config(mctp).heartbeat_s > 0,
     };
     let mut wrong = Vec::new();
-    for place in Place::ALL.into_iter().filter(|place| place.is_in(version)) {
-        let mut patient = reach(place, version, mctp);
+    for place in Place::ALL
+        .into_iter()
+        .filter(|place| place.is_of(version, device))
+    {
+        let mut patient = reach(place);
         for code in 0..=255 {
-            let wanted = expected(code, place, version, capabilities);
-            let mut fresh = (!changes_nothing(wanted)).then(|| reach(place, version, mctp));
+            let wanted = expected(code, place, version, device);
+            let mut fresh = (!changes_nothing(wanted)).then(|| reach(place));
             let client = fresh.as_mut().unwrap_or(&mut patient);
             let request = right(client, code);
             let heard = say(client, place, &request);
@@ -133,7 +175,7 @@ fn every_code(version: u8, mctp: bool) {
                 wrong.push(format!(
                     "{code:02x} in {place:?}: {found:02x?} instead of {wanted:02x?}"
                 ));
-                patient = reach(place, version, mctp);
+                patient = reach(place);
             }
         }
         go_on(patient, place);
@@ -164,6 +206,43 @@ fn every_request_code_in_every_state_of_1_3_gets_the_answer_of_the_standard() {
 #[test]
 fn every_request_code_in_every_state_of_1_4_gets_the_answer_of_the_standard() {
     every_code(0x14, false);
+}
+
+/// What a requester must have for a device that has everything.
+const EVERYTHING: u32 = PSK | ENCAP | CHUNK | 1 << 25;
+
+/// Its flags, as far as a version has them.
+fn of_everything(version: u8) -> u32 {
+    match version {
+        0x10 => 0,
+        0x11 => EVERYTHING & 0xffff,
+        0x12 => EVERYTHING & 0xf_ffff,
+        _ => EVERYTHING,
+    }
+}
+
+#[test]
+fn a_device_with_everything_gives_every_request_code_in_every_state_the_answer_of_the_standard() {
+    let has = reach_with(
+        device::everything(false),
+        EVERYTHING,
+        Place::Capabilities,
+        0x13,
+        false,
+    );
+    // PSK, CHUNK, SET_CERT and CSR, EP_INFO, MEL, EVENT, GET_KEY_PAIR_INFO
+    for flag in [11, 17, 19, 20, 22, 24, 25, 28] {
+        assert!(
+            has.their_flags >> flag & 1 == 1,
+            "bit {flag} of {:08x}",
+            has.their_flags
+        );
+    }
+    for version in [0x10, 0x11, 0x12, 0x13, 0x14] {
+        for mctp in [false, true] {
+            every_code_of(device::everything, of_everything(version), version, mctp);
+        }
+    }
 }
 
 #[test]

@@ -32,10 +32,25 @@ pub enum Place {
     VerifyAwaited,
     /// In clear, after END_SESSION_ACK.
     Ended,
+    /// In a session on a pre-shared key whose PSK_FINISH is awaited.
+    PskHandshake,
+    /// In such a session once it has started.
+    PskSession,
+    /// In clear, while a large request comes in chunks.
+    Chunking,
+}
+
+/// What a device has, as far as the table asks.
+#[derive(Debug, Clone, Copy)]
+pub struct Device {
+    /// Its capability flags.
+    pub capabilities: u32,
+    /// Whether its sessions have a heartbeat period.
+    pub beats: bool,
 }
 
 impl Place {
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 16] = [
         Self::Start,
         Self::Version,
         Self::Capabilities,
@@ -49,14 +64,30 @@ impl Place {
         Self::Session,
         Self::VerifyAwaited,
         Self::Ended,
+        Self::PskHandshake,
+        Self::PskSession,
+        Self::Chunking,
     ];
 
     /// Whether it is in a session.
     pub fn is_secured(self) -> bool {
-        matches!(self, Self::Handshake | Self::Session | Self::VerifyAwaited)
+        matches!(
+            self,
+            Self::Handshake | Self::Session | Self::VerifyAwaited | Self::PskHandshake | Self::PskSession
+        )
     }
 
-    /// Whether a connection of this version comes here.
+    /// Whether a connection of this version with such a device comes here.
+    pub fn is_of(self, version: u8, device: Device) -> bool {
+        let has = |flags| device.capabilities & flags != 0;
+        match self {
+            Self::PskHandshake | Self::PskSession => has(PSK),
+            Self::Chunking => version >= 0x12 && has(client::CHUNK),
+            _ => self.is_in(version),
+        }
+    }
+
+    /// Whether a connection of this version with the usual device comes here.
     pub fn is_in(self, version: u8) -> bool {
         let session =
             self.is_secured() || matches!(self, Self::BesideHandshake | Self::BesideSession | Self::Ended);
@@ -94,6 +125,8 @@ pub const UNEXPECTED: Answer = Answer::Error(0x04, 0);
 pub const DECRYPT: Answer = Answer::Error(0x06, 0);
 pub const SESSION_REQUIRED: Answer = Answer::Error(0x0b, 0);
 pub const VERSION_MISMATCH: Answer = Answer::Error(0x41, 0);
+
+pub const NO_PENDING: Answer = Answer::Error(0x45, 0);
 
 pub fn unsupported(code: u8) -> Answer {
     Answer::Error(0x07, code)
@@ -153,8 +186,11 @@ fn is_supported(code: u8, version: u8, capabilities: u32) -> bool {
 
 /// The answer to a request of `code` that is right in itself. Before the version is agreed on, `version` is the one that
 /// the request has.
-pub fn expected(code: u8, place: Place, version: u8, capabilities: u32) -> Answer {
-    use Place::{Capabilities, Handshake, Session, Start, VerifyAwaited, Version};
+pub fn expected(code: u8, place: Place, version: u8, device: Device) -> Answer {
+    use Place::{
+        Capabilities, Chunking, Handshake, PskHandshake, PskSession, Session, Start, VerifyAwaited, Version,
+    };
+    let capabilities = device.capabilities;
     let response = Answer::Is(code & 0x7f);
     // What needs a session and comes outside: the error that says so is new in 1.2.
     let outside = if version >= 0x12 {
@@ -173,20 +209,33 @@ pub fn expected(code: u8, place: Place, version: u8, capabilities: u32) -> Answe
         (0xe3, _) if place.is_agreed_in_clear() => response,
         (_, Start | Version | Capabilities) => UNEXPECTED,
         // GET_DIGESTS, GET_CERTIFICATE, GET_MEASUREMENTS
-        (0x81 | 0x82 | 0xe0, Session | VerifyAwaited) => response,
+        (0x81 | 0x82 | 0xe0, Session | VerifyAwaited | PskSession) => response,
         (0x81 | 0x82 | 0xe0, _) if place.is_agreed_in_clear() => response,
-        // CHALLENGE, KEY_EXCHANGE
-        (0x83 | 0xe4, _) if place.is_agreed_in_clear() => response,
-        // FINISH, whose proof is wrong in this table, HEARTBEAT, KEY_UPDATE, END_SESSION
-        (0xe5, Handshake) => DECRYPT,
+        // CHALLENGE, KEY_EXCHANGE, PSK_EXCHANGE
+        (0x83 | 0xe4 | 0xe6, _) if place.is_agreed_in_clear() => response,
+        // FINISH and PSK_FINISH, whose proofs are wrong in this table, HEARTBEAT, KEY_UPDATE, END_SESSION
+        (0xe5, Handshake) | (0xe7, PskHandshake) => DECRYPT,
         (0xe5 | 0xe7 | 0xe8 | 0xe9 | 0xec, _) if place.is_agreed_in_clear() => outside,
         // The table's KEY_UPDATE is UpdateKey.
         (0xe9, VerifyAwaited) => INVALID,
-        // Its device has no heartbeat period.
-        (0xe8, Session | VerifyAwaited) => UNEXPECTED,
-        (0xe9 | 0xec, Session | VerifyAwaited) => response,
+        (0xe8, Session | VerifyAwaited | PskSession) if !device.beats => UNEXPECTED,
+        (0xe8 | 0xe9 | 0xec, Session | VerifyAwaited | PskSession) => response,
+        // GET_ENCAPSULATED_REQUEST where nothing is asked: the error that says so is new in 1.3.
+        (0xea, _) if version >= 0x13 => NO_PENDING,
+        // CHUNK_SEND of a first chunk, which is out of turn where others came before; CHUNK_GET of nothing.
+        (0x85, Chunking) => Answer::Is(0x05),
+        (0x85, _) => response,
+        // GET_CSR, GET_MEASUREMENT_EXTENSION_LOG, GET_KEY_PAIR_INFO, GET_ENDPOINT_INFO
+        (0xed | 0xef | 0xfc | 0x87, Session | VerifyAwaited | PskSession) => response,
+        (0xed | 0xef | 0xfc | 0x87, _) if place.is_agreed_in_clear() => response,
+        // SET_CERTIFICATE, which is of no slot that there is in this table
+        (0xee, Session | VerifyAwaited | PskSession) => INVALID,
+        (0xee, _) if place.is_agreed_in_clear() => INVALID,
+        // GET_SUPPORTED_EVENT_TYPES, SUBSCRIBE_EVENT_TYPES
+        (0xe2 | 0xf0, Session | VerifyAwaited | PskSession) => response,
+        (0xe2 | 0xf0, _) if place.is_agreed_in_clear() => outside,
         // VENDOR_DEFINED_REQUEST of the PCI-SIG's: nobody answers outside a session, and here nobody does inside.
-        (0xfe, Session | VerifyAwaited) => Answer::Silence,
+        (0xfe, Session | VerifyAwaited | PskSession) => Answer::Silence,
         (0xfe, _) if place.is_agreed_in_clear() => Answer::Silence,
         _ => UNEXPECTED,
     }

@@ -1,6 +1,8 @@
 //! The whole device behind its mailbox, spoken to by a real requester: sessions, IDE keys and locks hang together, and
 //! fall together.
 
+#![allow(clippy::unwrap_used, reason = "a test may")]
+
 mod device_support;
 
 use device_support::*;

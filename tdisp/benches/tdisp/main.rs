@@ -1,7 +1,8 @@
 //! What a connection costs over the cryptography that it cannot do without.
 //!
 //! `./x bench tdisp [SECTION...]` prints what it finds and writes it to `target/bench/tdisp.json`. Times are medians, on one
-//! thread, in one process, without a wire (but for the section `socket`). It fails on no time; on memory it does.
+//! thread, in one process, without a wire, and of what the thread computes; the section `socket` takes a clock's. It fails on
+//! no time; on memory it does.
 
 #[path = "../../tests/pair/mod.rs"]
 mod pair;

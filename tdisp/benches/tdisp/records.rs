@@ -2,13 +2,10 @@
 
 use crate::{
     report::Report,
-    time::{Times, median},
+    time::{Times, median, timed},
 };
 use serde_json::{Value, json};
-use std::{
-    hint::black_box,
-    time::{Duration, Instant},
-};
+use std::{hint::black_box, time::Duration};
 use tdisp::{
     crypto::{AeadAlg, HashAlg, Provider, Ring, Secret, TAG_SIZE, wipe},
     spdm::{
@@ -75,24 +72,15 @@ fn half() -> Half {
 /// Each record opens once, and in its turn: so many are sealed before.
 fn opening(message: &[u8]) -> Duration {
     let (mut sending, mut receiving) = (half(), half());
-    let count = (8 << 20) / (message.len() + OVERHEAD);
-    let mut records: Vec<Vec<u8>> = (0..count.min(20_000))
-        .map(|_| sending.seal_to_vec(&Ring, 1, message).expect("it fits"))
-        .collect();
-    let round = records.len().div_ceil(31);
-    let times = records
-        .chunks_mut(round)
-        .map(|records| {
-            let start = Instant::now();
-            for record in records.iter_mut() {
-                let body = Record::decode(Transport::Doe, record).expect("a record");
-                black_box(receiving.open(body).expect("its turn"));
-                wipe(record);
-            }
-            start.elapsed() / records.len() as u32
-        })
-        .collect();
-    Times::of(times).median
+    each(
+        message.len() + OVERHEAD,
+        |_| sending.seal_to_vec(&Ring, 1, message).expect("it fits"),
+        |record| {
+            let body = Record::decode(Transport::Doe, record).expect("a record");
+            black_box(receiving.open(body).expect("its turn"));
+            wipe(record);
+        },
+    )
 }
 
 /// The cipher alone: sealing and opening.
@@ -100,13 +88,30 @@ fn raw(message: &[u8]) -> (Duration, Duration) {
     let aead = Ring
         .aead(AeadAlg::Aes256Gcm, &[7; 32])
         .expect("a key of the right size");
+    let seal = |data: &mut [u8]| aead.seal([1; 12], &[0; 6], data).expect("it seals");
     let mut data = message.to_vec();
-    let seal = median(|| aead.seal([1; 12], &[0; 6], &mut data).expect("it seals"));
-    data.extend_from_slice(&[0; TAG_SIZE]);
-    let both = median(|| {
-        let (plain, tag) = data.split_at_mut(message.len());
-        tag.copy_from_slice(&aead.seal([1; 12], &[0; 6], plain).expect("it seals"));
-        aead.open([1; 12], &[0; 6], &mut data).expect("it opens");
+    let sealing = median(|| seal(&mut data));
+    let sealed = |_| {
+        let mut data = message.to_vec();
+        let tag = seal(&mut data);
+        data.extend(tag);
+        data
+    };
+    let opening = each(message.len() + TAG_SIZE, sealed, |data| {
+        black_box(aead.open([1; 12], &[0; 6], data).expect("it opens"));
+        wipe(data);
     });
-    (seal, both.saturating_sub(seal))
+    (sealing, opening)
+}
+
+/// The median time of doing something to each of many buffers of `size` bytes, once.
+fn each(size: usize, make: impl FnMut(usize) -> Vec<u8>, mut with: impl FnMut(&mut [u8])) -> Duration {
+    let count = ((8 << 20) / size).min(20_000);
+    let mut buffers: Vec<Vec<u8>> = (0..count).map(make).collect();
+    let round = buffers.len().div_ceil(15);
+    let rounds = buffers.chunks_mut(round).map(|round| {
+        let all = timed(|| round.iter_mut().for_each(|buffer| with(buffer))).0;
+        all / round.len() as u32
+    });
+    Times::of(rounds.collect()).median
 }

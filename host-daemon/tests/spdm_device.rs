@@ -19,13 +19,13 @@ use rcgen::{
 use serde_json::Value;
 use tdisp::{
     clock,
-    crypto::{HashAlg, Ring, RingSigner, SignAlg, digest},
+    crypto::{HashAlg, Ring, RingSigner, Secret, SignAlg, digest},
     doe::{Object, ObjectType, discovery},
     spdm::{
-        Measurement, Responder, ResponderConfig, Transport, VERSIONS,
+        Measurement, Responder, ResponderConfig, Transport, Trust, VERSIONS,
         algorithms::Offer,
         msg::{Version, capabilities::Flags, certificate::Chain, measurements::Kind},
-        responder::Measured,
+        responder::{Measured, Mutual, Psk},
     },
 };
 
@@ -402,4 +402,118 @@ fn a_device_that_is_not_there_or_answers_nothing_is_told_apart_from_one_that_ref
         2,
         &["cannot be used with"],
     );
+}
+
+#[test]
+fn a_session_is_opened_measured_in_saved_and_decoded_with_its_secrets() {
+    let mut device = Device::new();
+    for transport in [Transport::Doe, Transport::Mctp] {
+        device.config.transport = transport;
+        let name = if transport == Transport::Doe {
+            "doe"
+        } else {
+            "mctp"
+        };
+        let desk = Desk::with(&device);
+        let (trace, secrets) = (desk.path("trace.pcap"), desk.path("trace.json"));
+        let words = format!(
+            "measure --session --transport {name} --save {} --save-secrets {}",
+            trace.display(),
+            secrets.display()
+        );
+        let wanted = [
+            "session, key exchange verified",
+            "signature      verified",
+            "  1  firmware, digest",
+        ];
+        check(&desk.ask(&words, Some(&desk.root)), 0, &wanted);
+        let words = format!(
+            "decode {} --brief --secrets {}",
+            trace.display(),
+            secrets.display()
+        );
+        let wanted = [
+            "MEASUREMENTS over L1: ECDSA P-384",
+            "2 verify data",
+            "not checked: nothing",
+        ];
+        check(&tidelock(&words).output().unwrap(), 0, &wanted);
+        let words = format!("decode {} --quiet", trace.display());
+        check(&tidelock(&words).output().unwrap(), 0, &["no secrets of session"]);
+    }
+}
+
+#[test]
+fn a_session_on_a_pre_shared_key_needs_the_same_key_on_both_sides() {
+    let mut device = Device::new();
+    let find = |hint: &[u8]| (hint == b"ours").then(|| Secret::new(b"shared".to_vec()));
+    device.config.psk = Some(Psk {
+        keys: Arc::new(find),
+        context: true,
+    });
+    let desk = Desk::with(&device);
+    let key = desk.path("key");
+    let words = format!("measure --session --psk {} --psk-hint ours", key.display());
+    for good in ["shared", "736861726564\n"] {
+        std::fs::write(&key, good).unwrap();
+        let wanted = ["session, psk exchange verified", "signature      verified"];
+        check(&desk.ask(&words, Some(&desk.root)), 0, &wanted);
+    }
+    std::fs::write(&key, "other").unwrap();
+    check(&desk.ask(&words, Some(&desk.root)), 1, &["not understood"]);
+    std::fs::write(&key, "").unwrap();
+    check(
+        &desk.ask(&words, Some(&desk.root)),
+        1,
+        &["wanted a pre-shared key"],
+    );
+}
+
+#[test]
+fn a_device_that_wants_to_know_who_asks_is_told() {
+    let mut device = Device::new();
+    device.config.offer.requester_sign = vec![SignAlg::EcdsaP384];
+    device.config.mutual = Some(Mutual::new(Trust::RelyingPartyDecides));
+    let desk = Desk::with(&device);
+    let (root, root_key, key) = (
+        authority("our root", true),
+        KeyPair::generate_for(&PKCS_ECDSA_P384_SHA384).unwrap(),
+        KeyPair::generate_for(&PKCS_ECDSA_P384_SHA384).unwrap(),
+    );
+    let root_pem = root.self_signed(&root_key).unwrap().pem();
+    let leaf = authority("our tool", false)
+        .signed_by(&key, &Issuer::new(root, root_key))
+        .unwrap();
+    let identity = desk.path("identity.pem");
+    std::fs::write(&identity, [root_pem, leaf.pem(), key.serialize_pem()].concat()).unwrap();
+    let (trace, secrets) = (desk.path("trace.pcap"), desk.path("trace.json"));
+    let words = format!(
+        "identify --session --identity {} --save {} --save-secrets {}",
+        identity.display(),
+        trace.display(),
+        secrets.display()
+    );
+    check(
+        &desk.ask(&words, Some(&desk.root)),
+        0,
+        &["session, key exchange verified"],
+    );
+    let words = format!(
+        "decode {} --brief --secrets {}",
+        trace.display(),
+        secrets.display()
+    );
+    let wanted = [
+        "FINISH over TH: ECDSA P-384, slot 0, CN=our tool",
+        "not checked: nothing",
+    ];
+    check(&tidelock(&words).output().unwrap(), 0, &wanted);
+    check(
+        &desk.ask("identify --session", Some(&desk.root)),
+        1,
+        &["not understood"],
+    );
+    std::fs::write(&identity, leaf.pem()).unwrap();
+    let words = format!("identify --session --identity {}", identity.display());
+    check(&desk.ask(&words, Some(&desk.root)), 1, &["it has no PRIVATE KEY"]);
 }

@@ -103,6 +103,22 @@ pub struct Device {
     /// Write what was said as a pcap file, which `decode` reads; also when it ends badly.
     #[arg(long, value_name = "FILE.pcap", conflicts_with = "replay")]
     pub(super) save: Option<PathBuf>,
+    /// Open a session, and ask for measurements in it.
+    #[arg(long, conflicts_with = "replay")]
+    pub(super) session: bool,
+    /// A file with the pre-shared key that the session is opened on: its bytes, or as hexadecimal.
+    #[arg(long, value_name = "FILE", requires = "session")]
+    pub(super) psk: Option<PathBuf>,
+    /// Tells the device which pre-shared key it is.
+    #[arg(long, value_name = "TEXT", requires = "psk", default_value = "")]
+    pub(super) psk_hint: String,
+    /// Authenticate this side, if the device asks for it: a PEM file with the certificates, root first, and the private
+    /// key in PKCS#8.
+    #[arg(long, value_name = "FILE.pem", conflicts_with = "replay")]
+    pub(super) identity: Option<PathBuf>,
+    /// Write the session's secrets, which `decode --secrets` reads. Whoever has them can read the recording.
+    #[arg(long, value_name = "FILE.json", requires = "session")]
+    pub(super) save_secrets: Option<PathBuf>,
     /// Root of sysfs.
     #[arg(
         long,
@@ -178,4 +194,5 @@ Examples:
   tidelock spdm identify --connect 127.0.0.1:2323 --root vendor-root.pem
   tidelock spdm measure --doe 0000:01:00.0 --root vendor-root.der --json
   tidelock spdm certs --connect 127.0.0.1:2323 --transport mctp --spdm 1.2 --out chain
-  tidelock spdm identify --connect 127.0.0.1:2323 --save trace.pcap; tidelock spdm decode trace.pcap";
+  tidelock spdm identify --connect 127.0.0.1:2323 --save trace.pcap; tidelock spdm decode trace.pcap
+  tidelock spdm measure --connect 127.0.0.1:2323 --session --save t.pcap --save-secrets t.json";

@@ -20,6 +20,7 @@ use crate::spdm::{
     names,
     pcap::Capture,
     record::provider,
+    secrets::Secrets,
 };
 
 /// See the module.
@@ -43,6 +44,8 @@ pub struct Facts {
     pub measurements: Vec<Measured>,
     /// Whether they are signed.
     pub measured: Option<Outcome>,
+    /// Sessions: how each was opened, and whether the device has proven itself by that.
+    pub sessions: Vec<(String, Option<Outcome>)>,
     /// How many checks there were.
     pub ledger: Ledger,
 }
@@ -90,9 +93,9 @@ pub struct Measured {
 
 impl Facts {
     /// Follows a capture. `now` is the time that certificates are judged by.
-    pub fn of(capture: &Capture, roots: &[Root], now: UnixTime) -> Self {
+    pub fn of(capture: &Capture, secrets: Option<&Secrets>, roots: &[Root], now: UnixTime) -> Self {
         let mut facts = Self::default();
-        let followed = decode::follow_with(capture, None, |entry, known| {
+        let followed = decode::follow_with(capture, secrets, |entry, known| {
             facts.learn(entry, known, roots, now);
             Ok::<(), std::convert::Infallible>(())
         });
@@ -125,6 +128,8 @@ impl Facts {
                 self.slots = slots.zip(digests.map(value)).collect();
             }
             "CERTIFICATE" => self.chain(entry, known, roots, now),
+            "KEY_EXCHANGE_RSP" => self.sessions.push(("KEY_EXCHANGE".into(), outcome(entry))),
+            "PSK_EXCHANGE_RSP" => self.sessions.push(("PSK_EXCHANGE".into(), verified(entry))),
             "CHALLENGE_AUTH" => self.challenged = outcome(entry),
             "MEASUREMENTS" => {
                 self.measured = outcome(entry);
@@ -182,6 +187,15 @@ fn value(field: &Field) -> String {
         Value::Bytes(bytes) => crate::spdm::hex(bytes),
         _ => String::new(),
     }
+}
+
+/// What a proof of a key came to.
+fn verified(entry: &Entry) -> Option<Outcome> {
+    let check = entry.checks.iter().find(|check| check.kind == Kind::VerifyData);
+    check.map(|check| match &check.outcome {
+        Outcome::Agrees(_) => Outcome::Agrees("the device has the pre-shared key".into()),
+        other => other.clone(),
+    })
 }
 
 /// What a signature came to.

@@ -2,19 +2,36 @@
 
 use std::{
     fs,
+    io::Write as _,
+    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
-use tdisp::{crypto::HashAlg, evidence::Root};
+use tdisp::{
+    crypto::{HashAlg, RingSigner, Secret, SignAlg, Signer as _, x509::PublicKey},
+    evidence::Root,
+    spdm::{
+        Identity, RequesterConfig,
+        msg::{Version, certificate::Chain},
+        requester::PreShared,
+        responder::Slot,
+    },
+};
 use x509_parser::{
     pem::Pem,
     prelude::{FromDer, X509Certificate},
 };
 
-use super::{Error, facts::Facts};
+use super::{
+    Error,
+    facts::Facts,
+    talk::{Opened, Opening},
+};
 use crate::spdm::{
     certificate::plain,
+    hex,
     pcap::{Capture, LINK_DOE, Writer},
     record::provider,
 };
@@ -66,6 +83,108 @@ pub(super) fn save(path: &Path, capture: &Capture) -> Result<(), Error> {
         Ok(())
     };
     write().map_err(failed(path))
+}
+
+/// A session's secrets, as `decode --secrets` reads them.
+pub(super) fn secrets(opened: &Opened) -> String {
+    let key = match opened.on {
+        Opening::KeyExchange => "dhe",
+        Opening::PreShared => "psk",
+    };
+    let secret = hex(opened.secret.expose());
+    format!("{{\"session_id\": {}, \"{key}\": \"{secret}\"}}\n", opened.id)
+}
+
+/// Writes them, for nobody else to read.
+pub(super) fn save_secrets(path: &Path, opened: &Opened) -> Result<(), Error> {
+    let write = || {
+        let mut options = fs::OpenOptions::new();
+        let mut file = options
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(path)?;
+        file.write_all(secrets(opened).as_bytes())
+    };
+    write().map_err(failed(path))
+}
+
+/// Reads a pre-shared key: hexadecimal digits if it is nothing else, or else the bytes that are there.
+pub(super) fn psk(path: &Path, hint: &str) -> Result<PreShared, Error> {
+    let bytes = fs::read(path).map_err(failed(path))?;
+    let text = std::str::from_utf8(&bytes).unwrap_or_default().trim();
+    let digits =
+        !text.is_empty() && text.len().is_multiple_of(2) && text.chars().all(|c| c.is_ascii_hexdigit());
+    let key = match digits {
+        true => text
+            .as_bytes()
+            .chunks(2)
+            .filter_map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok())
+            .collect(),
+        false => bytes,
+    };
+    if key.is_empty() {
+        return Err(Error::Own {
+            path: path.into(),
+            why: "it is empty; wanted a pre-shared key".into(),
+        });
+    }
+    Ok(PreShared {
+        hint: hint.as_bytes().to_vec(),
+        key: Secret::new(key),
+    })
+}
+
+/// Reads what this side authenticates itself with. The chain's header has the root's digest in the negotiated hash, so
+/// that only one hash is offered then: the first that the key signs with.
+pub(super) fn identity(path: &Path, mut config: RequesterConfig) -> Result<RequesterConfig, Error> {
+    let bytes = fs::read(path).map_err(failed(path))?;
+    let refused = |why: String| Error::Own {
+        path: path.into(),
+        why: format!("{why}; wanted PEM blocks: the certificates, root first, and a PRIVATE KEY in PKCS#8"),
+    };
+    let blocks = Pem::iter_from_buffer(&bytes).collect::<Result<Vec<_>, _>>();
+    let blocks = blocks.map_err(|error| refused(error.to_string()))?;
+    let certificates = blocks.iter().filter(|block| block.label == "CERTIFICATE");
+    let certificates: Vec<_> = certificates.map(|block| block.contents.clone()).collect();
+    let (Some(root), Some(leaf)) = (certificates.first(), certificates.last()) else {
+        return Err(refused("it has no CERTIFICATE".into()));
+    };
+    let mut keys = blocks.iter().filter(|block| block.label == "PRIVATE KEY");
+    let key = keys
+        .next()
+        .ok_or_else(|| refused("it has no PRIVATE KEY".into()))?;
+    let (_, leaf) = X509Certificate::from_der(leaf).map_err(|error| refused(error.to_string()))?;
+    let public = PublicKey::from_der(leaf.public_key().raw).map_err(|error| refused(error.to_string()))?;
+    let fits = |alg: &SignAlg| public.for_alg(*alg).is_ok() && !alg.is_post_quantum();
+    let algs = SignAlg::ALL.into_iter().filter(fits);
+    let signers: Vec<_> = algs
+        .filter_map(|alg| RingSigner::from_pkcs8(alg, &key.contents).ok())
+        .collect();
+    let signs = |hash: &HashAlg| signers.iter().position(|signer| signer.signs_with(*hash));
+    let pair = config
+        .offer
+        .hash
+        .iter()
+        .find_map(|hash| Some((*hash, signs(hash)?)));
+    let (hash, at) = pair.ok_or_else(|| refused("no algorithm of the offer signs with its key".into()))?;
+    let signer = signers
+        .into_iter()
+        .nth(at)
+        .ok_or_else(|| refused("its key signs nothing".into()))?;
+    let mut chain = Vec::new();
+    Chain {
+        root_hash: tdisp::crypto::digest(provider(), hash, root).as_ref(),
+        certificates: &certificates.concat(),
+    }
+    .encode(Version::V1_2, &mut chain);
+    config.offer.hash = vec![hash];
+    config.offer.requester_sign = vec![signer.algorithm()];
+    let mut identity = Identity::default();
+    identity.slots[0] = Some(Slot::new(chain, Arc::new(signer)));
+    config.identity = Some(identity);
+    Ok(config)
 }
 
 /// Writes the chains' objects and certificates.

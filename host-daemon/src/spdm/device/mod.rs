@@ -26,7 +26,7 @@ use tdisp::{
     spdm::{RequesterConfig, Timing, msg::measurements::Operation, requester::Measure, transport::Transport},
 };
 
-use super::{args, check::Outcome, decode, pcap::Capture};
+use super::{args, check::Outcome, decode, secrets::Secrets};
 use crate::transport::{self, Mailbox};
 use facts::{Facts, Vouched};
 
@@ -56,6 +56,14 @@ pub enum Error {
         /// Which file.
         path: PathBuf,
         /// Why.
+        why: String,
+    },
+    /// A file does not hold this side's identity, or a pre-shared key.
+    #[error("{} is of no use: {why}", .path.display())]
+    Own {
+        /// Which file.
+        path: PathBuf,
+        /// Why, and what was wanted.
         why: String,
     },
     /// The conversation has nothing of what was asked for.
@@ -135,21 +143,32 @@ pub fn run(ask: Ask<'_>, json: bool, out: &mut impl Write) -> Result<(), Error> 
         .iter()
         .map(|path| files::root(path))
         .collect::<Result<Vec<_>, _>>()?;
-    let (capture, failure) = match &device.way.replay {
-        Some(path) => (decode::read(path)?, None),
+    let talk = match &device.way.replay {
+        Some(path) => talk::Talk {
+            capture: decode::read(path)?,
+            failure: None,
+            opened: None,
+        },
         None => converse(device, ask.measure())?,
     };
     if let Some(path) = &device.save {
-        files::save(path, &capture)?;
+        files::save(path, &talk.capture)?;
     }
-    let facts = Facts::of(&capture, &roots, now());
+    if let (Some(path), Some(opened)) = (&device.save_secrets, &talk.opened) {
+        files::save_secrets(path, opened)?;
+    }
+    let secrets = talk
+        .opened
+        .as_ref()
+        .and_then(|opened| Secrets::read(&files::secrets(opened)).ok());
+    let facts = Facts::of(&talk.capture, secrets.as_ref(), &roots, now());
     match (json, ask) {
         (true, _) => writeln!(out, "{}", show::json(&facts))?,
         (false, Ask::Identify(_)) => show::identity(&facts, out)?,
         (false, Ask::Certs(_)) => show::certificates(&facts, out)?,
         (false, Ask::Measure(_)) => show::measurements(&facts, out)?,
     }
-    if let Some(failure) = failure {
+    if let Some(failure) = talk.failure {
         return Err(Error::Talk(failure));
     }
     if let (Ask::Certs(args), Some(_)) = (ask, &facts.chains.first())
@@ -225,10 +244,7 @@ fn now() -> UnixTime {
 }
 
 /// Talks to the device that the arguments name.
-fn converse(
-    device: &args::Device,
-    measure: Option<Measure>,
-) -> Result<(Capture, Option<talk::Failure>), Error> {
+fn converse(device: &args::Device, measure: Option<Measure>) -> Result<talk::Talk, Error> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -246,7 +262,21 @@ fn converse(
             answer: timeout,
             ..Timing::default()
         },
+        psk: device
+            .psk
+            .as_deref()
+            .map(|path| files::psk(path, &device.psk_hint))
+            .transpose()?,
         ..RequesterConfig::default()
+    };
+    let config = match &device.identity {
+        Some(path) => files::identity(path, config)?,
+        None => config,
+    };
+    let session = match &device.psk {
+        _ if !device.session => None,
+        Some(_) => Some(talk::Opening::PreShared),
+        None => Some(talk::Opening::KeyExchange),
     };
     runtime.block_on(async {
         let mut mailbox = match (&device.way.connect, device.way.doe) {
@@ -263,8 +293,16 @@ fn converse(
                 });
             }
         };
-        let talk = talk::talk(&mut mailbox, &talk::Plan { config, measure }).await;
+        let talk = talk::talk(
+            &mut mailbox,
+            &talk::Plan {
+                config,
+                measure,
+                session,
+            },
+        )
+        .await;
         mailbox.close().await;
-        Ok((talk.capture, talk.failure))
+        Ok(talk)
     })
 }

@@ -20,6 +20,7 @@ pub(super) fn identity(facts: &Facts, out: &mut impl Write) -> Result<()> {
     for chain in &facts.chains {
         brief(chain, out)?;
     }
+    sessions(facts, out)?;
     proof(
         "challenge",
         &facts.challenged,
@@ -60,6 +61,14 @@ fn brief(chain: &Chain, out: &mut impl Write) -> Result<()> {
         writeln!(out, "  {}", field.meaning)?;
     }
     root(chain, out)
+}
+
+fn sessions(facts: &Facts, out: &mut impl Write) -> Result<()> {
+    for (how, outcome) in &facts.sessions {
+        let what = format!("session, {}", how.replace('_', " ").to_lowercase());
+        proof(&what, outcome, "nothing proves who it is with", out)?;
+    }
+    Ok(())
 }
 
 fn root(chain: &Chain, out: &mut impl Write) -> Result<()> {
@@ -106,6 +115,7 @@ pub(super) fn measurements(facts: &Facts, out: &mut impl Write) -> Result<()> {
     for chain in &facts.chains {
         brief(chain, out)?;
     }
+    sessions(facts, out)?;
     proof(
         "signature",
         &facts.measured,
@@ -180,6 +190,7 @@ pub(super) fn json(facts: &Facts) -> Json {
         "slots": facts.slots.iter().map(|(slot, digest)| json!({"slot": slot, "digest": digest})).collect::<Vec<_>>(),
         "chains": chains.collect::<Vec<_>>(),
         "challenge": signed(&facts.challenged),
+        "sessions": facts.sessions.iter().map(|(how, outcome)| json!({"opened_with": how, "proof": signed(outcome)})).collect::<Vec<_>>(),
         "measurements": measurements.collect::<Vec<_>>(),
         "measurements_signature": signed(&facts.measured),
     })

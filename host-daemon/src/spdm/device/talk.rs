@@ -7,12 +7,14 @@ use std::{
 
 use tdisp::{
     clock,
+    crypto::Secret,
     spdm::{
         Error, Event, Goal, Misbehaviour, Negotiated, Requester, RequesterConfig, Trust,
         msg::capabilities::Flags, requester::Measure, transport::Transport,
     },
 };
 
+use super::keylog::{KeyLog, Log};
 use crate::{
     spdm::{
         pcap::{Capture, LINK_DOE, LINK_MCTP, Packet},
@@ -28,6 +30,28 @@ pub struct Plan {
     pub config: RequesterConfig,
     /// What to measure, if that is wanted.
     pub measure: Option<Measure>,
+    /// Whether to do that in a session, and what it is opened on.
+    pub session: Option<Opening>,
+}
+
+/// What a session is opened on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Opening {
+    /// The device's key.
+    KeyExchange,
+    /// The pre-shared key.
+    PreShared,
+}
+
+/// A session that was opened.
+#[derive(Debug)]
+pub struct Opened {
+    /// Its ID.
+    pub id: u32,
+    /// What it was opened on.
+    pub on: Opening,
+    /// The secret that its keys are derived from.
+    pub secret: Secret,
 }
 
 /// Why a conversation ended early.
@@ -51,6 +75,8 @@ pub struct Talk {
     pub capture: Capture,
     /// Why it ended early, if it did.
     pub failure: Option<Failure>,
+    /// The session, if one was opened.
+    pub opened: Option<Opened>,
 }
 
 /// MCTP's header of a recorded packet: one packet, first and last.
@@ -69,14 +95,20 @@ pub async fn talk(mailbox: &mut Mailbox, plan: &Plan) -> Talk {
         roots: Trust::RelyingPartyDecides,
         ..plan.config.clone()
     };
+    let (provider, log) = KeyLog::new(CRYPTOGRAPHY);
+    let provider = Arc::new(provider);
+    let mut opened = None;
     let failure = loop {
         let mut asking = Asking {
-            requester: Requester::new(config.clone(), Arc::new(CRYPTOGRAPHY)),
+            requester: Requester::new(config.clone(), provider.clone()),
+            log: &log,
+            psk: config.psk.as_ref().map(|psk| psk.key.clone()),
+            opened: &mut opened,
             start: Instant::now(),
             negotiated: None,
             tape: &mut tape,
         };
-        let done = asking.run(mailbox, plan.measure).await;
+        let done = asking.run(mailbox, plan).await;
         match done {
             Ok(()) => break None,
             Err(Failure::Spdm(Error::Peer {
@@ -90,7 +122,11 @@ pub async fn talk(mailbox: &mut Mailbox, plan: &Plan) -> Talk {
         packets: tape.packets,
         cut: None,
     };
-    Talk { capture, failure }
+    Talk {
+        capture,
+        failure,
+        opened,
+    }
 }
 
 /// Asks for less, where capabilities are missing; false if nothing less is left.
@@ -139,22 +175,50 @@ impl Tape {
 
 struct Asking<'t> {
     requester: Requester,
+    log: &'t Log,
+    psk: Option<Secret>,
+    opened: &'t mut Option<Opened>,
     start: Instant,
     negotiated: Option<Negotiated>,
     tape: &'t mut Tape,
 }
 
 impl Asking<'_> {
-    async fn run(&mut self, mailbox: &mut Mailbox, measure: Option<Measure>) -> Result<(), Failure> {
+    async fn run(&mut self, mailbox: &mut Mailbox, plan: &Plan) -> Result<(), Failure> {
         self.requester.connect(self.now());
         self.rest(mailbox).await?;
-        let Some(mut measure) = measure else { return Ok(()) };
-        let signs = self
-            .negotiated
-            .is_some_and(|known| known.peer_flags.any(Flags::MEAS_SIG));
-        measure.signed &= signs;
-        self.requester.measure_in(self.now(), None, measure)?;
-        self.rest(mailbox).await
+        if let Some(on) = plan.session {
+            self.open(mailbox, on).await?;
+        }
+        if let Some(mut measure) = plan.measure {
+            let signs = self
+                .negotiated
+                .is_some_and(|known| known.peer_flags.any(Flags::MEAS_SIG));
+            measure.signed &= signs;
+            let session = self.requester.session();
+            self.requester.measure_in(self.now(), session, measure)?;
+            self.rest(mailbox).await?;
+        }
+        if self.requester.session().is_some() {
+            self.requester.end_session(self.now())?;
+            self.rest(mailbox).await?;
+        }
+        Ok(())
+    }
+
+    async fn open(&mut self, mailbox: &mut Mailbox, on: Opening) -> Result<(), Failure> {
+        match on {
+            Opening::KeyExchange => self.requester.open_session(self.now())?,
+            Opening::PreShared => self.requester.open_psk_session(self.now())?,
+        }
+        let done = self.rest(mailbox).await;
+        let secret = match on {
+            Opening::KeyExchange => self.log.take().pop(),
+            Opening::PreShared => self.psk.clone(),
+        };
+        let id = self.requester.session().unwrap_or(0);
+        *self.opened = secret.map(|secret| Opened { id, on, secret });
+        done
     }
 
     /// Goes on until there is nothing more to say.

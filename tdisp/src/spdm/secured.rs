@@ -331,20 +331,21 @@ impl Half {
     }
 
     /// Goes over to `next` if the record that came is `next`'s first: asked of a record before it is opened, which this does
-    /// not do. Says whether it is.
-    pub fn change_if_sealed_by(&mut self, mut next: Self, record: &Record<'_>) -> bool {
+    /// not do. Gives `next` back if it is not.
+    pub fn change_if_sealed_by(&mut self, mut next: Self, record: &Record<'_>) -> Option<Self> {
         let mut copy = record.bytes.to_vec();
         let mut trial = Record {
             bytes: &mut copy,
             ..*record
         };
         let is_next = next.open_in_place(&mut trial).is_ok();
-        if is_next {
-            next.sequence = 0;
-            *self = next;
-        }
         wipe(&mut copy);
-        is_next
+        next.sequence = 0;
+        if !is_next {
+            return Some(next);
+        }
+        *self = next;
+        None
     }
 
     /// Says where in the record its application data is, now that it can be read.

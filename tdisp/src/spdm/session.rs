@@ -270,7 +270,9 @@ impl Session {
 
     pub(super) fn open<'a>(&mut self, record: Record<'a>) -> Result<&'a mut [u8], RecordError> {
         if let Some(next) = self.receiving_next.take() {
-            self.under_old_key = !self.records.receiving.change_if_sealed_by(next, &record);
+            // Whoever is busy says so under the old key, and may use the new one when asked again.
+            self.receiving_next = self.records.receiving.change_if_sealed_by(next, &record);
+            self.under_old_key = self.receiving_next.is_some();
         }
         self.records.open(record)
     }

@@ -102,6 +102,7 @@ impl Requester {
         if peer.identity.is_none() || !peer.flags().any(Flags::KEY_EX) {
             return Err(Misuse::NoIdentity);
         }
+        check_protects(peer)?;
         self.check_room()?;
         self.begin(now, Code::KEY_EXCHANGE_RSP, session::key_exchange);
         Ok(())
@@ -113,6 +114,7 @@ impl Requester {
         if self.config.psk.is_none() || !peer.flags().any(Flags::PSK_MASK) {
             return Err(Misuse::NoPreSharedKey);
         }
+        check_protects(peer)?;
         self.check_room()?;
         self.begin(now, Code::PSK_EXCHANGE_RSP, psk::exchange);
         Ok(())
@@ -434,6 +436,17 @@ impl Requester {
     fn current(&self) -> Result<u32, Misuse> {
         self.ready()?;
         self.session().ok_or(Misuse::NoSession)
+    }
+}
+
+/// A session protects what is said in it as this side wants it: IDE keys travel in it, and a responder that has no encryption
+/// would have them authenticated only.
+fn check_protects(peer: &Peer) -> Result<(), Misuse> {
+    let wanted = peer.connection.own_flags.and(Flags::ENCRYPT | Flags::MAC);
+    let what = "ENCRYPT_CAP and MAC_CAP, as this side has them";
+    match peer.flags().contains(wanted) {
+        true => Ok(()),
+        false => Err(Misuse::Lacks { what }),
     }
 }
 

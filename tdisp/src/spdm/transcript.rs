@@ -40,7 +40,11 @@ pub(super) const fn forgets_measurements(code: Code) -> bool {
     )
 }
 
-/// A transcript being hashed. Below 1.2, where the transcript itself is what is signed, its bytes are kept too.
+/// Bytes of a transcript that are kept, at most: the largest chain, fetched in small portions, and more.
+const KEPT_MAX: usize = 0x4_0000;
+
+/// A transcript being hashed. Below 1.2, where the transcript itself is what is signed, its bytes are kept too: up to a
+/// bound, beyond which none are, so that no signature goes that would have been over them.
 pub struct Transcript {
     alg: HashAlg,
     hash: Box<dyn Hash>,
@@ -60,8 +64,11 @@ impl Transcript {
     /// Adds bytes: whole messages without transport padding, or the parts that the rules above name.
     pub fn add(&mut self, bytes: &[u8]) {
         self.hash.update(bytes);
-        if let Some(kept) = &mut self.bytes {
+        let kept = self.bytes.as_mut();
+        if let Some(kept) = kept.filter(|kept| kept.len() + bytes.len() <= KEPT_MAX) {
             kept.extend_from_slice(bytes);
+        } else {
+            self.bytes = None;
         }
     }
 
@@ -75,7 +82,7 @@ impl Transcript {
         self.alg
     }
 
-    /// The bytes, where the version signs them instead of their hash.
+    /// The bytes, where the version signs them instead of their hash, and they are not too many.
     pub fn bytes(&self) -> Option<&[u8]> {
         self.bytes.as_deref()
     }

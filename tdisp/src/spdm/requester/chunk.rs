@@ -13,7 +13,10 @@ use crate::spdm::{
     chunk::{Assembler, Progress, Splitter, is_chunkable},
     connection::Connection,
     error::Misbehaviour,
-    msg::{Code, Context, Payload, Version, chunk as msg, error as error_msg},
+    msg::{
+        Code, Context, Header, Payload, Version, chunk as msg,
+        error::{self as error_msg, ErrorCode},
+    },
     transport::Transport,
 };
 use alloc::vec::Vec;
@@ -92,6 +95,16 @@ impl Carriage {
     }
 }
 
+/// What was fetched in chunks is the answer, and none that is to be fetched: there would be no end to that.
+pub(super) fn check_fetched(answer: &[u8]) -> Result<(), Fault> {
+    let header = Header::peek(answer)?;
+    let (code, data) = (ErrorCode(header.param1), header.param2);
+    match (header.code, code) {
+        (Code::ERROR, ErrorCode::LARGE_RESPONSE) => Err(Misbehaviour::Refused { code, data }.into()),
+        _ => Ok(()),
+    }
+}
+
 /// One request is under way at a time, so that one handle does.
 const HANDLE: u8 = 0;
 
@@ -126,6 +139,10 @@ fn on_ack(mut splitter: Splitter, receiver: &Receiver, message: &[u8]) -> Result
         ack.sequence.into(),
         sent.into(),
     )?;
+    let early = ack.early_error.then(|| Header::peek(ack.response)).transpose()?;
+    if let Some(Header { code: found, .. }) = early.filter(|header| header.code != Code::ERROR) {
+        return Err(Misbehaviour::Unexpected { found }.into());
+    }
     if ack.early_error || splitter.is_done() {
         return Ok(Step::Answer(Wiped::new(ack.response.to_vec())));
     }

@@ -65,8 +65,14 @@ impl Requester {
         if let Carriage::Whole = pending.carriage {
             return Ok(Received::Response(message));
         }
-        match mem::take(&mut pending.carriage).on_message(&self.receiver(channel), message)? {
+        let carriage = mem::take(&mut pending.carriage);
+        let fetched = matches!(carriage, Carriage::Fetching(..));
+        match carriage.on_message(&self.receiver(channel), message)? {
             chunk::Step::Send(carriage, next) => Ok(Received::More(carriage, next)),
+            chunk::Step::Answer(answer) if fetched => {
+                chunk::check_fetched(&answer)?;
+                self.take(pending, channel, answer)
+            }
             chunk::Step::Answer(answer) => self.take(pending, channel, answer),
         }
     }

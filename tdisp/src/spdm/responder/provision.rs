@@ -228,6 +228,12 @@ impl Provisioned {
         Ok(tag as u8)
     }
 
+    /// Keeps what a slot shall hold after a reset: the last word of it counts, and no other is kept.
+    fn put_after_reset(&mut self, number: u8, slot: Option<Slot>) {
+        self.slots.retain(|(other, _)| *other != number);
+        self.slots.push((number, slot));
+    }
+
     /// The device was reset: what waited for that is done, and the slots that have changed are told.
     pub(super) fn reset(&mut self) -> Vec<(u8, Option<Slot>)> {
         self.requests
@@ -290,7 +296,7 @@ impl Responder {
         let store = self.config.provisioning.store.as_ref().ok_or(UNEXPECTED)?;
         store.write(message.slot, message.chain, message.model, key_pair)?;
         if self.config.provisioning.after_reset {
-            self.provisioned.slots.push((message.slot, slot));
+            self.provisioned.put_after_reset(message.slot, slot);
             return Err(reset_required(0));
         }
         self.put_slot(message.slot, slot);
@@ -374,5 +380,19 @@ impl Responder {
             *place = slot;
             self.certificate_changed(number);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slot_that_is_set_again_and_again_before_a_reset_is_kept_once() {
+        let mut provisioned = Provisioned::default();
+        for number in (0..200).map(|n| n % 8) {
+            provisioned.put_after_reset(number, None);
+        }
+        assert_eq!(provisioned.reset().len(), 8);
     }
 }

@@ -1,0 +1,308 @@
+//! Peers that promise less protection than this side wants, keep it busy without end, or make it keep without bound.
+
+#![allow(clippy::unwrap_used, reason = "a test may")]
+
+#[path = "pair/mod.rs"]
+mod harness;
+
+use harness::{Identity, Pair, by_hand::ByHand, requester, requester_config, responder, responder_config};
+use std::sync::Arc;
+use tdisp::{
+    crypto::{HashAlg, Provider, Ring, Secret, SignAlg, Signable, x509::PublicKey},
+    spdm::{
+        Error, Event, Goal, Misbehaviour, Misuse, RequesterConfig, ResponderConfig,
+        msg::{
+            Code, Payload, Summary, Version,
+            capabilities::{Flags, Sizes},
+            challenge,
+            chunk::{self, Chunk, SendAck},
+            digests, measurements,
+        },
+        requester::PreShared,
+        responder::{Delay, Psk, Wait},
+    },
+};
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+fn failure(pair: &Pair) -> &Misbehaviour {
+    match pair.failure() {
+        Some(Error::Peer { what, .. }) => what,
+        other => panic!("{other:?}: {:?}", pair.requester_events),
+    }
+}
+
+// Records without encryption
+
+fn psk() -> Psk {
+    Psk {
+        keys: Arc::new(|_: &[u8]| Some(Secret::new(vec![7; 48]))),
+        context: true,
+    }
+}
+
+#[test]
+fn no_session_is_opened_with_who_does_not_encrypt_if_this_side_does() {
+    let asking = RequesterConfig {
+        goal: Goal::Identity,
+        psk: Some(PreShared {
+            hint: vec![1],
+            key: Secret::new(vec![7; 48]),
+        }),
+        ..requester_config()
+    };
+    let answering = ResponderConfig {
+        psk: Some(psk()),
+        capabilities: Flags(u32::MAX).without(Flags::ENCRYPT),
+        ..responder_config()
+    };
+    let mut pair = Pair::of(requester(asking), responder(answering));
+    pair.connect();
+    assert_eq!(pair.requester_events.last(), Some(&Event::Challenged));
+    let wanted = Err(Misuse::Lacks {
+        what: "ENCRYPT_CAP and MAC_CAP, as this side has them",
+    });
+    assert_eq!(pair.requester.open_session(pair.now), wanted);
+    assert_eq!(pair.requester.open_psk_session(pair.now), wanted);
+    assert_eq!(pair.requester.session(), None);
+}
+
+#[test]
+fn a_session_is_opened_with_who_does_not_encrypt_if_this_side_does_not_either() {
+    let only_mac = |flags: Flags| flags.without(Flags::ENCRYPT);
+    let asking = RequesterConfig {
+        goal: Goal::Identity,
+        capabilities: only_mac(Flags(u32::MAX)),
+        ..requester_config()
+    };
+    let mut pair = Pair::of(requester(asking), responder(responder_config()));
+    pair.connect();
+    pair.requester.open_session(pair.now).unwrap();
+    pair.run();
+    assert!(pair.requester.session().is_some(), "{:?}", pair.requester_events);
+}
+
+// Without end
+
+fn part(handle: u8, sequence: u32, last: bool, part: &[u8], whole: usize) -> Vec<u8> {
+    let chunk = Chunk {
+        handle,
+        sequence,
+        last,
+        large_size: (sequence == 0).then_some(whole as u32),
+        part,
+    };
+    let version = Version::V1_2;
+    chunk::Response { version, chunk }.to_vec()
+}
+
+/// A pair at rest that may speak in chunks.
+fn in_chunks() -> Pair {
+    let asking = RequesterConfig {
+        goal: Goal::Identity,
+        chunk: Some(0x1_0000),
+        ..requester_config()
+    };
+    let answering = ResponderConfig {
+        chunk: Some(0x1_0000),
+        ..responder_config()
+    };
+    let mut pair = Pair::of(requester(asking), responder(answering));
+    pair.connect();
+    assert_eq!(pair.requester_events.last(), Some(&Event::Challenged));
+    pair
+}
+
+#[test]
+fn an_answer_in_chunks_that_says_it_is_to_be_fetched_in_chunks_is_refused() {
+    let mut pair = in_chunks();
+    let mut large = vec![0x12, 0x7f, 0x0f, 0, 1];
+    large.resize(60, 0);
+    let mut seen = 0;
+    pair.bend = Some(Box::new(move |body| {
+        *body = match seen {
+            0 => vec![0x12, 0x7f, 0x0f, 0, 1],
+            odd if odd % 2 == 1 => part(1, 0, false, &large[..40], large.len()),
+            _ => part(1, 1, true, &large[40..], large.len()),
+        };
+        seen += 1;
+    }));
+    pair.requester.measure(pair.now, None).unwrap();
+    pair.run();
+    assert!(
+        matches!(failure(&pair), Misbehaviour::Refused { .. }),
+        "{:?}",
+        pair.requester_events
+    );
+}
+
+#[test]
+fn an_early_end_of_a_request_in_chunks_is_an_error_and_no_answer() {
+    let asking = RequesterConfig {
+        goal: Goal::Session,
+        chunk: Some(0x1_0000),
+        handshake_in_clear: true,
+        ..requester_config()
+    };
+    let answering = ResponderConfig {
+        chunk: Some(0x1_0000),
+        transfer_size: 64,
+        handshake_in_clear: true,
+        ..responder_config()
+    };
+    let mut pair = Pair::of(requester(asking), responder(answering));
+    let mut chain = None;
+    // The first chunk of KEY_EXCHANGE is answered with what another message's answer may be.
+    pair.bend = Some(Box::new(move |body| {
+        if body[1] == Code::CHUNK_SEND_ACK.0 && chain.is_none() {
+            let response = [&[0x12, Code::KEY_EXCHANGE_RSP.0, 0, 0][..], &[0; 60]].concat();
+            let early = SendAck {
+                version: Version::V1_2,
+                early_error: true,
+                handle: body[3],
+                sequence: 0,
+                response: &response,
+            };
+            *body = early.to_vec();
+            chain = Some(());
+        }
+    }));
+    pair.connect();
+    assert!(
+        matches!(failure(&pair), Misbehaviour::Unexpected { .. }),
+        "{:?}",
+        pair.requester_events
+    );
+}
+
+#[test]
+fn new_keys_are_had_from_who_is_busy_or_not_ready_at_first() {
+    let not_ready = Wait::NotReady {
+        exponent: 10,
+        multiplier: 2,
+    };
+    for how in [Wait::Busy(2), not_ready] {
+        let code = Code::KEY_UPDATE;
+        let answering = ResponderConfig {
+            delays: vec![Delay { code, how }],
+            ..responder_config()
+        };
+        let mut pair = Pair::of(requester(requester_config()), responder(answering));
+        pair.connect();
+        pair.requester.update_keys(pair.now).unwrap();
+        pair.run();
+        let events = &pair.requester_events;
+        assert!(events.contains(&Event::KeysUpdated), "{how:?}: {events:?}");
+        pair.requester.vendor(pair.now, &[1, 2, 3]).unwrap();
+        pair.run();
+        assert!(pair.requester_events.contains(&Event::Vendor(vec![1, 3, 2])));
+    }
+}
+
+// Without bound
+
+/// The most that a responder keeps of what is to be signed where the bytes themselves are signed.
+const KEPT_MAX: usize = 0x4_0000;
+
+fn hand() -> ByHand {
+    let config = ResponderConfig {
+        versions: vec![Version::V1_1],
+        ..responder_config()
+    };
+    let sizes = Sizes {
+        transfer: 0x1200,
+        message: 0x1200,
+    };
+    ByHand::agreed_in(Version::V1_1, config, Flags(0), sizes)
+}
+
+fn leaf_key() -> Vec<u8> {
+    let mut rest = &Identity::usual().chain[4 + 48..];
+    let mut key = Vec::new();
+    while !rest.is_empty() {
+        let (after, certificate) = X509Certificate::from_der(rest).unwrap();
+        let found = PublicKey::from_der(certificate.public_key().raw).unwrap();
+        key = found.for_alg(SignAlg::EcdsaP384).unwrap().to_vec();
+        rest = after;
+    }
+    key
+}
+
+/// Whether a signature is over these very bytes, as before 1.2.
+fn is_signed(parts: &[&[u8]], signature: &[u8]) -> bool {
+    let all = parts.concat();
+    let what = Signable::plain(HashAlg::Sha384, &all);
+    let verified = Ring.verify(SignAlg::EcdsaP384, &leaf_key(), &what, signature);
+    verified.is_ok()
+}
+
+/// Asks for digests until more than so many bytes are said, then for a challenge: whether that is signed.
+fn challenged_after(said_min: usize) -> bool {
+    let version = Version::V1_1;
+    let mut hand = hand();
+    let request = digests::Request { version }.to_vec();
+    let mut said = hand.vca().to_vec();
+    while said.len() < said_min {
+        let answer = hand.clear(&request).unwrap();
+        said.extend_from_slice(&request);
+        said.extend_from_slice(&answer);
+    }
+    let request = challenge::Request {
+        version,
+        slot: 0,
+        summary: Summary::NONE,
+        nonce: [9; 32],
+        context: None,
+    };
+    let request = request.to_vec();
+    let answer = hand.clear(&request).unwrap();
+    let (_, size) = challenge::Response::decode_padded(&answer, &hand.context).unwrap();
+    let (unsigned, signature) = answer[..size].split_at(size - 96);
+    is_signed(&[&said, &request, unsigned], signature)
+}
+
+#[test]
+fn what_is_to_be_signed_before_1_2_is_not_kept_without_bound() {
+    assert!(challenged_after(KEPT_MAX / 2));
+    assert!(
+        !challenged_after(KEPT_MAX + 1),
+        "the responder has kept all of it"
+    );
+}
+
+/// Asks for measurements until more than so many bytes are said, then for signed ones: whether they are.
+fn measured_after(said_min: usize) -> bool {
+    let mut hand = hand();
+    let asked = |signed| {
+        let request = measurements::Request {
+            version: Version::V1_1,
+            operation: measurements::Operation::ALL,
+            raw: false,
+            fresh: false,
+            signed,
+            context: None,
+        };
+        request.to_vec()
+    };
+    let request = asked(None);
+    let mut said = Vec::new();
+    while said.len() < said_min {
+        let answer = hand.clear(&request).unwrap();
+        let (_, size) = measurements::Response::decode_padded(&answer, &hand.context).unwrap();
+        said.extend_from_slice(&request);
+        said.extend_from_slice(&answer[..size]);
+    }
+    let nonce = [9; 32];
+    let request = asked(Some(measurements::Signed { nonce, slot: 0 }));
+    let answer = hand.clear(&request).unwrap();
+    let mut context = hand.context;
+    context.signature_asked = true;
+    let (_, size) = measurements::Response::decode_padded(&answer, &context).unwrap();
+    let (unsigned, signature) = answer[..size].split_at(size - 96);
+    is_signed(&[&said, &request, unsigned], signature)
+}
+
+#[test]
+fn measurements_to_be_signed_before_1_2_are_not_kept_without_bound() {
+    assert!(measured_after(KEPT_MAX / 2));
+    assert!(!measured_after(KEPT_MAX + 1), "the responder has kept all of it");
+}

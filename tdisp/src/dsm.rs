@@ -29,7 +29,10 @@ use crate::{
     ide_km,
     spdm::{
         self, Transport,
-        msg::vendor::{PciSig, Protocol},
+        msg::{
+            send_event::Dmtf,
+            vendor::{PciSig, Protocol},
+        },
         responder::{Event as SpdmEvent, ResponderConfig},
     },
     tdi::{
@@ -167,6 +170,12 @@ impl Dsm {
     pub fn fault(&mut self, interface: InterfaceId) {
         self.tdi.fault(interface);
         self.tell();
+    }
+
+    /// Tells the sessions that have subscribed to events of its type that something has happened. Of changed measurements they
+    /// are told without that.
+    pub fn notify(&mut self, event: Dmtf) {
+        self.spdm.notify(event);
     }
 
     /// The device is reset: connection, sessions and keys are gone. Locked TDIs go to ERROR.

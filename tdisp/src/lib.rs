@@ -36,7 +36,7 @@
 //! * TDISP and IDE_KM are answered inside a session only; a session that ends takes its keys and locks with it.
 //!
 //! Not implemented: chunks before algorithms are agreed on, SLH-DSA and extended algorithms, events of other bodies than
-//! the DMTF, peer-to-peer streams, revocation.
+//! the DMTF, peer-to-peer streams.
 
 #![forbid(unsafe_code)]
 

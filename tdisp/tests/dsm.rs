@@ -6,7 +6,10 @@
 mod device_support;
 
 use device_support::*;
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU8, Ordering},
+};
 use tdisp::{
     crypto::{HashAlg, Ring, digest},
     doe::{Object, ObjectType, discovery},
@@ -14,8 +17,10 @@ use tdisp::{
     ide_km,
     spdm::{
         self, Requester, RequesterConfig, Transport, Trust,
+        events::{Types, What},
         msg::{
             Payload, Version,
+            send_event::Dmtf,
             vendor::{Body, PciSig, Protocol, Request as VendorRequest},
         },
         responder::Measurement,
@@ -316,6 +321,55 @@ fn a_personality_can_lie_in_what_it_says_and_not_in_what_is() {
         panic!("measurements")
     };
     assert!(record.blob.windows(48).any(|window| window == [0xbb; 48]));
+}
+
+/// Measures what it is told to.
+struct Changing(Honest, Arc<AtomicU8>);
+
+impl Personality for Changing {
+    fn report(&mut self, interface: InterfaceId, lock: &Lock) -> Result<Vec<u8>, Misconfigured> {
+        self.0.report(interface, lock)
+    }
+    fn measurements(&mut self) -> Vec<Measurement> {
+        let mut measurements = self.0.measurements();
+        measurements[1].value.fill(self.1.load(Ordering::Relaxed));
+        measurements
+    }
+}
+
+#[test]
+fn a_session_that_subscribed_is_told_of_measurements_that_change_and_of_what_the_device_says() {
+    let firmware = Arc::new(AtomicU8::new(1));
+    let mut device = config(Ide::Absent);
+    device.spdm.versions = vec![Version::V1_3];
+    device.spdm.encapsulated = true;
+    device.spdm.events = Types::ALL;
+    let personality = Changing(honest(), firmware.clone());
+    let device = Dsm::new(device, Box::new(personality), Arc::new(Ring));
+    let requester = RequesterConfig {
+        versions: vec![Version::V1_3],
+        encapsulated: true,
+        ..RequesterConfig::default()
+    };
+    let mut pair = Pair::connected_as(device, requester);
+    let session = pair.spdm.session().unwrap();
+    pair.spdm.subscribe(NOW, session, Types::ALL).unwrap();
+    assert_eq!(pair.exchange(), [spdm::Event::Subscribed(Types::ALL)]);
+
+    pair.device.notify(Dmtf::MeasurementPreUpdate([4; 32]));
+    firmware.store(2, Ordering::Relaxed);
+    pair.spdm.fetch_requests(NOW, session).unwrap();
+    let Some(spdm::Event::Told { events, .. }) = pair.exchange().into_iter().next() else {
+        panic!("events")
+    };
+    let mut indices = [0; 32];
+    indices[0] = 1 << 2;
+    let told: Vec<_> = events.into_iter().map(|event| event.what).collect();
+    let wanted = [
+        Dmtf::MeasurementPreUpdate([4; 32]),
+        Dmtf::MeasurementChanged(indices),
+    ];
+    assert_eq!(told, wanted.map(What::Dmtf));
 }
 
 /// From the device's mailbox to the guest's verdict: what a TSM hands out is what `evidence` accepts.

@@ -17,6 +17,7 @@ use super::msg::{
     chunk::{Chunk, OVERHEAD, OVERHEAD_FIRST},
 };
 use crate::crypto::Wiped;
+use alloc::vec::Vec;
 
 /// A message on its way out.
 pub struct Splitter {
@@ -136,8 +137,11 @@ impl Assembler {
                 missing: size - 1,
             });
         }
+        // All of its room at once: a buffer that grows leaves what it held behind, unwiped.
+        let mut message = Wiped::new(Vec::with_capacity(size));
+        message.extend_from_slice(chunk.part);
         Ok(Self {
-            message: Wiped::new(chunk.part.to_vec()),
+            message,
             handle: chunk.handle,
             sequence: 1,
             size,

@@ -3,7 +3,7 @@
 use super::{
     After, Asked, At, DECRYPT, Event, INVALID, Refusal, Reply, Responder, UNEXPECTED,
     mutual::Requester,
-    session::{Before, Kind, Live, Open, Shaking},
+    session::{Before, Kind, Live, Open, POLICY_LEFT_TO_US, Shaking},
     usage,
 };
 use crate::{
@@ -225,7 +225,11 @@ impl Responder {
             return Ok(());
         };
         let before = Before {
-            policy: shaking.policy,
+            // Before 1.2 there was no policy to say otherwise with.
+            policy: match self.phase.version() < Some(Version::V1_2) {
+                true => POLICY_LEFT_TO_US,
+                false => shaking.policy,
+            },
             silence: shaking.silence,
         };
         let session = shaking.handshake.finished()?;

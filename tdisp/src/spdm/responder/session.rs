@@ -27,7 +27,7 @@ const SESSIONS_MAX: usize = 1024;
 
 /// TerminationPolicy, bit 0 of SessionPolicy (1.2): whether the responder decides what becomes of the session when its code or
 /// configuration changes. Without it the session ends then.
-const POLICY_LEFT_TO_US: u8 = 1;
+pub(super) const POLICY_LEFT_TO_US: u8 = 1;
 
 /// The open sessions, a bounded number.
 pub(super) struct Sessions {

@@ -425,6 +425,7 @@ const WIRE_FORMATS: &str = "
 tdisp/src/wire.rs                     the reader and writer that all protocol files use
 tdisp/src/spdm/key_schedule.rs        SPDM's BinConcat
 tdisp/src/spdm/secured.rs             secured messages
+tdisp/src/spdm/pkcs10.rs              certificate signing requests, in DER
 host-daemon/src/spdm/pcap.rs          capture files
 host-daemon/src/spdm/record.rs        secured messages, as a bystander opens them
 sriov/src/config.rs                   PCI configuration space, as sysfs shows it

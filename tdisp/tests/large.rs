@@ -302,11 +302,14 @@ fn spoiled(version: Version, spoil: impl FnOnce(&mut Vec<u8>)) -> (ByHand, Vec<u
     (hand, answer)
 }
 
+/// What is done to a chunk.
+type Spoil = Box<dyn FnOnce(&mut Vec<u8>)>;
+
 #[test]
 fn a_wrong_chunk_is_an_early_error_and_ends_the_large_request() {
     let size = |size: u32| move |part: &mut Vec<u8>| part[8..12].copy_from_slice(&size.to_le_bytes());
     for version in VERSIONS {
-        let spoils: [(&str, Box<dyn FnOnce(&mut Vec<u8>)>); 10] = [
+        let spoils: [(&str, Spoil); 10] = [
             ("a chunk size of 0", Box::new(size(0))),
             ("a chunk size beyond what came", Box::new(size(200))),
             ("a huge chunk size", Box::new(size(u32::MAX))),

@@ -777,7 +777,10 @@ fn what_a_key_pair_cannot_be_is_refused_before_the_device_is_asked() {
 
 // MEASUREMENT_EXTENSION_LOG
 
-fn log(hand: &mut ByHand, offset: u32, length: u32) -> Result<(Vec<u8>, u32), Option<(ErrorCode, u8)>> {
+/// A portion and what remains, or the error that came instead.
+type LogPortion = Result<(Vec<u8>, u32), Option<(ErrorCode, u8)>>;
+
+fn log(hand: &mut ByHand, offset: u32, length: u32) -> LogPortion {
     let answer = ask(
         hand,
         &mel::Request {

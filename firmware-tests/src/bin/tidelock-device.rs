@@ -65,7 +65,7 @@ enum Command {
         ability::help(),
         Lie::help()
     ))]
-    Serve(Serve),
+    Serve(Box<Serve>),
     /// Print the digests that a policy pins: the vendor root and the published measurements.
     Reference {
         /// Directory that `provision` made.

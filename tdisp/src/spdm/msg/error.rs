@@ -111,8 +111,12 @@ impl<'a> Response<'a> {
 
     /// Bytes of the data that is too large, if the error is DATA_TOO_LARGE.
     pub fn actual_size(&self) -> Option<u32> {
-        let size = self.extended.try_into().ok().map(u32::from_le_bytes);
-        size.filter(|_| self.code == ErrorCode::DATA_TOO_LARGE)
+        if self.code != ErrorCode::DATA_TOO_LARGE {
+            return None;
+        }
+        let mut r = Reader::new(self.extended);
+        let size = r.u32("actual size").ok()?;
+        r.rest().is_empty().then_some(size)
     }
 }
 

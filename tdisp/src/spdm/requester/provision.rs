@@ -13,6 +13,7 @@ use crate::spdm::msg::{
     set_certificate::{self, Model},
     set_key_pair_info::{self, Desired, Operation},
 };
+use crate::wire::Write;
 use alloc::vec::Vec;
 
 /// A certificate signing request that is wanted.
@@ -163,7 +164,8 @@ pub struct KeyPairWish {
 
 impl Inquiry for KeyPairWish {
     fn request(&mut self, peer: &Peer, _: usize) -> Result<Vec<u8>, Fault> {
-        let pqc_algorithm = self.pqc_algorithm.to_le_bytes();
+        let mut pqc_algorithm = Vec::new();
+        pqc_algorithm.u32(self.pqc_algorithm);
         let desired = Desired {
             usage: self.usage,
             algorithm: self.algorithm,

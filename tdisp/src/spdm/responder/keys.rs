@@ -10,6 +10,7 @@ use crate::spdm::msg::{
     key_pair_info::{self, Abilities, Usage, mask},
     set_key_pair_info::{self, Desired, Operation},
 };
+use crate::wire::Write;
 use alloc::{sync::Arc, vec::Vec};
 
 /// The device's key pairs.
@@ -57,7 +58,9 @@ impl Responder {
         let (message, _) = self.read::<key_pair_info::Request>(asked)?;
         let keys = self.config.key_pairs.as_ref().ok_or(UNEXPECTED)?;
         let pair = keys.get(message.key_pair).ok_or(INVALID)?;
-        let [pqc_algorithms, pqc_algorithm] = [pair.pqc_algorithms, pair.pqc_algorithm].map(u32::to_le_bytes);
+        let (mut pqc_algorithms, mut pqc_algorithm) = (Vec::new(), Vec::new());
+        pqc_algorithms.u32(pair.pqc_algorithms);
+        pqc_algorithm.u32(pair.pqc_algorithm);
         let response = key_pair_info::Response {
             version: message.version,
             total: keys.pairs.len().min(usize::from(u8::MAX)) as u8,

@@ -123,6 +123,23 @@ impl Secrets {
         }
     }
 
+    /// An object in an object: more of the same session, unless it says that it is another or has what is there already.
+    fn inner(&mut self, set: &mut Set, key: &str, value: &Value, depth: usize) -> Result<(), Error> {
+        let place = self.sets.len();
+        self.take(key, value, depth + 1)?;
+        let more = match &self.sets[place..] {
+            [more] => more,
+            _ => return Ok(()),
+        };
+        let same = more.session.is_none() && more.values.keys().all(|name| !set.values.contains_key(name));
+        if same && (set.secured.is_none() || more.secured.is_none()) {
+            let more = self.sets.remove(place);
+            set.values.extend(more.values);
+            set.secured = set.secured.take().or(more.secured);
+        }
+        Ok(())
+    }
+
     fn field(&mut self, set: &mut Set, key: &str, value: &Value, depth: usize) -> Result<(), Error> {
         let folded: String = key
             .chars()
@@ -159,14 +176,18 @@ impl Secrets {
                 }
             }
             _ => match KEYS.iter().find(|(_, names)| names.contains(&folded.as_str())) {
-                Some((name, _)) => drop(set.values.insert(name, Secret::new(hex(key, value)?))),
-                None if value
-                    .as_array()
-                    .is_some_and(|list| list.iter().all(Value::is_object))
-                    || value.is_object() =>
+                Some((name, _)) if !value.is_object() => {
+                    set.values.insert(name, Secret::new(hex(key, value)?));
+                }
+                Some(_) => self.unknown.push(key.into()),
+                None if value.is_array()
+                    && value
+                        .as_array()
+                        .is_some_and(|list| list.iter().all(Value::is_object)) =>
                 {
                     self.take(key, value, depth + 1)?;
                 }
+                None if value.is_object() => self.inner(set, key, value, depth)?,
                 None => self.unknown.push(key.into()),
             },
         }
@@ -289,6 +310,18 @@ mod tests {
             (secrets.unknown, secrets.chains.len()),
             (vec!["what".to_owned()], 1)
         );
+    }
+
+    #[test]
+    fn an_object_in_an_object_is_of_the_same_session_unless_it_says_otherwise() {
+        let text = r#"{"session_id": 1, "keys": {"req_hs": "01", "note": {"key": "02"}}, "dhe": "03"}"#;
+        let one = Secrets::read(text).unwrap().sets;
+        assert_eq!((one.len(), one[0].bytes("req_hs")), (1, Some(&[1][..])));
+        let text = r#"{"first": {"dhe": "01"}, "second": {"dhe": "02"}, "third": {"session_id": 3}}"#;
+        assert_eq!(Secrets::read(text).unwrap().sets.len(), 3);
+        let text = r#"{"chains": {"0": "aa", "requester": {"0": "bb"}}}"#;
+        let chains = Secrets::read(text).unwrap().chains;
+        assert_eq!(chains.keys().collect::<Vec<_>>(), ["0", "requester.0"]);
     }
 
     #[test]

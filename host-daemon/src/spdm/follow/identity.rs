@@ -142,9 +142,9 @@ impl Follow<'_> {
     /// Compares A with what the secrets have.
     pub(super) fn check_vca(&mut self, entry: &mut Entry) {
         let Some(secrets) = self.secrets else { return };
-        let Some(sets) = self.plan_connections.get(&self.connection.number) else {
-            return;
-        };
+        let own = self.plan_connections.remove(&self.connection.number);
+        let any = self.plan_connections.remove(&super::NO_CONNECTION);
+        let sets: Vec<_> = own.into_iter().chain(any).flatten().collect();
         let found = self.connection.vca();
         let wanted = sets.iter().filter_map(|set| secrets.sets.get(*set)?.bytes("A"));
         entry

@@ -140,6 +140,9 @@ pub struct Follow<'s> {
     pub ledger: Ledger,
 }
 
+/// Instead of a connection's number.
+const NO_CONNECTION: usize = usize::MAX;
+
 impl std::fmt::Debug for Follow<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Follow({} sessions open)", self.sessions.len())
@@ -151,8 +154,9 @@ impl<'s> Follow<'s> {
     pub fn new(secrets: Option<&'s Secrets>, plan: &[assign::Assigned]) -> Self {
         let mut plan_connections: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
         for assigned in plan {
-            let connection = plan_connections.entry(assigned.connection).or_default();
-            connection.push(assigned.set);
+            // Without a session it is the first connection that is negotiated.
+            let connection = assigned.number.map_or(NO_CONNECTION, |_| assigned.connection);
+            plan_connections.entry(connection).or_default().push(assigned.set);
         }
         Self {
             secrets,
@@ -216,6 +220,14 @@ impl<'s> Follow<'s> {
     pub fn finish(&mut self) {
         let Some(secrets) = self.secrets else { return };
         self.check_chains();
+        let unseen = self.plan_connections.values().flatten();
+        let unseen: Vec<_> = unseen
+            .filter(|set| secrets.sets[**set].bytes("A").is_some())
+            .collect();
+        for _ in unseen {
+            let check = Check::not_checked(Kind::Transcript, "A", "no such negotiation in the recording");
+            self.ledger.count(self.last_number, "the end", &check);
+        }
         let mut checks = Vec::new();
         if let Some(plain) = secrets.plain.as_ref().filter(|plain| plain.len() != self.plain) {
             checks.push(Check::disagrees(
@@ -447,7 +459,7 @@ impl<'s> Follow<'s> {
             Code::FINISH_RSP | Code::PSK_FINISH_RSP => self.finish_response(at, response, entry),
             Code::ENCAPSULATED_REQUEST | Code::ENCAPSULATED_RESPONSE_ACK => self.encapsulated(at, response),
             Code::END_SESSION_ACK => self.ended(at, entry),
-            Code::VENDOR_DEFINED_RESPONSE => self.vendor(response, entry),
+            Code::VENDOR_DEFINED_RESPONSE => self.vendor(request, response, entry),
             _ => {}
         }
     }
@@ -493,16 +505,18 @@ impl<'s> Follow<'s> {
     }
 
     /// The report of an interface comes in portions.
-    fn vendor(&mut self, response: &Said, entry: &mut Entry) {
+    fn vendor(&mut self, request: &Said, response: &Said, entry: &mut Entry) {
         use super::field::{Fields, Value};
-        let payload = response
-            .message
-            .fields
-            .field("Payload")
-            .map(|field| &field.inside);
-        let Some(object) = payload.filter(|fields| fields.int("MessageType") == Some(4)) else {
+        fn payload(said: &Said) -> Option<&[Field]> {
+            let payload = said.message.fields.field("Payload")?;
+            Some(&payload.inside)
+        }
+        let Some(object) = payload(response).filter(|fields| fields.int("MessageType") == Some(4)) else {
             return;
         };
+        if payload(request).and_then(|fields| fields.int("Offset")) == Some(0) {
+            self.report.clear();
+        }
         if let Some(Value::Bytes(portion)) = object.field("ReportBytes").map(|field| &field.value) {
             self.report.extend_from_slice(portion);
         }

@@ -100,16 +100,21 @@ impl ByHand {
     /// A connection in a version, with capabilities beyond the usual and sizes.
     pub fn agreed_in(version: Version, config: ResponderConfig, more: Flags, sizes: Sizes) -> Self {
         let mut hand = Self::start(config);
-        hand.version = version;
-        hand.context = Context::new(version);
-        hand.offer.mel_specification = u8::from(version >= Version::V1_3);
-        hand.add_vca(&version::Request.to_vec());
-        let mut request = hand.capabilities();
+        hand.agree_in(version, more, sizes);
+        hand
+    }
+
+    /// The same, with the offer that is set.
+    pub fn agree_in(&mut self, version: Version, more: Flags, sizes: Sizes) {
+        self.version = version;
+        self.context = Context::new(version);
+        self.offer.mel_specification = u8::from(version >= Version::V1_3);
+        self.add_vca(&version::Request.to_vec());
+        let mut request = self.capabilities();
         request.flags = request.flags | more;
         request.sizes = Some(sizes);
-        hand.add_vca(&request.to_vec());
-        hand.agree();
-        hand
+        self.add_vca(&request.to_vec());
+        self.agree();
     }
 
     /// A session on such a connection.

@@ -9,6 +9,7 @@ mod mutual;
 mod pair;
 mod psk;
 mod side_by_side;
+mod unsigned;
 
 use pair::{Identity, Pair, requester, requester_config, responder, responder_config};
 use std::sync::Arc;

@@ -13,10 +13,10 @@ fn own() -> &'static Identity {
     OWN.get_or_init(|| Identity::new("requester"))
 }
 
-const WAYS: [Way; 3] = [Way::SIGNATURE, Way::ENCAPSULATED, Way::GET_DIGESTS];
+pub(super) const WAYS: [Way; 3] = [Way::SIGNATURE, Way::ENCAPSULATED, Way::GET_DIGESTS];
 
 /// A requester with its chain in a slot, and a responder that asks for it.
-fn ends(ends: Ends, slot: u8, way: Way) -> Ends {
+pub(super) fn ends(ends: Ends, slot: u8, way: Way) -> Ends {
     let mut ends = ends;
     let own = own();
     let mut identity = tdisp::spdm::Identity::default();

@@ -1,0 +1,107 @@
+//! Requesters that leave out what they were asked for, and responders that ask for more of them than there is.
+
+use super::{
+    Ends, Identity, Told, mutual,
+    pair::{Pair, by_hand::ByHand, requester, responder},
+    usual,
+};
+use tdisp::spdm::{
+    msg::{
+        Code, Payload, Version,
+        capabilities::{Flags, Sizes},
+        certificate,
+        error::ErrorCode,
+        key_exchange::Mutual as Way,
+    },
+    responder::Slot,
+};
+
+const SIZES: Sizes = Sizes {
+    transfer: 0x1200,
+    message: 0x1200,
+};
+
+/// A requester that can authenticate itself, in a handshake in which it is asked to.
+fn asked_to_sign(version: Version, way: Way) -> ByHand {
+    let ends = mutual::ends(Ends::of(version, Default::default()), 0, way);
+    let mut hand = ByHand::start(ends.answering);
+    hand.offer.requester_sign = hand.offer.sign.clone();
+    let more = Flags::MUT_AUTH | Flags::ENCAP | Flags::CHAL | Flags::CERT;
+    hand.agree_in(version, more, SIZES);
+    hand.key_exchange(7).unwrap();
+    hand
+}
+
+/// The proof alone would be right: whoever holds the handshake's keys makes it.
+#[test]
+fn finish_without_the_signature_that_was_asked_for_brings_no_session_up() {
+    for version in super::VERSIONS {
+        for way in mutual::WAYS {
+            let mut hand = asked_to_sign(version, way);
+            let finish = hand.right_finish();
+            let answer = hand.secured(&finish).unwrap();
+            let refused = match way {
+                Way::SIGNATURE => ErrorCode::INVALID_REQUEST,
+                _ => ErrorCode::REQUEST_IN_FLIGHT,
+            };
+            assert_eq!(answer[1..3], [0x7f, refused.0], "{version} {way}");
+            assert!(hand.responder.sessions().is_empty(), "{version} {way}");
+        }
+    }
+}
+
+/// Who has answered with an error is as unknown as before, and the conversation about that is over.
+#[test]
+fn finish_of_who_did_not_say_who_it_is_brings_no_session_up() {
+    for version in super::VERSIONS {
+        let mut hand = asked_to_sign(version, Way::ENCAPSULATED);
+        let get = [version.0, Code::GET_ENCAPSULATED_REQUEST.0, 0, 0];
+        let request = hand.secured(&get).unwrap();
+        assert_eq!(request[1], Code::ENCAPSULATED_REQUEST.0);
+        let error = [version.0, 0x7f, ErrorCode::UNSPECIFIED.0, 0];
+        let deliver = [version.0, Code::DELIVER_ENCAPSULATED_RESPONSE.0, request[2], 0];
+        let answer = hand.secured(&[deliver, error].concat()).unwrap();
+        assert_eq!(answer[1], 0x7f);
+        let finish = hand.right_finish();
+        let answer = hand.secured(&finish).unwrap();
+        assert_eq!(answer[1..3], [0x7f, ErrorCode::DECRYPT_ERROR.0], "{version}");
+        assert!(hand.responder.sessions().is_empty(), "{version}");
+        assert_eq!(hand.secured(&finish).unwrap()[1], 0x7f, "the handshake is over");
+    }
+}
+
+#[test]
+fn offsets_and_lengths_of_a_requesters_chain_at_their_ends_give_a_portion_or_an_error() {
+    let mut ends = Ends::usual().with_encapsulated();
+    let own: &Identity = usual();
+    let mut identity = tdisp::spdm::Identity::default();
+    identity.slots[1] = Some(Slot::new(own.chain.clone(), own.signer.clone()));
+    ends.asking.identity = Some(identity);
+    let mut pair = Pair::of(requester(ends.asking), responder(ends.answering));
+    pair.connect();
+    let session = pair.requester.session().unwrap();
+    let size = own.chain.len() as u32;
+    for offset in [0, 1, size - 1, size, size + 1, 0xfffe, 0xffff] {
+        for length in [1, size, 0x7fff, 0xffff] {
+            let request = certificate::Request {
+                version: Version::V1_2,
+                slot: 1,
+                size_asked: false,
+                large: false,
+                offset,
+                length,
+            };
+            pair.responder.ask(session, &request.to_vec()).unwrap();
+            pair.requester.fetch_requests(pair.now, session).unwrap();
+            pair.responder_events.clear();
+            pair.run();
+            let answered = pair.responder_events.iter().find_map(|event| match event {
+                Told::Answered { response, .. } => Some(response.clone()),
+                _ => None,
+            });
+            let answered = answered.unwrap_or_else(|| panic!("{:?}", pair.requester_events));
+            let there = answered[1] == Code::CERTIFICATE.0;
+            assert_eq!(there, offset < size, "{offset} {length}: {answered:02x?}");
+        }
+    }
+}

@@ -81,6 +81,54 @@ fn a_session_is_opened_with_who_does_not_encrypt_if_this_side_does_not_either() 
     assert!(pair.requester.session().is_some(), "{:?}", pair.requester_events);
 }
 
+#[test]
+fn a_version_of_secured_messages_that_was_not_offered_is_refused() {
+    let mut pair = Pair::new();
+    pair.bend = Some(Box::new(|body| {
+        if body[1] == Code::KEY_EXCHANGE_RSP.0 {
+            // Behind header, session, random, public value and the opaque data's own headers.
+            assert_eq!(body[148..150], [0, 0x12]);
+            body[149] = 0x13;
+        }
+    }));
+    pair.connect();
+    assert_eq!(failure(&pair), &Misbehaviour::SecuredVersion { found: 0x1300 });
+}
+
+/// The context binds an answer to its request, whatever the signature over both says.
+#[test]
+fn an_answer_with_another_requests_context_is_refused() {
+    let config = |goal| RequesterConfig {
+        versions: vec![Version::V1_3],
+        goal,
+        ..requester_config()
+    };
+    let answering = || ResponderConfig {
+        versions: vec![Version::V1_3],
+        ..responder_config()
+    };
+    for code in [Code::CHALLENGE_AUTH, Code::MEASUREMENTS] {
+        let mut pair = Pair::of(requester(config(Goal::Identity)), responder(answering()));
+        pair.bend = Some(Box::new(move |body| {
+            let signed_at = (body.len() & !3) - 96;
+            let at = match code {
+                Code::CHALLENGE_AUTH => 86,
+                _ => 167,
+            };
+            if body[1] == code.0 {
+                assert!(at + 8 <= signed_at);
+                body[at] ^= 1;
+            }
+        }));
+        pair.connect();
+        if code == Code::MEASUREMENTS {
+            pair.requester.measure(pair.now, None).unwrap();
+            pair.run();
+        }
+        assert_eq!(failure(&pair), &Misbehaviour::WrongContext, "{code}");
+    }
+}
+
 // Without end
 
 fn part(handle: u8, sequence: u32, last: bool, part: &[u8], whole: usize) -> Vec<u8> {

@@ -481,3 +481,35 @@ fn hex(text: &str) -> Vec<u8> {
         .map(|pair| u8::from_str_radix(core::str::from_utf8(pair).expect("ASCII"), 16).expect("hex"))
         .collect()
 }
+
+#[test]
+fn a_set_does_not_go_by_the_word_of_another_session() {
+    let (mut device, mut tsm) = (device(), Requester::new(0, 3));
+    program(&mut device, &mut tsm);
+    for direction in [Direction::Receive, Direction::Transmit] {
+        let message = Message::KSetGo(slot(false, direction, SubStream::PR));
+        assert_eq!(send(&mut device, 8, &message), None);
+    }
+    assert!(!device.is_secure(3, SESSION));
+    assert_eq!(events(&mut device), []);
+}
+
+#[test]
+fn the_tsm_refuses_the_acknowledgement_that_another_set_or_stream_goes() {
+    let changes: [fn(&mut Slot); 3] = [
+        |slot| slot.stream = 4,
+        |slot| slot.port = 1,
+        |slot| slot.key_sub = KeySub::new(true, Direction::Receive, SubStream::PR),
+    ];
+    for change in changes {
+        let (mut device, mut tsm) = (device(), Requester::new(0, 3));
+        program(&mut device, &mut tsm);
+        tsm.go(Direction::Receive).unwrap();
+        let mut other = slot(false, Direction::Receive, SubStream::PR);
+        change(&mut other);
+        let mut answer = Vec::new();
+        Message::KGostopAck(other).encode(&mut answer);
+        assert!(matches!(tsm.handle(&answer), Err(Error::Unexpected { .. })));
+        assert!(matches!(tsm.go(Direction::Receive), Err(Error::StopFirst)));
+    }
+}

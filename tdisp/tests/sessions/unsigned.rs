@@ -7,9 +7,9 @@ use super::{
 };
 use tdisp::spdm::{
     msg::{
-        Code, Payload, Version,
+        Code, Payload, Summary, Version,
         capabilities::{Flags, Sizes},
-        certificate,
+        certificate, challenge,
         error::ErrorCode,
         key_exchange::Mutual as Way,
     },
@@ -103,5 +103,37 @@ fn offsets_and_lengths_of_a_requesters_chain_at_their_ends_give_a_portion_or_an_
             let there = answered[1] == Code::CERTIFICATE.0;
             assert_eq!(there, offset < size, "{offset} {length}: {answered:02x?}");
         }
+    }
+}
+
+/// A session has proven who is who: a signature over a responder's nonce there would only be one to use elsewhere.
+#[test]
+fn a_requester_signs_no_challenge_in_a_session() {
+    for version in [Version::V1_2, Version::V1_3, Version::V1_4] {
+        let mut ends = mutual::ends(Ends::of(version, Default::default()), 0, Way::ENCAPSULATED);
+        ends.asking.encapsulated = true;
+        let mut pair = Pair::of(requester(ends.asking), responder(ends.answering));
+        pair.connect();
+        let session = pair.requester.session().unwrap();
+        let request = challenge::Request {
+            version,
+            slot: 0,
+            summary: Summary::NONE,
+            nonce: [5; 32],
+            context: (version >= Version::V1_3).then_some([6; 8]),
+        };
+        pair.responder.ask(session, &request.to_vec()).unwrap();
+        pair.requester.fetch_requests(pair.now, session).unwrap();
+        pair.run();
+        let refused = Told::Answered {
+            session,
+            response: vec![
+                version.0,
+                0x7f,
+                ErrorCode::UNSUPPORTED_REQUEST.0,
+                Code::CHALLENGE.0,
+            ],
+        };
+        assert!(pair.responder_events.contains(&refused), "{version}");
     }
 }

@@ -11,6 +11,7 @@ use tdisp::spdm::{
         capabilities::{Flags, Sizes},
         certificate, challenge,
         error::ErrorCode,
+        finish,
         key_exchange::Mutual as Way,
     },
     responder::Slot,
@@ -135,5 +136,27 @@ fn a_requester_signs_no_challenge_in_a_session() {
             ],
         };
         assert!(pair.responder_events.contains(&refused), "{version}");
+    }
+}
+
+#[test]
+fn a_signature_in_finish_is_by_the_slot_that_was_asked_for() {
+    for version in super::VERSIONS {
+        let mut hand = asked_to_sign(version, Way::SIGNATURE);
+        let mut finish = |slot| {
+            let message = finish::Request {
+                version,
+                slot,
+                opaque: &[],
+                signature: Some(&[1; 96]),
+                verify_data: &[2; 48],
+            };
+            hand.secured(&message.to_vec()).unwrap()
+        };
+        let another = finish(5);
+        assert_eq!(another[1..3], [0x7f, ErrorCode::INVALID_REQUEST.0], "{version}");
+        let wrong = finish(0);
+        assert_eq!(wrong[1..3], [0x7f, ErrorCode::DECRYPT_ERROR.0], "{version}");
+        assert!(hand.responder.sessions().is_empty());
     }
 }

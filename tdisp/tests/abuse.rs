@@ -6,7 +6,7 @@
 mod harness;
 
 use harness::{Identity, Pair, by_hand::ByHand, requester, requester_config, responder, responder_config};
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 use tdisp::{
     crypto::{HashAlg, Provider, Ring, Secret, SignAlg, Signable, x509::PublicKey},
     spdm::{
@@ -16,7 +16,9 @@ use tdisp::{
             capabilities::{Flags, Sizes},
             challenge,
             chunk::{self, Chunk, SendAck},
-            digests, measurements,
+            digests,
+            error::ErrorCode,
+            measurements,
         },
         requester::PreShared,
         responder::{Delay, Psk, Wait},
@@ -243,6 +245,34 @@ fn new_keys_are_had_from_who_is_busy_or_not_ready_at_first() {
         pair.run();
         assert!(pair.requester_events.contains(&Event::Vendor(vec![1, 3, 2])));
     }
+}
+
+#[test]
+fn what_a_session_waits_for_is_not_to_be_had_outside() {
+    let how = Wait::NotReady {
+        exponent: 10,
+        multiplier: 200,
+    };
+    let mut hand = ByHand::live(ResponderConfig {
+        delays: vec![Delay {
+            code: Code::GET_DIGESTS,
+            how,
+        }],
+        ..responder_config()
+    });
+    let version = Version::V1_2;
+    let not_ready = hand.secured(&digests::Request { version }.to_vec()).unwrap();
+    assert_eq!(not_ready[1..3], [0x7f, ErrorCode::RESPONSE_NOT_READY.0]);
+    hand.now = hand.now.after(Duration::from_millis(5));
+    let again = [
+        version.0,
+        Code::RESPOND_IF_READY.0,
+        Code::GET_DIGESTS.0,
+        not_ready[6],
+    ];
+    let outside = hand.clear(&again).unwrap();
+    assert_eq!(outside[1..3], [0x7f, ErrorCode::INVALID_REQUEST.0]);
+    assert_eq!(hand.secured(&again).unwrap()[1], Code::DIGESTS.0);
 }
 
 // Without bound

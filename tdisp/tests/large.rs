@@ -434,6 +434,21 @@ fn another_request_midway_drops_what_was_under_way_and_is_answered() {
 }
 
 #[test]
+fn a_request_begun_in_a_session_is_not_completed_outside() {
+    for version in VERSIONS {
+        let mut hand = live(version, 0x1200, 0x1200);
+        let request = [&[version.0][..], &hand.key_exchange_with(&hand.offered())[1..]].concat();
+        let parts = chunks(version, &request, 90);
+        hand.secured(&parts[0]).unwrap();
+        let mut answer = Vec::new();
+        for part in &parts[1..] {
+            answer = hand.clear(part).unwrap();
+        }
+        assert_eq!(early_error(version, &answer), Some(ErrorCode::INVALID_REQUEST));
+    }
+}
+
+#[test]
 fn a_wrong_wish_for_a_chunk_changes_nothing() {
     for version in VERSIONS {
         let mut hand = agreed(version, 100, 0x1200);

@@ -8,7 +8,7 @@ use tdisp::spdm::{
     responder::{Event, MultiKey, Mutual, PublicKey, Slot},
 };
 
-fn own() -> &'static Identity {
+pub(super) fn own() -> &'static Identity {
     static OWN: OnceLock<Identity> = OnceLock::new();
     OWN.get_or_init(|| Identity::new("requester"))
 }

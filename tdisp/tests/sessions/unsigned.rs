@@ -2,10 +2,11 @@
 
 use super::{
     Ends, Identity, Told, mutual,
-    pair::{Pair, by_hand::ByHand, requester, responder},
+    pair::{Fault, Pair, by_hand::ByHand, requester, responder},
     usual,
 };
 use tdisp::spdm::{
+    Goal, Misbehaviour,
     msg::{
         Code, Payload, Summary, Version,
         capabilities::{Flags, Sizes},
@@ -159,4 +160,72 @@ fn a_signature_in_finish_is_by_the_slot_that_was_asked_for() {
         assert_eq!(wrong[1..3], [0x7f, ErrorCode::DECRYPT_ERROR.0], "{version}");
         assert!(hand.responder.sessions().is_empty());
     }
+}
+
+/// What goes in clear is changed on its way: each field is looked at, and not the signature alone.
+#[test]
+fn a_requesters_answer_to_a_challenge_that_differs_from_the_question_is_refused() {
+    let version = Version::V1_3;
+    let mut ends = mutual::ends(Ends::of(version, Default::default()), 0, Way::NONE);
+    ends.answering.mutual.as_mut().unwrap().challenge = true;
+    ends.asking.goal = Goal::Identity;
+    let honest = ends.clone().connected();
+    // Behind the DOE header and DELIVER_ENCAPSULATED_RESPONSE's comes the message itself.
+    const INNER: usize = 8 + 4;
+    let answered = honest.carried.iter().position(|object| {
+        object.get(9) == Some(&Code::DELIVER_ENCAPSULATED_RESPONSE.0)
+            && object.get(INNER + 1) == Some(&Code::CHALLENGE_AUTH.0)
+    });
+    let refused_with = |byte: usize| {
+        let mut pair = ends.clone().pair();
+        let flip = Fault::Flip((INNER + byte) * 8);
+        pair.fault = Some((answered.expect("a CHALLENGE_AUTH of the requester's"), flip));
+        pair.connect();
+        let why = pair.responder_events.iter().find_map(|event| match event {
+            Told::RequesterRefused { why, .. } => Some(why.clone()),
+            _ => None,
+        });
+        why.unwrap_or_else(|| panic!("{:?}", pair.responder_events))
+    };
+    assert!(matches!(refused_with(3), Misbehaviour::EmptySlot { .. }));
+    assert!(matches!(refused_with(4), Misbehaviour::WrongDigest { .. }));
+    let context = "whether the requester repeats the context";
+    let found = refused_with(4 + 48 + 32 + 2);
+    assert!(matches!(found, Misbehaviour::Inconsistent { what, .. } if what == context));
+}
+
+#[test]
+fn a_requesters_chain_other_than_the_one_whose_digest_it_told_is_refused() {
+    let version = Version::V1_2;
+    let mut hand = asked_to_sign(version, Way::ENCAPSULATED);
+    let deliver = |id: u8, message: &[u8]| {
+        let head = [version.0, Code::DELIVER_ENCAPSULATED_RESPONSE.0, id, 0];
+        [&head[..], message].concat()
+    };
+    let get = [version.0, Code::GET_ENCAPSULATED_REQUEST.0, 0, 0];
+    let request = hand.secured(&get).unwrap();
+    let digests = [&[version.0, Code::DIGESTS.0, 0, 1][..], &[7; 48]].concat();
+    let ack = hand.secured(&deliver(request[2], &digests)).unwrap();
+    assert_eq!(ack[1], Code::ENCAPSULATED_RESPONSE_ACK.0);
+    let certificate = certificate::Response {
+        version,
+        slot: 0,
+        certificate_info: 0,
+        large: false,
+        portion: &mutual::own().chain,
+        remainder: 0,
+    };
+    let answer = hand.secured(&deliver(ack[2], &certificate.to_vec())).unwrap();
+    assert_eq!(answer[1..3], [0x7f, ErrorCode::INVALID_RESPONSE_CODE.0]);
+    let events: Vec<_> = std::iter::from_fn(|| hand.responder.poll_event()).collect();
+    let wrong = |event: &Told| {
+        matches!(
+            event,
+            Told::RequesterRefused {
+                why: Misbehaviour::WrongDigest { .. },
+                ..
+            }
+        )
+    };
+    assert!(events.iter().any(wrong), "{events:?}");
 }

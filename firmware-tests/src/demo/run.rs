@@ -432,7 +432,7 @@ impl<'a> Timeline<'a> {
 
 const REAL: [&str; 5] = [
     "Linux in the guest: PCI, DOE, IOMMU, swiotlb, virtio_net, the BPF verifier and JIT, native XDP (a stock distribution kernel)",
-    "SPDM 1.2, IDE_KM and TDISP on the wire between TSM and device; every signature, key and record",
+    "SPDM, IDE_KM and TDISP on the wire between TSM and device; every signature, key and record",
     "certificate chains, signed measurements and the interface report, verified and appraised in the guest",
     "the order of operations of tidelockd and tidelock-agent",
     "the bounce events: counted by the guest kernel's own tracepoint",

@@ -246,7 +246,7 @@ fn a_request_in_chunks_may_have_an_answer_that_is_fetched() {
         }
         assert_eq!(hand.secured(parts.last().unwrap()), None, "the device answers");
         let event = std::iter::from_fn(|| hand.responder.poll_event()).last();
-        assert!(matches!(event, Some(Event::VendorRequest { payload: came, .. }) if came == payload));
+        assert!(matches!(event, Some(Event::VendorRequest { payload: came, .. }) if *came == payload));
         hand.responder.respond_vendor(hand.now, Some(&[8; 700]));
         let answer = hand.opened().unwrap();
         let (ack, _) = msg::SendAck::decode(&answer, &Context::new(version)).unwrap();

@@ -60,10 +60,9 @@ use super::{
     secured::{Record, RecordError},
     transport::Kind,
 };
-use crate::crypto::Wiped;
 use crate::{
     clock::Instant,
-    crypto::{CryptoError, Provider},
+    crypto::{CryptoError, Provider, Wiped},
     wire::DecodeError,
 };
 use alloc::{collections::VecDeque, sync::Arc, vec::Vec};
@@ -83,8 +82,8 @@ pub enum Event {
     VendorRequest {
         /// The session.
         session: u32,
-        /// The payload, protocol byte first.
-        payload: Vec<u8>,
+        /// The payload, protocol byte first. It may carry IDE's keys.
+        payload: Wiped,
     },
     /// A requester has finished a session's handshake.
     SessionStarted {

@@ -6,6 +6,7 @@ use super::{
 };
 use crate::{
     clock::Instant,
+    crypto::Wiped,
     spdm::{
         encapsulated::Known,
         msg::{
@@ -234,7 +235,7 @@ impl Responder {
         self.vendor = Some(VendorAsked { session, large });
         self.events.push_back(Event::VendorRequest {
             session,
-            payload: request.0.payload.to_vec(),
+            payload: Wiped::new(request.0.payload.to_vec()),
         });
         Ok(None)
     }

@@ -103,6 +103,21 @@ fn capabilities_have_the_length_of_their_version() {
 }
 
 #[test]
+fn a_message_in_a_version_that_there_never_was_is_written_as_it_is_read() {
+    let measurements = [&[0, 0xe0, 1, 0xff][..], &[7; 41]].concat();
+    for message in [capabilities_request(0, 12, 0, 4096, 4096), measurements] {
+        for version in 0..=0xff {
+            let message = [&[version], &message[1..]].concat();
+            let context = Context::new(Version(version));
+            let (read, consumed) = Message::decode(&message, &context).unwrap();
+            let mut again = Vec::new();
+            read.encode(&mut again);
+            assert_eq!(again.len(), consumed, "{read:?}");
+        }
+    }
+}
+
+#[test]
 fn a_supported_algorithms_block_is_as_long_as_it_says_and_only_there_when_flagged() {
     let context = Context::new(Version::V1_3);
     let read = |flag, length: u8| {

@@ -128,9 +128,9 @@ impl Payload<'_> for Request {
 
     fn read(header: Header, r: &mut Reader<'_>, _: &Context) -> Result<Self, DecodeError> {
         let version = header.version;
-        let body = match version {
-            Version::V1_0 => Body::default(),
-            _ => Body::read(r, version)?,
+        let body = match version > Version::V1_0 {
+            true => Body::read(r, version)?,
+            false => Body::default(),
         };
         check_requester(version, body.flags)?;
         Ok(Self {
@@ -310,7 +310,7 @@ fn read_algorithms<'a>(r: &mut Reader<'a>) -> Result<&'a [u8], DecodeError> {
 
 /// Flags that a requester may not combine (DSP0274 "Requester flag fields definitions").
 fn check_requester(version: Version, flags: Flags) -> Result<(), DecodeError> {
-    if version == Version::V1_0 {
+    if version <= Version::V1_0 {
         return Ok(());
     }
     let has = |bits| flags.any(bits);
@@ -341,7 +341,7 @@ fn check_requester(version: Version, flags: Flags) -> Result<(), DecodeError> {
 
 /// Flags that a responder may not combine.
 fn check_responder(version: Version, flags: Flags) -> Result<(), DecodeError> {
-    if version == Version::V1_0 {
+    if version <= Version::V1_0 {
         return Ok(());
     }
     let v1_3 = version >= Version::V1_3;

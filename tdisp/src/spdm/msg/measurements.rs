@@ -80,9 +80,9 @@ impl Payload<'_> for Request {
 impl Signed {
     fn read(r: &mut Reader<'_>, version: Version) -> Result<Self, DecodeError> {
         let nonce = r.array("measurement nonce")?;
-        let slot = match version {
-            Version::V1_0 => 0,
-            _ => field::signing_slot(r.u8("slot")?)?,
+        let slot = match version >= Version::V1_1 {
+            true => field::signing_slot(r.u8("slot")?)?,
+            false => 0,
         };
         Ok(Self { nonce, slot })
     }

@@ -1,6 +1,6 @@
 //! DOE, SPDM, secured messages, IDE_KM, TDISP, evidence and relay messages as pure state machines.
 //!
-//! DSP0274 1.2 (messages of 1.0 to 1.4), DSP0277, and PCIe 6.x for DOE, IDE_KM and TDISP.
+//! DSP0274 1.0 to 1.4, DSP0277 1.0 to 1.2, and PCIe 6.x for DOE, IDE_KM and TDISP.
 //!
 //! ```text
 //!        guest                        host                      TSM                         device
@@ -36,7 +36,7 @@
 //! * TDISP and IDE_KM are answered inside a session only; a session that ends takes its keys and locks with it.
 //!
 //! Not implemented: chunks before algorithms are agreed on, SLH-DSA and extended algorithms, events of other bodies than
-//! the DMTF, peer-to-peer streams.
+//! the DMTF, OCSP.
 
 #![forbid(unsafe_code)]
 

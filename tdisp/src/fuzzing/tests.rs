@@ -43,6 +43,39 @@ fn every_target_survives_its_corpus_and_mutations_of_it() {
     }
 }
 
+/// Inputs that broke a promise once, by target.
+const FOUND: [(&str, &str); 3] = [
+    // A request in a version before 1.0 was read longer than it is written.
+    ("spdm_message", "000100e10000000c0000c20202faff0f000000000100"),
+    // The promise itself was wrong: an owner of keys that gives up a QUERY, or nothing, goes on with the keys it has.
+    (
+        "ide_km_requester",
+        "0500000100000600000100000100000100000100000100000100000700000100000800000100000600000100000100000100 \
+         0001000001000001010000030000000000000000070000010000080000010000090300000100010000000007000001000008 \
+         0000010000090000",
+    ),
+    // The promise itself was wrong: a mailbox does not know how short an SPDM object may be.
+    (
+        "doe_mailbox",
+        "ffff8a8a8a8a8a8affff8a8a8a8a8a8a8a8a00000000000080010001fc020000000000008a8a00000000000080010001fc02 \
+         000000000000",
+    ),
+];
+
+#[test]
+fn what_a_fuzzer_found_once_it_does_not_find_again() {
+    for (name, hex) in FOUND {
+        let (_, target) = TARGETS.iter().find(|(target, _)| *target == name).expect(name);
+        let digits: Vec<u8> = hex
+            .chars()
+            .filter_map(|c| c.to_digit(16))
+            .map(|d| d as u8)
+            .collect();
+        let bytes: Vec<u8> = digits.chunks(2).map(|pair| pair[0] << 4 | pair[1]).collect();
+        target(&bytes);
+    }
+}
+
 #[test]
 fn the_corpus_is_what_our_encoders_write() {
     let bless = std::env::var_os("TIDELOCK_BLESS").is_some();

@@ -140,6 +140,7 @@ impl Scene {
             kind: Measured::FIRMWARE,
             raw: false,
             value: vec![0x22; self.hash.size()],
+            bit_stream: None,
         }];
         let slot = self.slot();
         let find = |_: &[u8]| Some(Secret::new(PSK.to_vec()));

@@ -70,12 +70,14 @@ impl Device {
                 kind: Kind::FIRMWARE,
                 raw: false,
                 value: vec![0x22; 48],
+                bit_stream: None,
             },
             Measurement {
                 index: 5,
                 kind: Kind::FIRMWARE_SECURITY_VERSION,
                 raw: true,
                 value: vec![7, 0, 0, 0, 0, 0, 0, 0],
+                bit_stream: None,
             },
         ];
         let mut config = ResponderConfig::new(chain, Arc::new(signer), measurements);

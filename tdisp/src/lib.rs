@@ -35,8 +35,7 @@
 //!   [`evidence::verify()`], which takes one.
 //! * TDISP and IDE_KM are answered inside a session only; a session that ends takes its keys and locks with it.
 //!
-//! Not implemented: chunks before algorithms are agreed on, SLH-DSA and extended algorithms, events of other bodies than
-//! the DMTF, OCSP.
+//! Not implemented: SLH-DSA and extended algorithms, events of other bodies than the DMTF, OCSP.
 
 #![forbid(unsafe_code)]
 

@@ -381,6 +381,7 @@ fn small(version: Version, ours: u32, theirs: u32) -> (RequesterConfig, Responde
         kind: Kind::FIRMWARE,
         raw: false,
         value: vec![index; 48],
+        bit_stream: None,
     };
     let answering = ResponderConfig {
         transfer_size: theirs,

@@ -49,6 +49,7 @@ impl Evidence {
             kind: Kind::FIRMWARE,
             raw: false,
             value: vec![0x11; suite.hash.size()],
+            bit_stream: None,
         }]);
         pair.connect();
         pair.requester.measure(pair.now, Some(NONCE)).unwrap();

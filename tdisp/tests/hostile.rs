@@ -601,6 +601,7 @@ fn measurements_too_large_to_be_sent_leave_those_that_follow_signed_rightly() {
         kind: measurements::Kind::MANIFEST,
         raw: true,
         value: vec![1; 0x1300],
+        bit_stream: None,
     });
     let mut hand = ByHand::agreed(config);
     let all = get_measurements(measurements::Operation::ALL);

@@ -58,6 +58,7 @@ fn measurements() -> Vec<Measurement> {
         kind: Kind::FIRMWARE,
         raw: false,
         value: vec![index; 48],
+        bit_stream: None,
     };
     (1..20).map(measurement).collect()
 }

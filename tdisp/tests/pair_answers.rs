@@ -31,6 +31,7 @@ use tdisp::{
 };
 
 const SUITE: Suite = Suite::P384;
+const SESSIONS: Flags = Flags(Flags::ENCRYPT.0 | Flags::MAC.0 | Flags::KEY_EX.0 | Flags::HBEAT.0);
 
 /// Who speaks, over MCTP, where nothing is padded.
 struct Hand {
@@ -86,7 +87,9 @@ impl Hand {
     fn get_capabilities(&self) -> Vec<u8> {
         let flags = match self.version {
             Version::V1_0 => Flags(0),
-            _ => Flags::ENCRYPT | Flags::MAC | Flags::KEY_EX | Flags::HBEAT,
+            Version::V1_1 | Version::V1_2 => SESSIONS,
+            // Who has chunks may ask for the supported algorithms.
+            _ => SESSIONS | Flags::CHUNK,
         };
         let request = capabilities::Request {
             version: self.version,
@@ -269,7 +272,7 @@ fn versions_are_offered_as_configured_and_no_other_is_taken() {
 fn capabilities_have_what_their_version_has() {
     let sizes = [12, 12, 20, 20, 20];
     for (version, size) in VERSIONS.iter().zip(sizes) {
-        let mut hand = Hand::versioned(*version, nothing);
+        let mut hand = Hand::versioned(*version, |config| config.chunk = Some(0x1_0000));
         let answer = hand.in_vca(&hand.get_capabilities());
         let read = capabilities::Response::decode_exact(&answer, &hand.context).unwrap();
         let listed = read.algorithms.map_or(0, <[u8]>::len);
@@ -288,6 +291,46 @@ fn capabilities_have_what_their_version_has() {
                 .unwrap()
                 .offer;
             assert_eq!(offer, SUITE.offer().to_set(*version));
+        }
+    }
+}
+
+#[test]
+fn a_wish_for_the_supported_algorithms_of_who_has_no_chunks_is_invalid() {
+    for version in [Version::V1_3, Version::V1_4] {
+        let mut hand = Hand::versioned(version, |config| config.chunk = Some(0x1_0000));
+        let mut request = hand.get_capabilities();
+        request[10] &= !2;
+        assert_eq!(hand.refused(&request), (ErrorCode::INVALID_REQUEST, 0));
+        request[2] = 0;
+        hand.in_vca(&request);
+    }
+}
+
+#[test]
+fn bit_streams_are_given_to_who_asks_for_them_where_there_are_any_and_digests_to_others() {
+    let streams = |config: &mut ResponderConfig| {
+        let first = &mut config.measurements[0];
+        first.bit_stream = Some(b"what was hashed".to_vec());
+    };
+    for version in VERSIONS {
+        for wanted in [false, true] {
+            let mut hand = Hand::agreed(*version, streams);
+            let mut request = hand.get_measurements(Operation::ALL, true);
+            request[2] |= u8::from(wanted) << 1;
+            let answer = hand.say(&request);
+            let context = Context {
+                signature_asked: true,
+                ..hand.context
+            };
+            let read = measurements::Response::decode_exact(&answer, &context).unwrap();
+            let given = wanted && *version >= Version::V1_2;
+            let shown = |at: usize| read.record.blocks[at].dmtf().unwrap();
+            let first = shown(0);
+            assert_eq!(first.raw, given, "{version}, {wanted}");
+            assert_eq!(first.value == b"what was hashed", given, "{version}, {wanted}");
+            assert!(!shown(1).raw, "of the second there is only the digest");
+            assert!(shown(2).raw, "of the third there is only the stream");
         }
     }
 }

@@ -131,6 +131,7 @@ fn measurement(measured: &Measured) -> Measurement {
         kind: measured.kind,
         raw: false,
         value: measured.value.as_ref().to_vec(),
+        bit_stream: Some(measured.bit_stream.clone()),
     }
 }
 

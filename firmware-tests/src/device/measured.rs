@@ -16,7 +16,7 @@ use super::peer::guest_mac;
 use super::virtio::queue::SIZE_MAX;
 use super::virtio::registers::OFFERED;
 use crate::lie::Lie;
-use tdisp::crypto::{Digest, HashAlg, Provider, Ring};
+use tdisp::crypto::{Digest, HashAlg, Ring, digest};
 use tdisp::spdm::msg::measurements::Kind;
 
 /// Index of function 0's personality; function N's is N more.
@@ -35,17 +35,31 @@ pub struct Measured {
     pub kind: Kind,
     /// What it is of, for people.
     pub name: String,
-    /// SHA-384.
+    /// SHA-384 of `bit_stream`.
     pub value: Digest,
+    /// What is hashed.
+    pub bit_stream: Vec<u8>,
+}
+
+impl Measured {
+    /// Makes it of other bytes.
+    fn set(&mut self, bit_stream: Vec<u8>) {
+        self.value = digest(&Ring, HashAlg::Sha384, &bit_stream);
+        self.bit_stream = bit_stream;
+    }
 }
 
 /// The published measurements: what an honest card shows.
 pub fn reference() -> Vec<Measured> {
-    let measured = |index, kind, name: &str, parts: &[&[u8]]| Measured {
-        index,
-        kind,
-        name: name.to_owned(),
-        value: digest(parts),
+    let measured = |index, kind, name: &str, parts: &[&[u8]]| {
+        let bit_stream = parts.concat();
+        Measured {
+            index,
+            kind,
+            name: name.to_owned(),
+            value: digest(&Ring, HashAlg::Sha384, &bit_stream),
+            bit_stream,
+        }
     };
     let (manager, network) = (manager_layout(), network_layout());
     let hardware: [&[u8]; 3] = [bytes(&manager), bytes(&network), bytes(&network)];
@@ -89,7 +103,8 @@ pub fn shown(lies: &[Lie]) -> Vec<Measured> {
             _ => false,
         };
         if lies.iter().any(swapped) {
-            measured.value = digest(&[b"another personality", measured.value.as_ref()]);
+            let other: &[u8] = b"another personality";
+            measured.set([other, measured.value.as_ref()].concat());
         }
     }
     all
@@ -97,12 +112,6 @@ pub fn shown(lies: &[Lie]) -> Vec<Measured> {
 
 fn bytes(layout: &Layout) -> &[u8] {
     layout.config.bytes()
-}
-
-fn digest(parts: &[&[u8]]) -> Digest {
-    let mut hash = Ring.hash(HashAlg::Sha384);
-    parts.iter().for_each(|part| hash.update(part));
-    hash.digest()
 }
 
 #[cfg(test)]

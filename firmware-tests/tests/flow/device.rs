@@ -56,6 +56,7 @@ impl Device {
             kind: Kind::FIRMWARE,
             raw: false,
             value: digest(&Ring, HashAlg::Sha384, b"firmware").as_ref().to_vec(),
+            bit_stream: None,
         };
         let reports = INTERFACES
             .map(|interface| (interface, report()))

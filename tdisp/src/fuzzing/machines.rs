@@ -140,12 +140,14 @@ fn measurements() -> Vec<Measurement> {
             kind: Kind::FIRMWARE,
             raw: false,
             value: vec![0x22; 48],
+            bit_stream: None,
         },
         Measurement {
             index: 5,
             kind: Kind::FIRMWARE_SECURITY_VERSION,
             raw: true,
             value: vec![7, 0, 0, 0, 0, 0, 0, 0],
+            bit_stream: None,
         },
     ]
 }
@@ -252,6 +254,7 @@ impl Machine for Answering {
                     kind: Kind::FIRMWARE,
                     raw: true,
                     value: bytes.to_vec(),
+                    bit_stream: None,
                 };
                 self.0.set_measurements(vec![value]);
             }

@@ -3,14 +3,15 @@
 use super::{
     algorithms::Chosen,
     error::Misbehaviour,
-    msg::{Context, Payload, Version, capabilities::Flags, version::Entry},
+    msg::{
+        Context, Version,
+        capabilities::{DATA_TRANSFER_SIZE_MIN, Flags, Sizes},
+        version::Entry,
+    },
     transcript::Transcript,
     transport::Transport,
 };
-use crate::{
-    crypto::{Digest, ExchangeAlg, Provider, SignAlg, digest},
-    wire::DecodeError,
-};
+use crate::crypto::{Digest, ExchangeAlg, Provider, SignAlg, digest};
 use alloc::{sync::Arc, vec::Vec};
 use core::time::Duration;
 
@@ -43,6 +44,50 @@ pub struct Negotiated {
     pub peer_transfer_size: u32,
     /// Bytes of the largest message that the peer takes at all: more than in one piece where both sides have chunks.
     pub peer_message_size: u32,
+}
+
+/// What a peer takes, once it has told its capabilities: how large messages go to it, and come from it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Reach {
+    pub(super) version: Version,
+    /// Whether both sides have chunks.
+    pub(super) chunks: bool,
+    /// Bytes of the largest message that the peer takes in one piece, and at all.
+    pub(super) sizes: Sizes,
+}
+
+impl Reach {
+    /// Of what both sides can, and of the sizes that the peer has told, if its version has them: those without have no limit
+    /// but a peer's patience, for which this side's is as good a guess as any.
+    pub(super) fn new(version: Version, both: Flags, told: Option<Sizes>, own_transfer_size: u32) -> Self {
+        let chunks = both.contains(Flags::CHUNK);
+        let told = told.unwrap_or(Sizes {
+            transfer: own_transfer_size,
+            message: own_transfer_size,
+        });
+        Self {
+            version,
+            chunks,
+            sizes: Sizes {
+                message: if chunks { told.message } else { told.transfer },
+                ..told
+            },
+        }
+    }
+
+    /// Before the peer has told anything: the least that every one takes, and chunks if this side has them.
+    pub(super) fn before_capabilities(version: Version, own_flags: Flags) -> Self {
+        let sizes = Sizes {
+            transfer: DATA_TRANSFER_SIZE_MIN,
+            message: DATA_TRANSFER_SIZE_MIN,
+        };
+        Self::new(version, own_flags, Some(sizes), DATA_TRANSFER_SIZE_MIN)
+    }
+
+    /// Bytes of the largest message that the peer takes in one piece.
+    pub(super) fn room(&self) -> usize {
+        self.sizes.transfer as usize
+    }
 }
 
 /// A connection after ALGORITHMS.
@@ -95,15 +140,6 @@ impl Connection {
         th
     }
 
-    /// A message, and its bytes without the padding that one in clear may have.
-    pub(super) fn read<'a, M: Payload<'a>>(
-        &self,
-        in_clear: bool,
-        bytes: &'a [u8],
-    ) -> Result<(M, &'a [u8]), DecodeError> {
-        self.transport.read(in_clear, bytes, &self.context)
-    }
-
     fn empty_transcript(&self) -> Transcript {
         let hash = self.negotiated.algorithms.hash;
         Transcript::new(&*self.provider, hash, self.negotiated.version)
@@ -129,9 +165,22 @@ impl Connection {
             })
     }
 
+    /// What the peer takes.
+    pub(super) fn reach(&self) -> Reach {
+        let negotiated = &self.negotiated;
+        Reach {
+            version: negotiated.version,
+            chunks: self.own_flags.and(negotiated.peer_flags).contains(Flags::CHUNK),
+            sizes: Sizes {
+                transfer: negotiated.peer_transfer_size,
+                message: negotiated.peer_message_size,
+            },
+        }
+    }
+
     /// Bytes of the largest message that the peer takes in one piece.
     pub(super) fn peer_room(&self) -> usize {
-        self.negotiated.peer_transfer_size as usize
+        self.reach().room()
     }
 
     pub(super) fn digest(&self, bytes: &[u8]) -> Digest {

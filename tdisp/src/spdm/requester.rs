@@ -359,8 +359,8 @@ impl Requester {
     /// Sends what is pending, for the first time or again.
     fn transmit(&mut self, now: Instant, mut pending: Pending) {
         if pending.again.is_none()
-            && let Some(peer) = self.link.peer.as_deref()
-            && let Some((carriage, first)) = Carriage::send(&pending.request, &peer.connection)
+            && let Some(reach) = &self.link.reach
+            && let Some((carriage, first)) = Carriage::send(&pending.request, reach)
         {
             pending.carriage = carriage;
             pending.again = Some(first);

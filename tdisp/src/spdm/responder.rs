@@ -362,8 +362,9 @@ impl Responder {
 
     /// A request, and its bytes without the padding that a message in clear may have.
     fn read<'a, M: Payload<'a>>(&self, asked: Asked<'a>) -> Result<(M, &'a [u8]), Refusal> {
-        let agreed = self.phase.agreed().ok_or(UNEXPECTED)?;
-        Ok(agreed.connection.read(asked.at == At::Clear, asked.message)?)
+        let context = self.phase.context().ok_or(UNEXPECTED)?;
+        let in_clear = asked.at == At::Clear;
+        Ok(self.config.transport.read(in_clear, asked.message, &context)?)
     }
 
     // Below: what goes out.

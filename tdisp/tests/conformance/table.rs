@@ -207,6 +207,8 @@ pub fn expected(code: u8, place: Place, version: u8, device: Device) -> Answer {
         (0xe1, Version | Capabilities) => response,
         (0xe3, Capabilities) => response,
         (0xe3, _) if place.is_agreed_in_clear() => response,
+        // The first chunk of the algorithms.
+        (0x85, Capabilities) => response,
         (_, Start | Version | Capabilities) => UNEXPECTED,
         // GET_DIGESTS, GET_CERTIFICATE, GET_MEASUREMENTS
         (0x81 | 0x82 | 0xe0, Session | VerifyAwaited | PskSession) => response,

@@ -312,6 +312,7 @@ pub(crate) fn measurements() -> Vec<Measurement> {
         kind,
         raw: false,
         value: vec![byte; 48],
+        bit_stream: None,
     };
     vec![digest(1, Kind::ROM, 0x11), digest(2, Kind::FIRMWARE, 0x22)]
 }

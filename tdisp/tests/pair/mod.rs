@@ -88,6 +88,7 @@ pub fn measurements() -> Vec<Measurement> {
         kind,
         raw: false,
         value: vec![byte; 48],
+        bit_stream: None,
     };
     vec![
         digest(1, Kind::ROM, 0x11),
@@ -97,6 +98,7 @@ pub fn measurements() -> Vec<Measurement> {
             kind: Kind::FIRMWARE_SECURITY_VERSION,
             raw: true,
             value: vec![7, 0, 0, 0, 0, 0, 0, 0],
+            bit_stream: None,
         },
     ]
 }

@@ -68,6 +68,28 @@ impl<'a> Set<'a> {
         found.map_or(0, |table| table.mask)
     }
 
+    /// What is offered, from the length on.
+    fn read_offer(r: &mut Reader<'a>, header: Header) -> Result<Self, DecodeError> {
+        let length = read_length(r)?;
+        let mut offer = Self {
+            measurement_specification: r.u8("measurement specification")?,
+            other_params: read_other_params(r, header.version)?,
+            asym: r.u32("signature algorithms")?,
+            hash: r.u32("hash algorithms")?,
+            pqc_asym: read_pqc(r, header.version)?,
+            ..Self::default()
+        };
+        r.reserved(8)?;
+        let counts = [r.u8("extended signature count")?, r.u8("extended hash count")?];
+        r.reserved(1)?;
+        offer.mel_specification = gate(header.version, r.u8("measurement extension log specification")?);
+        offer.extended_asym = r.take(4 * usize::from(counts[0]), "extended signature algorithms")?;
+        offer.extended_hash = r.take(4 * usize::from(counts[1]), "extended hash algorithms")?;
+        offer.tables = Self::read_tables(r, header)?;
+        check_length(length, r.consumed())?;
+        Ok(offer)
+    }
+
     fn read_tables(r: &mut Reader<'a>, header: Header) -> Result<Vec<Table<'a>>, DecodeError> {
         let count = if header.version >= Version::V1_1 {
             header.param1
@@ -140,26 +162,9 @@ impl<'a> Payload<'a> for Request<'a> {
     const CODE: Code = Code::NEGOTIATE_ALGORITHMS;
 
     fn read(header: Header, r: &mut Reader<'a>, _: &Context) -> Result<Self, DecodeError> {
-        let length = read_length(r)?;
-        let mut offer = Set {
-            measurement_specification: r.u8("measurement specification")?,
-            other_params: read_other_params(r, header.version)?,
-            asym: r.u32("signature algorithms")?,
-            hash: r.u32("hash algorithms")?,
-            pqc_asym: read_pqc(r, header.version)?,
-            ..Set::default()
-        };
-        r.reserved(8)?;
-        let counts = [r.u8("extended signature count")?, r.u8("extended hash count")?];
-        r.reserved(1)?;
-        offer.mel_specification = gate(header.version, r.u8("measurement extension log specification")?);
-        offer.extended_asym = r.take(4 * usize::from(counts[0]), "extended signature algorithms")?;
-        offer.extended_hash = r.take(4 * usize::from(counts[1]), "extended hash algorithms")?;
-        offer.tables = Set::read_tables(r, header)?;
-        check_length(length, r.consumed())?;
         Ok(Self {
             version: header.version,
-            offer,
+            offer: Set::read_offer(r, header)?,
         })
     }
 
@@ -183,7 +188,17 @@ impl<'a> Payload<'a> for Request<'a> {
     }
 }
 
-impl Request<'_> {
+impl<'a> Request<'a> {
+    /// Reads the supported algorithms block of CAPABILITIES (1.3): what could be offered to its sender.
+    pub fn of_supported_block(version: Version, block: &'a [u8]) -> Result<Self, DecodeError> {
+        let offer = Reader::all(block, |r| {
+            let tables = r.u8("number of algorithm structures")?;
+            r.reserved(1)?;
+            Set::read_offer(r, Header::new(version, Self::CODE, [tables, 0]))
+        })?;
+        Ok(Self { version, offer })
+    }
+
     /// The supported algorithms block of CAPABILITIES (1.3): the same from its third byte on, with a length that says so.
     pub fn to_supported_block(&self) -> Vec<u8> {
         let mut block = Vec::from([self.offer.tables.len() as u8, 0]);

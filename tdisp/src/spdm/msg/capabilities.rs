@@ -119,7 +119,7 @@ pub struct Request {
     pub flags: Flags,
     /// From 1.2 on; not written before.
     pub sizes: Option<Sizes>,
-    /// Whether the response shall list the supported algorithms (1.3).
+    /// Whether the response shall list the supported algorithms (1.3): a wish of who has [`Flags::CHUNK`] only.
     pub algorithms_asked: bool,
 }
 
@@ -133,13 +133,22 @@ impl Payload<'_> for Request {
             false => Body::default(),
         };
         check_requester(version, body.flags)?;
+        let algorithms_asked = version >= Version::V1_3 && header.param1 & ALGORITHMS != 0;
+        // What was asked for may be larger than DataTransferSize.
+        if algorithms_asked && !body.flags.contains(Flags::CHUNK) {
+            return Err(DecodeError::Invalid {
+                what: "wish for the supported algorithms",
+                found: 1,
+                wanted: "0, as there is no CHUNK_CAP",
+            });
+        }
         Ok(Self {
             version,
             ct_exponent: body.ct_exponent,
             extended_flags: body.extended_flags,
             flags: body.flags,
             sizes: body.sizes,
-            algorithms_asked: version >= Version::V1_3 && header.param1 & ALGORITHMS != 0,
+            algorithms_asked,
         })
     }
 

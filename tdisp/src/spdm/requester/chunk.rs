@@ -11,7 +11,7 @@ use super::step::Fault;
 use crate::crypto::Wiped;
 use crate::spdm::{
     chunk::{Assembler, Progress, Splitter, is_chunkable},
-    connection::Connection,
+    connection::Reach,
     error::Misbehaviour,
     msg::{
         Code, Context, Header, Payload, Version, chunk as msg,
@@ -53,17 +53,14 @@ pub(super) struct Receiver {
 
 impl Carriage {
     /// A request that is too large for one message, and its first chunk; nothing if it goes whole.
-    pub(super) fn send(request: &Wiped, connection: &Connection) -> Option<(Self, Wiped)> {
+    pub(super) fn send(request: &Wiped, reach: &Reach) -> Option<(Self, Wiped)> {
         let code = Code(request.get(1).copied()?);
-        let negotiated = &connection.negotiated;
-        let too_large = request.len() > connection.peer_room();
-        if !too_large || negotiated.peer_message_size <= negotiated.peer_transfer_size || !is_chunkable(code)
-        {
+        let too_large = request.len() > reach.room();
+        if !too_large || reach.sizes.message <= reach.sizes.transfer || !is_chunkable(code) {
             return None;
         }
-        let room = connection.peer_room();
-        let mut splitter = Splitter::new(negotiated.version, HANDLE, request.clone(), room)?;
-        let first = next_chunk(negotiated.version, &mut splitter)?;
+        let mut splitter = Splitter::new(reach.version, HANDLE, request.clone(), reach.room())?;
+        let first = next_chunk(reach.version, &mut splitter)?;
         Some((Self::Sending(splitter), first))
     }
 

@@ -41,6 +41,9 @@ pub struct RequesterConfig {
     pub timing: Timing,
     /// The algorithms offered.
     pub offer: Offer,
+    /// Whether to ask for all algorithms that the responder has (1.3), which comes as [`Event::Supported`]. The answer may
+    /// be large, so that only who has [`Self::chunk`] can ask.
+    pub supported_asked: bool,
     /// Which measurements CHALLENGE and session handshakes shall sum up, told with [`Event::Summary`]; a responder without
     /// measurements sums up none.
     pub summary: Summary,
@@ -120,6 +123,7 @@ impl Default for RequesterConfig {
             multi_key: false,
             timing: Timing::default(),
             offer: Offer::default(),
+            supported_asked: false,
             summary: Summary::NONE,
             handshake_in_clear: false,
             transfer_size: 0x1200,
@@ -191,6 +195,16 @@ impl Default for Timing {
 /// What a requester tells.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
+    /// What the responder could have chosen, as [`algorithms::Request::of_supported_block`] reads it: nothing of it is
+    /// authenticated before [`Event::Challenged`]. A responder that has no chunks does not say.
+    ///
+    /// [`algorithms::Request::of_supported_block`]: crate::spdm::msg::algorithms::Request::of_supported_block
+    Supported {
+        /// The version that it is in.
+        version: Version,
+        /// The block, from its first byte on.
+        block: Vec<u8>,
+    },
     /// Version, capabilities and algorithms are settled. Nothing of it is authenticated before [`Event::Challenged`].
     Connected(Negotiated),
     /// The chain object of the slot: its digest is the one told, and its leaf has a key of the negotiated algorithm.

@@ -14,7 +14,7 @@ use crate::{
         ability,
         algorithms::{MULTI_KEY, Needs, Offer},
         chain::Chain,
-        connection::{Connection, Negotiated},
+        connection::{Connection, Negotiated, Reach},
         error::Misbehaviour,
         msg::{
             Context, RequesterContext, SLOT_PUBLIC_KEY, Version, algorithms,
@@ -47,7 +47,7 @@ pub(super) fn start(output: &mut Output<'_>) -> Next {
 pub(super) struct ExpectVersion;
 
 impl Expect for ExpectVersion {
-    fn on_response(self, _: &mut Link, exchange: &Exchange<'_>, output: &mut Output<'_>) -> Next {
+    fn on_response(self, link: &mut Link, exchange: &Exchange<'_>, output: &mut Output<'_>) -> Next {
         let (message, bytes) = exchange.read::<version::Response>(&Context::new(Version::V1_0))?;
         let wanted = &output.config.versions;
         let Some(version) = message.highest_common(wanted) else {
@@ -67,12 +67,17 @@ impl Expect for ExpectVersion {
                 transfer,
                 message: in_chunks.unwrap_or(transfer).max(transfer),
             }),
-            algorithms_asked: false,
+            algorithms_asked: output.config.supported_asked
+                && version >= Version::V1_3
+                && flags.contains(Flags::CHUNK),
         };
+        // Whatever the responder takes, it gives its algorithms in chunks if they are many.
+        link.reach = Some(Reach::before_capabilities(version, flags));
         output.ask(Channel::Clear, Duration::ZERO, &request);
         let expect = ExpectCapabilities {
             version,
             flags: request.flags,
+            supported_asked: request.algorithms_asked,
             vca: [exchange.request, bytes].concat(),
         };
         Ok(Some(expect.into()))
@@ -102,11 +107,13 @@ fn required(output: &Output<'_>, version: Version) -> Flags {
 pub(super) struct ExpectCapabilities {
     version: Version,
     flags: Flags,
+    /// Whether the answer may list the responder's algorithms.
+    supported_asked: bool,
     vca: Vec<u8>,
 }
 
 impl Expect for ExpectCapabilities {
-    fn on_response(self, _: &mut Link, exchange: &Exchange<'_>, output: &mut Output<'_>) -> Next {
+    fn on_response(self, link: &mut Link, exchange: &Exchange<'_>, output: &mut Output<'_>) -> Next {
         let version = self.version;
         let context = Context::new(version);
         let (message, bytes) = exchange.read::<capabilities::Response<'_>>(&context)?;
@@ -114,6 +121,16 @@ impl Expect for ExpectCapabilities {
         let missing = required(output, version).0 & !peer_flags.0;
         if missing != 0 {
             return Err(Misbehaviour::MissingCapabilities { missing }.into());
+        }
+        if let Some(block) = message.algorithms {
+            expect(
+                "supported algorithms that nobody asked for",
+                1,
+                self.supported_asked.into(),
+            )?;
+            algorithms::Request::of_supported_block(version, block)?;
+            let block = block.to_vec();
+            output.tell(Event::Supported { version, block });
         }
         let several = version >= Version::V1_3 && wants_several(output, peer_flags);
         let offer = offer(output, several);
@@ -123,18 +140,15 @@ impl Expect for ExpectCapabilities {
         };
         output.ask(Channel::Clear, Duration::ZERO, &request);
         let exponent = message.ct_exponent.min(capabilities::CT_EXPONENT_MAX);
-        // Versions without sizes have no limit but a peer's patience: ours is as good a guess as any.
-        let unsaid = Sizes {
-            transfer: output.config.transfer_size,
-            message: output.config.transfer_size,
-        };
+        let own = output.config.transfer_size;
+        let reach = Reach::new(version, self.flags.and(peer_flags), message.sizes, own);
+        link.reach = Some(reach);
         let expect = ExpectAlgorithms {
-            version,
             offer,
             several,
             flags: self.flags,
             peer_flags,
-            peer_sizes: message.sizes.unwrap_or(unsaid),
+            reach,
             peer_crypto_time: Duration::from_micros(1 << exponent),
             vca: [&self.vca, exchange.request, bytes].concat(),
         };
@@ -159,19 +173,19 @@ fn offer(output: &Output<'_>, several: bool) -> Offer {
 }
 
 pub(super) struct ExpectAlgorithms {
-    version: Version,
     offer: Offer,
     several: bool,
     flags: Flags,
     peer_flags: Flags,
-    peer_sizes: Sizes,
+    reach: Reach,
     peer_crypto_time: Duration,
     vca: Vec<u8>,
 }
 
 impl Expect for ExpectAlgorithms {
     fn on_response(self, link: &mut Link, exchange: &Exchange<'_>, output: &mut Output<'_>) -> Next {
-        let (message, bytes) = exchange.read::<algorithms::Response<'_>>(&Context::new(self.version))?;
+        let version = self.reach.version;
+        let (message, bytes) = exchange.read::<algorithms::Response<'_>>(&Context::new(version))?;
         let needs = Needs::of(self.flags, self.peer_flags);
         // The bit says something else here than there: whether the requester shall use several keys.
         let mut offer = self.offer;
@@ -182,17 +196,14 @@ impl Expect for ExpectAlgorithms {
         let chosen = offer.accept(&message, needs)?;
         chosen.check_supported(&**output.provider)?;
         let negotiated = Negotiated {
-            version: self.version,
+            version,
             algorithms: chosen,
             peer_flags: self.peer_flags,
-            peer_transfer_size: self.peer_sizes.transfer,
-            peer_message_size: match self.flags.and(self.peer_flags).contains(Flags::CHUNK) {
-                true => self.peer_sizes.message,
-                false => self.peer_sizes.transfer,
-            },
+            peer_transfer_size: self.reach.sizes.transfer,
+            peer_message_size: self.reach.sizes.message,
         };
         let both = self.flags.and(self.peer_flags);
-        let mut context = chosen.context(self.version, both.any(Flags::HANDSHAKE_IN_THE_CLEAR));
+        let mut context = chosen.context(version, both.any(Flags::HANDSHAKE_IN_THE_CLEAR));
         context.multi_key = self.several;
         context.requester_multi_key = self.flags.multi_key(chosen.other_params & MULTI_KEY != 0);
         let connection = Connection {

@@ -6,7 +6,7 @@ use crate::{
     clock::Instant,
     crypto::{Digest, Secret},
     spdm::{
-        connection::Connection,
+        connection::{Connection, Reach},
         error::{Misbehaviour, Misuse},
         msg::{Code, Context, Summary, capabilities::Flags, key_exchange::Mutual},
         secured::{Record, RecordError},
@@ -21,6 +21,8 @@ use core::time::Duration;
 /// All that goes when the connection goes.
 #[derive(Default)]
 pub(super) struct Link {
+    /// What the responder takes, once its capabilities are known.
+    pub(super) reach: Option<Reach>,
     /// The responder, once algorithms are agreed on.
     pub(super) peer: Option<Box<Peer>>,
     pub(super) sessions: Sessions,

@@ -105,7 +105,7 @@ pub(super) struct ExpectMeasurements {
 
 impl Expect for ExpectMeasurements {
     fn on_response(self, link: &mut Link, exchange: &Exchange<'_>, output: &mut Output<'_>) -> Next {
-        let Link { peer, sessions } = link;
+        let Link { peer, sessions, .. } = link;
         let peer = peer
             .as_deref_mut()
             .ok_or(Misbehaviour::NotNegotiated { what: "algorithm" })?;

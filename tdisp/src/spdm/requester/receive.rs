@@ -13,7 +13,6 @@ use crate::{
         error::Misbehaviour,
         msg::{
             Code, Context, Header, Payload, Version,
-            capabilities::Flags,
             error::{self as error_msg, ErrorCode},
             respond_if_ready,
         },
@@ -79,14 +78,9 @@ impl Requester {
 
     /// How chunks are taken.
     fn receiver(&self, channel: Channel) -> Receiver {
-        let version = self
-            .link
-            .peer
-            .as_deref()
-            .map(|peer| peer.connection.negotiated.version);
         let max = self.config.chunk.unwrap_or(self.config.transfer_size);
         Receiver {
-            version: version.unwrap_or(Version::V1_0),
+            version: self.link.reach.map_or(Version::V1_0, |reach| reach.version),
             transport: self.config.transport,
             in_clear: channel == Channel::Clear,
             max: max as usize,
@@ -148,11 +142,12 @@ impl Requester {
 
     /// An answer that is to be fetched, of a responder that may have such.
     fn large_response(&self, pending: &Pending, error: &error_msg::Response<'_>) -> Option<chunk::Step> {
-        let peer = self.link.peer.as_deref()?;
-        let ours = self.config.flags(peer.connection.negotiated.version);
-        let both = ours.and(peer.flags()).contains(Flags::CHUNK);
+        let reach = self.link.reach?;
         let receiver = self.receiver(pending.channel);
-        both.then(|| pending.carriage.fetch(error, &receiver)).flatten()
+        reach
+            .chunks
+            .then(|| pending.carriage.fetch(error, &receiver))
+            .flatten()
     }
 
     fn later(&self, pending: &Pending, after: Duration, again: Option<Wiped>) -> Result<Received, Fault> {

@@ -14,7 +14,6 @@ use crate::spdm::{
     chunk::{Assembler, ChunkError, Progress, Splitter, is_chunkable},
     msg::{
         Code, Header, Payload, Version,
-        capabilities::Flags,
         chunk::{self as msg, Chunk},
         error::ErrorCode,
     },
@@ -147,8 +146,8 @@ impl Responder {
     pub(super) fn in_pieces(&mut self, at: At, answer: Vec<u8>) -> Vec<u8> {
         let ack = self.chunks.ack.take();
         let overhead = ack.map_or(0, |ack| wrapped(ack, &[]).len());
-        let room = self.phase.agreed().map(|agreed| agreed.connection.peer_room());
-        let fits = room.is_none_or(|room| answer.len() + overhead <= room);
+        let reach = self.phase.reach();
+        let fits = reach.is_none_or(|reach| answer.len() + overhead <= reach.room());
         let answer = match fits {
             true => answer,
             false => {
@@ -165,19 +164,14 @@ impl Responder {
     /// Keeps a large response for CHUNK_GET; the error that says so, or that it cannot be had.
     fn hold_large(&mut self, at: At, answer: Vec<u8>) -> Refusal {
         let too_large = Refusal::new(ErrorCode::RESPONSE_TOO_LARGE);
-        let Some(agreed) = self.phase.agreed() else {
+        let reach = self.phase.reach();
+        let Some(reach) = reach.filter(|reach| reach.chunks && answer.len() <= reach.sizes.message as usize)
+        else {
             return too_large;
         };
-        let connection = &agreed.connection;
-        let negotiated = &connection.negotiated;
-        let ours = self.config.flags(negotiated.version);
-        let both = ours.and(negotiated.peer_flags).contains(Flags::CHUNK);
-        if !both || answer.len() > negotiated.peer_message_size as usize {
-            return too_large;
-        }
         let handle = self.chunks.handle.wrapping_add(1);
         let answer = Wiped::new(answer);
-        let Some(splitter) = Splitter::new(negotiated.version, handle, answer, connection.peer_room()) else {
+        let Some(splitter) = Splitter::new(reach.version, handle, answer, reach.room()) else {
             return too_large;
         };
         self.chunks.handle = handle;

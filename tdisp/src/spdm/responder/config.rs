@@ -165,6 +165,8 @@ pub struct Measurement {
     pub raw: bool,
     /// The value.
     pub value: Vec<u8>,
+    /// What `value` is the digest of, for who asks for raw bit streams (1.2). Without it the value is all there is.
+    pub bit_stream: Option<Vec<u8>>,
 }
 
 impl ResponderConfig {

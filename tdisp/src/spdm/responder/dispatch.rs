@@ -2,6 +2,7 @@
 //!
 //! | place | when |
 //! |---|---|
+//! | capable | outside any session, before algorithms are agreed on: chunks, in which NEGOTIATE_ALGORITHMS may come |
 //! | clear | outside any session, once algorithms are agreed on |
 //! | handshake | in a session that FINISH or PSK_FINISH has not completed |
 //! | live | in a session after that |
@@ -65,6 +66,8 @@ impl Places {
     const CLEAR_AND_LIVE: Self = Self(2 | 8);
     const CLEAR_AND_HANDSHAKE: Self = Self(2 | 4);
     const ANYWHERE: Self = Self(2 | 4 | 8);
+    const CAPABLE: Self = Self(16);
+    const CAPABLE_AND_ANYWHERE: Self = Self(16 | 2 | 4 | 8);
 
     const fn has(self, place: Self) -> bool {
         self.0 & place.0 != 0
@@ -99,8 +102,8 @@ const REQUESTS: &[Row] = &[
     row(Code::DELIVER_ENCAPSULATED_RESPONSE, Version::V1_1, Flags::ENCAP, Places::ANYWHERE, Responder::deliver_encapsulated_response).with(Flags::ENCAP),
     row(Code::END_SESSION, Version::V1_1, SESSIONS, Places::LIVE, Responder::end_session),
     // Large messages.
-    row(Code::CHUNK_SEND, Version::V1_2, Flags::CHUNK, Places::ANYWHERE, Responder::chunk_send).with(Flags::CHUNK),
-    row(Code::CHUNK_GET, Version::V1_2, Flags::CHUNK, Places::ANYWHERE, Responder::chunk_get).with(Flags::CHUNK),
+    row(Code::CHUNK_SEND, Version::V1_2, Flags::CHUNK, Places::CAPABLE_AND_ANYWHERE, Responder::chunk_send).with(Flags::CHUNK),
+    row(Code::CHUNK_GET, Version::V1_2, Flags::CHUNK, Places::CAPABLE_AND_ANYWHERE, Responder::chunk_get).with(Flags::CHUNK),
     // What its owner puts into the device.
     row(Code::GET_CSR, Version::V1_2, Flags::CSR, Places::CLEAR_AND_LIVE, Responder::get_csr),
     row(Code::SET_CERTIFICATE, Version::V1_2, Flags::SET_CERT, Places::CLEAR_AND_LIVE, Responder::set_certificate),
@@ -187,9 +190,12 @@ impl Responder {
     }
 
     fn check_place(&mut self, at: At, row: &Row) -> Result<(), Refusal> {
-        let agreed = self.phase.agreed().ok_or(UNEXPECTED)?;
-        let version = agreed.connection.negotiated.version;
+        let reach = self.phase.reach().ok_or(UNEXPECTED)?;
         let place = match at {
+            At::Clear if self.phase.agreed().is_none() => {
+                let in_chunks = row.places.has(Places::CAPABLE) && reach.chunks;
+                return in_chunks.then_some(()).ok_or(UNEXPECTED);
+            }
             At::Clear => Places::CLEAR,
             At::Session(id) => match self.sessions.find(id) {
                 Some(Open::Shaking(_)) => Places::HANDSHAKE,
@@ -201,7 +207,7 @@ impl Responder {
             return Ok(());
         }
         // The error that says so came with 1.2.
-        match place == Places::CLEAR && version >= Version::V1_2 {
+        match place == Places::CLEAR && reach.version >= Version::V1_2 {
             true => Err(Refusal::new(ErrorCode::SESSION_REQUIRED)),
             false => Err(UNEXPECTED),
         }

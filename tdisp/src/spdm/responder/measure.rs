@@ -45,7 +45,7 @@ impl Responder {
             None => None,
         };
         let wanted = select(&self.config.measurements, message.operation)?;
-        let encoded = encode(&wanted);
+        let encoded = encode(&wanted, message.raw);
         let count = self.config.measurements.len() as u8;
         let mut response = measurements::Response {
             version: message.version,
@@ -128,7 +128,7 @@ impl Responder {
             Summary::TCB => all.filter(in_tcb).collect(),
             _ => all.collect(),
         };
-        let encoded = encode(&wanted);
+        let encoded = encode(&wanted, false);
         let record = Record {
             blocks: blocks(&encoded),
         };
@@ -150,13 +150,15 @@ fn select(all: &[Measurement], operation: Operation) -> Result<Vec<&Measurement>
     }
 }
 
-fn encode(measurements: &[&Measurement]) -> Vec<(u8, Vec<u8>)> {
+/// Each measurement's block; with `raw` by its bit stream where there is one.
+fn encode(measurements: &[&Measurement], raw: bool) -> Vec<(u8, Vec<u8>)> {
     let encode = |measurement: &&Measurement| {
         let mut bytes = Vec::new();
+        let bit_stream = measurement.bit_stream.as_deref().filter(|_| raw);
         let dmtf = Dmtf {
             kind: measurement.kind,
-            raw: measurement.raw,
-            value: &measurement.value,
+            raw: measurement.raw || bit_stream.is_some(),
+            value: bit_stream.unwrap_or(&measurement.value),
         };
         dmtf.encode(&mut bytes);
         (measurement.index, bytes)

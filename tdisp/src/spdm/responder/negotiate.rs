@@ -8,7 +8,7 @@ use crate::{
     crypto::Digest,
     spdm::{
         algorithms::{Answering, MULTI_KEY, Needs},
-        connection::{Connection, Negotiated},
+        connection::{Connection, Negotiated, Reach},
         msg::{
             Context, Payload, Version, algorithms,
             capabilities::{self, Flags, Sizes},
@@ -36,9 +36,8 @@ pub(super) struct Capable {
     /// GET_VERSION and VERSION.
     said: Vec<u8>,
     exchange: Exchanged,
-    version: Version,
     peer_flags: Flags,
-    peer_sizes: Sizes,
+    reach: Reach,
 }
 
 /// A request and what it was answered, without padding.
@@ -80,8 +79,26 @@ impl Phase {
     pub(super) fn version(&self) -> Option<Version> {
         match self {
             Self::Start | Self::Versioned(_) => None,
-            Self::Capable(capable) => Some(capable.version),
+            Self::Capable(capable) => Some(capable.reach.version),
             Self::Agreed(agreed) => Some(agreed.connection.negotiated.version),
+        }
+    }
+
+    /// What the requester takes, once it has told that.
+    pub(super) fn reach(&self) -> Option<Reach> {
+        match self {
+            Self::Start | Self::Versioned(_) => None,
+            Self::Capable(capable) => Some(capable.reach),
+            Self::Agreed(agreed) => Some(agreed.connection.reach()),
+        }
+    }
+
+    /// To read requests with.
+    pub(super) fn context(&self) -> Option<Context> {
+        match self {
+            Self::Start | Self::Versioned(_) => None,
+            Self::Capable(capable) => Some(Context::new(capable.reach.version)),
+            Self::Agreed(agreed) => Some(agreed.connection.context),
         }
     }
 
@@ -176,29 +193,25 @@ impl Responder {
             Phase::Start | Phase::Agreed(_) => return Err(UNEXPECTED),
         };
         let (message, request) = read.map_err(|refusal| refusal.told_in(version))?;
-        let listed = message
-            .algorithms_asked
+        let flags = self.config.flags(version);
+        // They may be more than the requester takes at once.
+        let listed = (message.algorithms_asked && flags.contains(Flags::CHUNK))
             .then(|| self.supported_algorithms(version));
         let response = capabilities::Response {
             version,
             ct_exponent: self.config.ct_exponent.min(capabilities::CT_EXPONENT_MAX),
             extended_flags: 0,
-            flags: self.config.flags(version),
+            flags,
             sizes: Some(self.sizes(version)),
             algorithms: listed.as_deref(),
         };
         let response = response.to_vec();
-        // Versions without sizes have no limit but a peer's patience: ours is as good a guess as any.
-        let unsaid = Sizes {
-            transfer: self.config.transfer_size,
-            message: self.config.transfer_size,
-        };
+        let own = self.config.transfer_size;
         self.phase = Phase::Capable(Capable {
             said: said.clone(),
             exchange: Exchanged::new(request, &response),
-            version,
             peer_flags: message.flags,
-            peer_sizes: message.sizes.unwrap_or(unsaid),
+            reach: Reach::new(version, flags.and(message.flags), message.sizes, own),
         });
         Ok(Some(response))
     }
@@ -290,11 +303,8 @@ impl Responder {
                 version,
                 algorithms: chosen,
                 peer_flags: capable.peer_flags,
-                peer_transfer_size: capable.peer_sizes.transfer,
-                peer_message_size: match flags.and(capable.peer_flags).contains(Flags::CHUNK) {
-                    true => capable.peer_sizes.message,
-                    false => capable.peer_sizes.transfer,
-                },
+                peer_transfer_size: capable.reach.sizes.transfer,
+                peer_message_size: capable.reach.sizes.message,
             },
             own_flags: flags,
             records_max: self.config.records_max,

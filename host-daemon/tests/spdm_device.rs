@@ -12,6 +12,7 @@ use std::{
     time::Instant,
 };
 
+use host_daemon::spdm::hex;
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose,
     PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, SignatureAlgorithm,
@@ -19,7 +20,7 @@ use rcgen::{
 use serde_json::Value;
 use tdisp::{
     clock,
-    crypto::{HashAlg, Ring, RingSigner, Secret, SignAlg, digest},
+    crypto::{AeadAlg, HashAlg, Ring, RingSigner, Secret, SignAlg, digest},
     doe::{Object, ObjectType, discovery},
     spdm::{
         Measurement, Responder, ResponderConfig, Transport, Trust, VERSIONS,
@@ -347,7 +348,42 @@ fn a_program_reads_the_same_as_json() {
     assert_eq!(json["measurements_signature"]["verified"], true);
     assert_eq!(json["chains"][0]["vouched"]["by"], "CN=test root");
     assert_eq!(json["algorithms"]["hash"], "SHA_384");
+    assert_eq!(
+        json["supported_algorithms"],
+        Value::Null,
+        "the device has no chunks"
+    );
     assert_eq!(json["measurements"].as_array().map(Vec::len), Some(1));
+}
+
+#[test]
+fn what_a_device_could_do_is_shown_beside_what_was_chosen() {
+    let mut device = Device::new();
+    device.config.chunk = Some(0x1_0000);
+    device.config.offer.aead = vec![AeadAlg::Aes256Gcm, AeadAlg::ChaCha20Poly1305];
+    let desk = Desk::with(&device);
+    let shown = ["could do", "AES_256_GCM CHACHA20_POLY1305"];
+    check(&desk.ask("identify", Some(&desk.root)), 0, &shown);
+    let output = desk.ask("identify --json", Some(&desk.root));
+    let json: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(
+        json["supported_algorithms"]["AEAD"],
+        "AES_256_GCM CHACHA20_POLY1305"
+    );
+    assert_eq!(json["algorithms"]["AEAD"], "AES_256_GCM");
+}
+
+#[test]
+fn bit_streams_are_asked_for_with_raw() {
+    let mut device = Device::new();
+    device.config.measurements[0].bit_stream = Some(b"firmware".to_vec());
+    let desk = Desk::with(&device);
+    check(
+        &desk.ask("measure --raw", Some(&desk.root)),
+        0,
+        &[&hex(b"firmware")],
+    );
+    check(&desk.ask("measure", Some(&desk.root)), 0, &[&hex(&[0x22; 48])]);
 }
 
 #[test]

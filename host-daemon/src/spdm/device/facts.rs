@@ -34,6 +34,8 @@ pub struct Facts {
     pub capabilities: Option<(u32, String)>,
     /// What was chosen of each kind of algorithm.
     pub algorithms: Vec<(String, String)>,
+    /// What could have been chosen of each, if the device says so (1.3).
+    pub supported: Vec<(String, String)>,
     /// Slots, and the digests of the chains in them.
     pub slots: Vec<(u8, String)>,
     /// The chains that were fetched.
@@ -120,6 +122,8 @@ impl Facts {
                 self.spdm = Some(names::version(known.version));
                 let flags = fields.field("Flags");
                 self.capabilities = flags.map(|field| (known.responder, field.meaning.clone()));
+                let listed = fields.field("SupportedAlgorithms");
+                self.supported = listed.map_or_else(Vec::new, |block| algorithms(&block.inside));
             }
             "ALGORITHMS" => self.algorithms = algorithms(fields),
             "DIGESTS" => {
@@ -204,16 +208,18 @@ fn outcome(entry: &Entry) -> Option<Outcome> {
     check.map(|check| check.outcome.clone())
 }
 
+/// Of ALGORITHMS, or of the block of CAPABILITIES that says what there is.
 fn algorithms(fields: &[Field]) -> Vec<(String, String)> {
     let single = [
-        ("BaseAsymSel", "signature"),
-        ("PqcAsymSel", "post-quantum signature"),
-        ("BaseHashSel", "hash"),
-        ("MeasurementHashAlgo", "measurement hash"),
+        ("BaseAsymSel", "BaseAsymAlgo", "signature"),
+        ("PqcAsymSel", "PqcAsymAlgo", "post-quantum signature"),
+        ("BaseHashSel", "BaseHashAlgo", "hash"),
+        ("MeasurementHashAlgo", "", "measurement hash"),
     ];
-    let single = single
-        .iter()
-        .filter_map(|(name, kind)| Some(((*kind).to_owned(), fields.field(name)?.meaning.clone())));
+    let single = single.iter().filter_map(|(chosen, offered, kind)| {
+        let field = fields.field(chosen).or_else(|| fields.field(offered))?;
+        Some(((*kind).to_owned(), field.meaning.clone()))
+    });
     let tables = fields
         .iter()
         .filter(|field| field.name == "AlgStruct")

@@ -30,6 +30,9 @@ use super::{args, check::Outcome, decode, secrets::Secrets};
 use crate::transport::{self, Mailbox};
 use facts::{Facts, Vouched};
 
+/// Bytes of the largest message that is taken in chunks.
+const MESSAGE_MAX: u32 = 0x2_0000;
+
 /// What ended the command early, or made it end badly.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -258,6 +261,8 @@ fn converse(device: &args::Device, measure: Option<Measure>) -> Result<talk::Tal
         transport,
         slot: device.slot,
         offer: suite::offer(&device.suite),
+        supported_asked: true,
+        chunk: Some(MESSAGE_MAX),
         timing: Timing {
             answer: timeout,
             ..Timing::default()

@@ -39,15 +39,15 @@ fn connection(facts: &Facts, out: &mut impl Write) -> Result<()> {
     if let Some((_, names)) = &facts.capabilities {
         writeln!(out, "capabilities   {names}")?;
     }
-    let algorithms = facts
-        .algorithms
-        .iter()
-        .map(|(kind, name)| format!("{kind} {name}"));
-    writeln!(
-        out,
-        "algorithms     {}",
-        algorithms.collect::<Vec<_>>().join(", ")
-    )
+    if !facts.supported.is_empty() {
+        writeln!(out, "could do       {}", listed(&facts.supported))?;
+    }
+    writeln!(out, "algorithms     {}", listed(&facts.algorithms))
+}
+
+fn listed(algorithms: &[(String, String)]) -> String {
+    let algorithms = algorithms.iter().map(|(kind, name)| format!("{kind} {name}"));
+    algorithms.collect::<Vec<_>>().join(", ")
 }
 
 fn brief(chain: &Chain, out: &mut impl Write) -> Result<()> {
@@ -135,6 +135,11 @@ fn proof(what: &str, outcome: &Option<Outcome>, without: &str, out: &mut impl Wr
     }
 }
 
+fn by_kind(algorithms: &[(String, String)]) -> Json {
+    let algorithms = algorithms.iter().map(|(kind, name)| (kind.clone(), json!(name)));
+    Json::Object(algorithms.collect())
+}
+
 pub(super) fn json(facts: &Facts) -> Json {
     let signed = |outcome: &Option<Outcome>| match outcome {
         Some(Outcome::Agrees(how)) => json!({"verified": true, "how": how}),
@@ -186,7 +191,8 @@ pub(super) fn json(facts: &Facts) -> Json {
             "flags": flags,
             "names": names::capabilities(*flags, false).split(' ').collect::<Vec<_>>(),
         })),
-        "algorithms": facts.algorithms.iter().map(|(kind, name)| (kind.clone(), json!(name))).collect::<serde_json::Map<_, _>>(),
+        "algorithms": by_kind(&facts.algorithms),
+        "supported_algorithms": (!facts.supported.is_empty()).then(|| by_kind(&facts.supported)),
         "slots": facts.slots.iter().map(|(slot, digest)| json!({"slot": slot, "digest": digest})).collect::<Vec<_>>(),
         "chains": chains.collect::<Vec<_>>(),
         "challenge": signed(&facts.challenged),

@@ -6,7 +6,7 @@ use crate::{
     spdm::{
         connection::Connection,
         msg::{
-            NONCE_SIZE, Payload, SLOT_PUBLIC_KEY, Version, certificate, challenge, digests, error::ErrorCode,
+            Payload, SLOT_PUBLIC_KEY, Version, certificate, challenge, digests, error::ErrorCode,
             key_exchange::Mutual,
         },
         signing,
@@ -148,10 +148,10 @@ impl Responder {
         Identity::new(connection, slot, &held.chain, &held.signer)
     }
 
-    pub(super) fn random(&self) -> Result<[u8; NONCE_SIZE], Refusal> {
-        let mut nonce = [0; NONCE_SIZE];
-        self.provider.random(&mut nonce)?;
-        Ok(nonce)
+    pub(super) fn random<const N: usize>(&self) -> Result<[u8; N], Refusal> {
+        let mut bytes = [0; N];
+        self.provider.random(&mut bytes)?;
+        Ok(bytes)
     }
 }
 

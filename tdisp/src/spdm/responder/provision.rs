@@ -365,7 +365,7 @@ impl Responder {
     /// A signature by the device's key must verify with the certificate's.
     fn check_owns(&self, signer: &dyn Signer, public_key: &[u8]) -> Result<(), Refusal> {
         let agreed = self.phase.agreed().ok_or(UNEXPECTED)?;
-        let challenge = self.random()?;
+        let challenge: [u8; 32] = self.random()?;
         let what = crate::crypto::Signable::plain(agreed.connection.negotiated.algorithms.hash, &challenge);
         let signature = signer.sign(&what)?;
         let verified = self

@@ -34,8 +34,6 @@ pub(super) const POLICY_LEFT_TO_US: u8 = 1;
 pub(super) struct Sessions {
     open: Vec<(u32, Open)>,
     max: usize,
-    /// Our half of the last session's id.
-    last: u16,
 }
 
 /// A session, by how far it is.
@@ -119,7 +117,6 @@ impl Sessions {
         Self {
             open: Vec::new(),
             max: max.min(SESSIONS_MAX),
-            last: 0,
         }
     }
 
@@ -162,18 +159,16 @@ impl Sessions {
         self.open.iter().filter_map(|(_, open)| open.expiry()).min()
     }
 
-    /// Our half of a new session's id: not 0, and not one in use.
-    pub(super) fn new_id(&mut self) -> Result<u16, Refusal> {
+    /// Our half of a new session's id: `drawn`, or the next one that is not 0 and not in use. Drawn at random it is all that
+    /// sets a session on a pre-shared key without a context apart from one whose messages somebody has recorded.
+    pub(super) fn new_id(&self, drawn: u16) -> Result<u16, Refusal> {
+        let full = Refusal::new(ErrorCode::SESSION_LIMIT_EXCEEDED);
         if self.open.len() >= self.max {
-            return Err(Refusal::new(ErrorCode::SESSION_LIMIT_EXCEEDED));
+            return Err(full);
         }
-        loop {
-            self.last = self.last.wrapping_add(1).max(1);
-            let taken = self.open.iter().any(|(id, _)| id >> 16 == u32::from(self.last));
-            if !taken {
-                return Ok(self.last);
-            }
-        }
+        let taken = |own: &u16| self.open.iter().any(|(id, _)| id >> 16 == u32::from(*own));
+        let mut candidates = (drawn.max(1)..=u16::MAX).chain(1..drawn);
+        candidates.find(|own| !taken(own)).ok_or(full)
     }
 
     /// The key exchange that began last: FINISH in clear does not say of which session it is.

@@ -54,16 +54,18 @@ pub(super) struct Reach {
     pub(super) chunks: bool,
     /// Bytes of the largest message that the peer takes in one piece, and at all.
     pub(super) sizes: Sizes,
+    /// What carries records, whose length has 16 bits.
+    pub(super) transport: Transport,
 }
 
 impl Reach {
     /// Of what both sides can, and of the sizes that the peer has told, if its version has them: those without have no limit
     /// but a peer's patience, for which this side's is as good a guess as any.
-    pub(super) fn new(version: Version, both: Flags, told: Option<Sizes>, own_transfer_size: u32) -> Self {
+    pub(super) fn new(version: Version, both: Flags, told: Option<Sizes>, own: Own) -> Self {
         let chunks = both.contains(Flags::CHUNK);
         let told = told.unwrap_or(Sizes {
-            transfer: own_transfer_size,
-            message: own_transfer_size,
+            transfer: own.transfer_size,
+            message: own.transfer_size,
         });
         Self {
             version,
@@ -72,22 +74,43 @@ impl Reach {
                 message: if chunks { told.message } else { told.transfer },
                 ..told
             },
+            transport: own.transport,
         }
     }
 
     /// Before the peer has told anything: the least that every one takes, and chunks if this side has them.
-    pub(super) fn before_capabilities(version: Version, own_flags: Flags) -> Self {
+    pub(super) fn before_capabilities(version: Version, own_flags: Flags, own: Own) -> Self {
         let sizes = Sizes {
             transfer: DATA_TRANSFER_SIZE_MIN,
             message: DATA_TRANSFER_SIZE_MIN,
         };
-        Self::new(version, own_flags, Some(sizes), DATA_TRANSFER_SIZE_MIN)
+        Self::new(version, own_flags, Some(sizes), own)
     }
 
-    /// Bytes of the largest message that the peer takes in one piece.
-    pub(super) fn room(&self) -> usize {
-        self.sizes.transfer as usize
+    /// Bytes of the largest message that the peer takes in one piece: in a session no more than a record holds, however
+    /// much the peer takes.
+    pub(super) fn room(&self, in_session: bool) -> usize {
+        let room = self.sizes.transfer as usize;
+        match in_session {
+            true => room.min(usize::from(u16::MAX) - self.transport.record_overhead()),
+            false => room,
+        }
     }
+
+    /// Bytes of the largest message that the peer takes at all.
+    pub(super) fn most(&self, in_session: bool) -> usize {
+        match self.chunks {
+            true => self.sizes.message as usize,
+            false => self.room(in_session),
+        }
+    }
+}
+
+/// What an end knows of itself, where its peer has told nothing yet.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Own {
+    pub(super) transfer_size: u32,
+    pub(super) transport: Transport,
 }
 
 /// A connection after ALGORITHMS.
@@ -175,12 +198,8 @@ impl Connection {
                 transfer: negotiated.peer_transfer_size,
                 message: negotiated.peer_message_size,
             },
+            transport: self.transport,
         }
-    }
-
-    /// Bytes of the largest message that the peer takes in one piece.
-    pub(super) fn peer_room(&self) -> usize {
-        self.reach().room()
     }
 
     pub(super) fn digest(&self, bytes: &[u8]) -> Digest {

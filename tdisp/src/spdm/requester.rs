@@ -360,7 +360,8 @@ impl Requester {
     fn transmit(&mut self, now: Instant, mut pending: Pending) {
         if pending.again.is_none()
             && let Some(reach) = &self.link.reach
-            && let Some((carriage, first)) = Carriage::send(&pending.request, reach)
+            && let Some((carriage, first)) =
+                Carriage::send(&pending.request, pending.channel != Channel::Clear, reach)
         {
             pending.carriage = carriage;
             pending.again = Some(first);

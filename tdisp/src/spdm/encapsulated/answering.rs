@@ -264,7 +264,7 @@ fn portion<'c>(
         return Ok((&[], whole));
     }
     let rest = slot.chain.get(asked.offset as usize..).ok_or(INVALID)?;
-    let room = connection.negotiated.peer_transfer_size as usize;
+    let room = connection.reach().room(true);
     let size = rest
         .len()
         .min(asked.length as usize)

@@ -53,13 +53,13 @@ pub(super) struct Receiver {
 
 impl Carriage {
     /// A request that is too large for one message, and its first chunk; nothing if it goes whole.
-    pub(super) fn send(request: &Wiped, reach: &Reach) -> Option<(Self, Wiped)> {
+    pub(super) fn send(request: &Wiped, in_session: bool, reach: &Reach) -> Option<(Self, Wiped)> {
         let code = Code(request.get(1).copied()?);
-        let too_large = request.len() > reach.room();
-        if !too_large || reach.sizes.message <= reach.sizes.transfer || !is_chunkable(code) {
+        let room = reach.room(in_session);
+        if request.len() <= room || request.len() > reach.most(in_session) || !is_chunkable(code) {
             return None;
         }
-        let mut splitter = Splitter::new(reach.version, HANDLE, request.clone(), reach.room())?;
+        let mut splitter = Splitter::new(reach.version, HANDLE, request.clone(), room)?;
         let first = next_chunk(reach.version, &mut splitter)?;
         Some((Self::Sending(splitter), first))
     }

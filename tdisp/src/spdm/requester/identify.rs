@@ -14,7 +14,7 @@ use crate::{
         ability,
         algorithms::{MULTI_KEY, Needs, Offer},
         chain::Chain,
-        connection::{Connection, Negotiated, Reach},
+        connection::{Connection, Negotiated, Own, Reach},
         error::Misbehaviour,
         msg::{
             Context, RequesterContext, SLOT_PUBLIC_KEY, Version, algorithms,
@@ -72,7 +72,7 @@ impl Expect for ExpectVersion {
                 && flags.contains(Flags::CHUNK),
         };
         // Whatever the responder takes, it gives its algorithms in chunks if they are many.
-        link.reach = Some(Reach::before_capabilities(version, flags));
+        link.reach = Some(Reach::before_capabilities(version, flags, own(output)));
         output.ask(Channel::Clear, Duration::ZERO, &request);
         let expect = ExpectCapabilities {
             version,
@@ -81,6 +81,13 @@ impl Expect for ExpectVersion {
             vca: [exchange.request, bytes].concat(),
         };
         Ok(Some(expect.into()))
+    }
+}
+
+fn own(output: &Output<'_>) -> Own {
+    Own {
+        transfer_size: output.config.transfer_size,
+        transport: output.config.transport,
     }
 }
 
@@ -140,8 +147,7 @@ impl Expect for ExpectCapabilities {
         };
         output.ask(Channel::Clear, Duration::ZERO, &request);
         let exponent = message.ct_exponent.min(capabilities::CT_EXPONENT_MAX);
-        let own = output.config.transfer_size;
-        let reach = Reach::new(version, self.flags.and(peer_flags), message.sizes, own);
+        let reach = Reach::new(version, self.flags.and(peer_flags), message.sizes, own(output));
         link.reach = Some(reach);
         let expect = ExpectAlgorithms {
             offer,

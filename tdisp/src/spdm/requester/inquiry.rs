@@ -192,9 +192,8 @@ impl Requester {
         session: u32,
         told: &mut Subscription,
     ) -> Result<bool, Misuse> {
-        let negotiated = &self.ready_in(session)?.connection.negotiated;
-        let room = negotiated.peer_transfer_size as usize;
-        let Some(message) = told.next(negotiated.version, room) else {
+        let reach = self.ready_in(session)?.connection.reach();
+        let Some(message) = told.next(reach.version, reach.room(true)) else {
             return Ok(false);
         };
         let needs = events(Code::EVENT_ACK, Flags(0));
@@ -216,7 +215,7 @@ impl Requester {
         if negotiated.version < needs.since || !has {
             return Err(Misuse::Lacks { what: needs.what });
         }
-        let max = negotiated.peer_message_size as usize;
+        let max = peer.connection.reach().most(session.is_some());
         let room = self.config.transfer_size as usize;
         let request = inquiry.request(peer, room).map_err(|_| Misuse::NoIdentity)?;
         if request.len() > max {

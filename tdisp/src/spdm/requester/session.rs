@@ -211,13 +211,11 @@ impl Expect for ExpectFinish {
 /// Bytes of the largest payload that fits what the responder takes.
 pub(super) fn vendor_payload_max(peer: &Peer) -> usize {
     let negotiated = &peer.connection.negotiated;
-    let room = (negotiated.peer_message_size as usize).saturating_sub(VENDOR_ENVELOPE_SIZE);
-    // A record's length has 16 bits, in which chunks are.
-    let record = usize::from(u16::MAX) - peer.connection.transport.record_overhead();
-    let room = match negotiated.peer_message_size > negotiated.peer_transfer_size {
-        true => room,
-        false => room.min(record - VENDOR_ENVELOPE_SIZE),
-    };
+    let room = peer
+        .connection
+        .reach()
+        .most(true)
+        .saturating_sub(VENDOR_ENVELOPE_SIZE);
     match room > usize::from(u16::MAX) {
         // The large form has a length of four bytes more.
         true => (room - 4).min(Body::payload_max(negotiated.version)),

@@ -147,7 +147,7 @@ impl Responder {
         let ack = self.chunks.ack.take();
         let overhead = ack.map_or(0, |ack| wrapped(ack, &[]).len());
         let reach = self.phase.reach();
-        let fits = reach.is_none_or(|reach| answer.len() + overhead <= reach.room());
+        let fits = reach.is_none_or(|reach| answer.len() + overhead <= reach.room(at != At::Clear));
         let answer = match fits {
             true => answer,
             false => {
@@ -164,14 +164,14 @@ impl Responder {
     /// Keeps a large response for CHUNK_GET; the error that says so, or that it cannot be had.
     fn hold_large(&mut self, at: At, answer: Vec<u8>) -> Refusal {
         let too_large = Refusal::new(ErrorCode::RESPONSE_TOO_LARGE);
+        let in_session = at != At::Clear;
         let reach = self.phase.reach();
-        let Some(reach) = reach.filter(|reach| reach.chunks && answer.len() <= reach.sizes.message as usize)
-        else {
+        let Some(reach) = reach.filter(|reach| reach.chunks && answer.len() <= reach.most(in_session)) else {
             return too_large;
         };
         let handle = self.chunks.handle.wrapping_add(1);
         let answer = Wiped::new(answer);
-        let Some(splitter) = Splitter::new(reach.version, handle, answer, reach.room()) else {
+        let Some(splitter) = Splitter::new(reach.version, handle, answer, reach.room(in_session)) else {
             return too_large;
         };
         self.chunks.handle = handle;

@@ -220,7 +220,7 @@ impl Responder {
     /// What happened that a session wants to know.
     fn next_events(&mut self, at: At, version: Version) -> Option<Vec<u8>> {
         let At::Session(session) = at else { return None };
-        let room = self.phase.agreed()?.connection.negotiated.peer_transfer_size as usize;
+        let room = self.phase.reach()?.room(true);
         let subscription = self.subscriptions.find(session)?;
         subscription.next(version, room.saturating_sub(HEADER_SIZE))
     }

@@ -75,7 +75,7 @@ impl Responder {
             response.verify_data = Some(proof.expose());
         }
         let reply = response.to_vec();
-        agreed.check_fits(reply.len())?;
+        agreed.check_fits(asked.at, reply.len())?;
         let kind = Kind::Exchanged(demand.requester);
         self.open(asked.now, handshake, kind, (message.policy, heartbeat_s));
         if let Some(asking) = demand.asking {

@@ -55,7 +55,7 @@ impl Responder {
             slots: slots.collect(),
         };
         let response = response.to_vec();
-        agreed.check_fits(response.len())?;
+        agreed.check_fits(asked.at, response.len())?;
         if asked.at == At::Clear {
             agreed.add_to_m1([request, &response]);
             if several && agreed.digests.is_none() {
@@ -71,11 +71,7 @@ impl Responder {
         let slot = self.config.slots.get(usize::from(message.slot));
         let slot = slot.and_then(Option::as_ref).ok_or(INVALID)?;
         // Where chunks are agreed on, what is asked for comes whole.
-        let connection = &agreed.connection;
-        let room = match connection.negotiated.peer_message_size > connection.negotiated.peer_transfer_size {
-            true => connection.negotiated.peer_message_size as usize,
-            false => connection.peer_room(),
-        };
+        let room = agreed.connection.reach().most(asked.at != At::Clear);
         let room = room.saturating_sub(if message.large {
             LARGE_HEADER_SIZE
         } else {
@@ -119,7 +115,10 @@ impl Responder {
             signature: &[],
         };
         let unsigned = response.to_vec();
-        agreed.check_fits(unsigned.len() + agreed.connection.context.signature_size)?;
+        agreed.check_fits(
+            asked.at,
+            unsigned.len() + agreed.connection.context.signature_size,
+        )?;
         agreed.add_to_m1([request, &unsigned]);
         let m1 = agreed.take_m1();
         let to_sign = signing::message(message.version, signing::Context::ChallengeAuth, &m1);

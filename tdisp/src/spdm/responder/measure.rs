@@ -71,7 +71,7 @@ impl Responder {
         let signature_size = signer
             .as_ref()
             .map_or(0, |_| agreed.connection.context.signature_size);
-        agreed.check_fits(unsigned.len() + signature_size)?;
+        agreed.check_fits(asked.at, unsigned.len() + signature_size)?;
         let fresh = agreed.connection.measurement_transcript();
         let l1_of = self.l1_mut(asked.at)?;
         let mut l1 = l1_of.take().unwrap_or(fresh);

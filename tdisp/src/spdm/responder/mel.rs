@@ -1,6 +1,6 @@
 //! GET_MEASUREMENT_EXTENSION_LOG: the log in portions (DSP0274 1.3 §10).
 
-use super::{Asked, INVALID, Reply, Responder, UNEXPECTED};
+use super::{Asked, At, INVALID, Reply, Responder, UNEXPECTED};
 use crate::spdm::msg::{Payload, mel};
 
 /// Bytes of MEASUREMENT_EXTENSION_LOG in front of the portion.
@@ -19,7 +19,8 @@ impl Responder {
             .ok()
             .and_then(|offset| log.get(offset..))
             .ok_or(INVALID)?;
-        let room = agreed.connection.peer_room().saturating_sub(HEADER_SIZE);
+        let room = agreed.connection.reach().room(asked.at != At::Clear);
+        let room = room.saturating_sub(HEADER_SIZE);
         let size = rest.len().min(message.length as usize).min(room);
         if size == 0 {
             return Err(INVALID);

@@ -3,12 +3,12 @@
 //! Each comes once in a connection. A GET_CAPABILITIES or NEGOTIATE_ALGORITHMS that comes again is a retry if it is the same
 //! to the byte, and is answered with the same bytes; if it is not, it is unexpected.
 
-use super::{Asked, INVALID, Measured, MultiKey, Refusal, Reply, Responder, UNEXPECTED};
+use super::{Asked, At, INVALID, Measured, MultiKey, Refusal, Reply, Responder, UNEXPECTED};
 use crate::{
     crypto::Digest,
     spdm::{
         algorithms::{Answering, MULTI_KEY, Needs},
-        connection::{Connection, Negotiated, Reach},
+        connection::{Connection, Negotiated, Own, Reach},
         msg::{
             Context, Payload, Version, algorithms,
             capabilities::{self, Flags, Sizes},
@@ -130,8 +130,8 @@ impl core::fmt::Debug for Phase {
 
 impl Agreed {
     /// Refuses an answer of `size` bytes if the requester cannot take it, be it in chunks.
-    pub(super) fn check_fits(&self, size: usize) -> Result<(), Refusal> {
-        if size <= self.connection.negotiated.peer_message_size as usize {
+    pub(super) fn check_fits(&self, at: At, size: usize) -> Result<(), Refusal> {
+        if size <= self.connection.reach().most(at != At::Clear) {
             return Ok(());
         }
         Err(Refusal::new(ErrorCode::RESPONSE_TOO_LARGE))
@@ -206,7 +206,10 @@ impl Responder {
             algorithms: listed.as_deref(),
         };
         let response = response.to_vec();
-        let own = self.config.transfer_size;
+        let own = Own {
+            transfer_size: self.config.transfer_size,
+            transport: self.config.transport,
+        };
         self.phase = Phase::Capable(Capable {
             said: said.clone(),
             exchange: Exchanged::new(request, &response),

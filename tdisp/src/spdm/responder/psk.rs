@@ -77,7 +77,7 @@ impl Responder {
         handshake.add(proof.expose());
         response.verify_data = proof.expose();
         let reply = response.to_vec();
-        agreed.check_fits(reply.len())?;
+        agreed.check_fits(asked.at, reply.len())?;
         self.open(
             asked.now,
             handshake,

@@ -1,4 +1,5 @@
-//! Ends that take no more than 42 bytes at once, the least there is: from the algorithms on everything goes in chunks.
+//! Ends that take no more than 42 bytes at once, the least there is: from the algorithms on everything goes in chunks. And
+//! ends that take more than a record holds, whose length has 16 bits.
 
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
@@ -9,14 +10,16 @@ use harness::{Pair, by_hand::ByHand, requester, responder, responder_config, sui
 use tdisp::{
     crypto::Wiped,
     spdm::{
-        Error, Event, Misbehaviour, RequesterConfig, ResponderConfig, Transport,
+        Error, Event, Measurement, Misbehaviour, Misuse, RequesterConfig, ResponderConfig, Transport,
         chunk::Splitter,
         msg::{
             Code, Context, Payload, Version, algorithms,
             capabilities::{DATA_TRANSFER_SIZE_MIN, Flags},
             chunk as msg, digests,
             error::ErrorCode,
+            measurements,
         },
+        responder::Event as Told,
         transport::Kind,
     },
 };
@@ -263,5 +266,93 @@ fn a_list_that_nobody_asked_for_or_that_does_not_read_ends_the_connection() {
             (true, Some(Error::Bytes { .. })) => {}
             (_, other) => panic!("{asked}: {other:?}"),
         }
+    }
+}
+
+const BEYOND_A_RECORD: u32 = 0x2_0000;
+
+/// What a device says in a session that is larger than a record.
+fn measures_much(_: &mut RequesterConfig, answer: &mut ResponderConfig) {
+    let manifest = |index| Measurement {
+        index,
+        kind: measurements::Kind::MANIFEST,
+        raw: true,
+        value: vec![index; 40_000],
+        bit_stream: None,
+    };
+    answer.measurements = (1..3).map(manifest).collect();
+}
+
+/// Whether the device has ended a session: its keys would have gone, and its functions with them.
+fn session_ended(pair: &Pair) -> bool {
+    let ended = |event: &Told| matches!(event, Told::SessionEnded { .. });
+    pair.responder_events.iter().any(ended)
+}
+
+#[test]
+fn an_answer_that_no_record_holds_comes_in_chunks_and_without_them_is_too_large() {
+    for transport in [Transport::Doe, Transport::Mctp] {
+        for in_chunks in [true, false] {
+            let sizes = [BEYOND_A_RECORD; 2];
+            let mut pair = pair((Version::V1_2, transport), sizes, |ask, answer| {
+                ask.chunk = in_chunks.then_some(BEYOND_A_RECORD);
+                measures_much(ask, answer);
+            });
+            pair.connect();
+            assert!(pair.requester.session().is_some(), "{:?}", pair.requester_events);
+            pair.requester.measure(pair.now, None).unwrap();
+            pair.run();
+            assert!(!session_ended(&pair));
+            match (in_chunks, pair.failure()) {
+                (true, None) => {}
+                (false, Some(Error::Peer { what, .. })) => {
+                    let code = ErrorCode::RESPONSE_TOO_LARGE;
+                    assert!(matches!(what, Misbehaviour::Refused { code: found, .. } if *found == code));
+                }
+                (_, other) => panic!("{transport:?} in chunks {in_chunks}: {other:?}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn a_log_and_a_chain_that_no_record_holds_come_in_portions() {
+    let sizes = [BEYOND_A_RECORD; 2];
+    let log = vec![7; 70_000];
+    let mut pair = pair((Version::V1_3, Transport::Doe), sizes, |ask, answer| {
+        (ask.chunk, answer.chunk) = (None, None);
+        answer.mel = Some(log.clone());
+    });
+    pair.connect();
+    let session = pair.requester.session();
+    pair.requester.measurement_log(pair.now, session).unwrap();
+    pair.run();
+    assert!(!session_ended(&pair));
+    assert_eq!(pair.failure(), None);
+    let last = pair.requester_events.last();
+    assert!(matches!(last, Some(Event::MeasurementLog(bytes)) if *bytes == log));
+}
+
+#[test]
+fn a_request_that_no_record_holds_goes_in_chunks_and_without_them_is_the_callers_mistake() {
+    for in_chunks in [true, false] {
+        let sizes = [BEYOND_A_RECORD; 2];
+        let mut pair = pair((Version::V1_4, Transport::Doe), sizes, |ask, answer| {
+            let chunk = in_chunks.then_some(BEYOND_A_RECORD);
+            (ask.chunk, answer.chunk) = (chunk, chunk);
+        });
+        pair.connect();
+        assert!(pair.requester.session().is_some(), "{:?}", pair.requester_events);
+        let payload = vec![1; 70_000];
+        let asked = pair.requester.vendor(pair.now, &payload);
+        if !in_chunks {
+            assert!(matches!(asked, Err(Misuse::TooLong { .. })), "{asked:?}");
+            continue;
+        }
+        asked.unwrap();
+        pair.run();
+        assert_eq!(pair.failure(), None);
+        let last = pair.requester_events.last();
+        assert!(matches!(last, Some(Event::Vendor(answer)) if answer.len() == payload.len()));
     }
 }

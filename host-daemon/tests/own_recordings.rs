@@ -28,7 +28,7 @@ use tdisp::{
         algorithms::{MeasurementHash, Offer},
         msg::{Version, certificate::Chain, key_exchange, measurements::Kind as Measured},
         requester::PreShared,
-        responder::{self, MultiKey, Mutual, Psk, Slot},
+        responder::{self, KeyPairs, MultiKey, Mutual, Psk, Slot},
     },
 };
 
@@ -166,6 +166,7 @@ impl Scene {
             } else {
                 MultiKey::No
             },
+            key_pairs: self.multi_key.then(KeyPairs::default),
             transfer_size: self.transfer_size,
             chunk: self.chunk(),
             ..ResponderConfig::new(slot.chain, slot.signer, measurements)

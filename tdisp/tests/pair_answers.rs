@@ -23,7 +23,7 @@ use tdisp::{
             respond_if_ready, version,
         },
         opaque,
-        responder::{Delay, MultiKey, Slot, Wait},
+        responder::{Delay, KeyPairs, MultiKey, Slot, Wait},
         signing,
         transcript::Transcript,
         transport::Kind,
@@ -581,6 +581,7 @@ fn a_key_exchange_is_signed_over_the_chain_and_with_several_keys_over_the_first_
         for several in [MultiKey::No, MultiKey::Negotiated] {
             let mut hand = Hand::capable(*version, |config| {
                 config.multi_key = several;
+                config.key_pairs = Some(KeyPairs::default());
                 config.slots[3] = Some(Slot::new(other.chain.clone(), other.signer.clone()));
             });
             let with_digests = several == MultiKey::Negotiated && *version >= Version::V1_3;

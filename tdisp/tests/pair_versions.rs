@@ -14,7 +14,7 @@ use tdisp::{
         Error, Event, Goal, Misbehaviour, Misuse, RequesterConfig, ResponderConfig, Transport, VERSIONS,
         msg::{Code, Summary, Version, capabilities::Flags, error::ErrorCode, measurements::Operation},
         requester::Measure,
-        responder::{Delay, Event as Told, Measured, MultiKey, PublicKey, Slot, Wait, usage},
+        responder::{Delay, Event as Told, KeyPairs, Measured, MultiKey, PublicKey, Slot, Wait, usage},
         signing,
         transcript::Transcript,
     },
@@ -407,6 +407,7 @@ fn a_connection_with_several_keys_uses_the_slots_own_and_says_which() {
                 },
                 |answer| {
                     answer.multi_key = theirs;
+                    answer.key_pairs = Some(KeyPairs::default());
                     answer.slots[5] = Some(Slot::new(other.chain.clone(), other.signer.clone()));
                 },
             );
@@ -443,6 +444,7 @@ fn a_key_is_used_for_nothing_that_its_mask_does_not_have() {
             |ask| ask.multi_key = true,
             |answer| {
                 answer.multi_key = MultiKey::Negotiated;
+                answer.key_pairs = Some(KeyPairs::default());
                 answer.slots[0].as_mut().unwrap().key.usage = others(use_);
             },
         );

@@ -17,7 +17,7 @@ use tdisp::{
     spdm::{
         Responder, ResponderConfig, Transport,
         msg::Version,
-        responder::{MultiKey, Slot},
+        responder::{KeyPairs, MultiKey, Slot},
         transport::Kind,
     },
 };
@@ -58,6 +58,7 @@ fn responder(plain: &[[Vec<u8>; 2]], path: &Path) -> Result<Responder, Failed> {
     // The slots of 1.3 on have keys of their own, of which not all were recorded.
     if version >= 0x13 {
         config.multi_key = MultiKey::Negotiated;
+        config.key_pairs = Some(KeyPairs::default());
     }
     Ok(Responder::new(config, Arc::new(Ring)))
 }

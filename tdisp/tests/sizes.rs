@@ -14,7 +14,7 @@ use tdisp::{
         chunk::Splitter,
         msg::{
             Code, Context, Payload, Version, algorithms,
-            capabilities::{DATA_TRANSFER_SIZE_MIN, Flags},
+            capabilities::{self, DATA_TRANSFER_SIZE_MIN, Flags},
             chunk as msg, digests,
             error::ErrorCode,
             measurements,
@@ -355,4 +355,24 @@ fn a_request_that_no_record_holds_goes_in_chunks_and_without_them_is_the_callers
         let last = pair.requester_events.last();
         assert!(matches!(last, Some(Event::Vendor(answer)) if answer.len() == payload.len()));
     }
+}
+
+#[test]
+fn a_list_that_is_appended_and_not_told_of_is_read_and_written_as_it_came() {
+    let block = algorithms::Request {
+        version: Version::V1_3,
+        offer: SUITE.offer().to_set(Version::V1_3),
+    }
+    .to_supported_block();
+    let mut message = vec![0x13, 0x61, 0, 0, 0, 12, 0, 0];
+    message.extend_from_slice(&(Flags::CHUNK | Flags::CERT | Flags::CHAL).0.to_le_bytes());
+    message.extend_from_slice(&[0x40, 0, 0, 0, 0x40, 0, 0, 0]);
+    message.extend_from_slice(&block);
+    let context = Context {
+        algorithms_asked: true,
+        ..Context::new(Version::V1_3)
+    };
+    let read = capabilities::Response::decode_exact(&message, &context).unwrap();
+    assert_eq!(read.algorithms, Some(&block[..]));
+    assert_eq!(read.to_vec(), message);
 }

@@ -214,6 +214,7 @@ fn vca() -> Vec<u8> {
         flags,
         sizes,
         algorithms: None,
+        algorithms_told: false,
     }
     .encode(&mut out);
     algorithms::Request {

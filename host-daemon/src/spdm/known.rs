@@ -47,6 +47,8 @@ pub struct Known {
     pub summary_asked: bool,
     /// Whether the request that is being answered asked for a signature.
     pub signature_asked: bool,
+    /// Whether GET_CAPABILITIES asked for the supported algorithms.
+    pub algorithms_asked: bool,
 }
 
 /// HANDSHAKE_IN_THE_CLEAR_CAP, which both sides must have.
@@ -74,6 +76,7 @@ impl Known {
             requester_multi_key: false,
             summary_asked: false,
             signature_asked: false,
+            algorithms_asked: false,
         }
     }
 
@@ -177,6 +180,7 @@ impl Known {
             requester_multi_key: self.requester_multi_key,
             summary_asked: self.summary_asked,
             signature_asked: self.signature_asked,
+            algorithms_asked: self.algorithms_asked,
             ..tdisp::spdm::msg::Context::new(self.version)
         }
     }

@@ -160,7 +160,8 @@ impl<'a> Cursor<'a> {
             return Err(Refusal::VersionNotOffered { found: found.0 });
         }
         self.context = Context::new(found);
-        let _: capabilities::Request = self.next()?;
+        let asked: capabilities::Request = self.next()?;
+        self.context.algorithms_asked = asked.algorithms_asked;
         let device: capabilities::Response<'a> = self.next()?;
         Ok(device.flags)
     }

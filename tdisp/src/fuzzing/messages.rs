@@ -59,6 +59,7 @@ pub fn doe_object(bytes: &[u8]) {
 /// ```text
 /// u8 version (0x10 to 0x14) ‖ u8 flags:  0 sizes negotiated (P-384)   1 handshake in clear   2, 3 responder, requester has
 ///                                        several keys   4 summary asked   5 signature asked   6 encapsulated
+///                                        7 supported algorithms asked
 /// ```
 pub fn spdm_context(version: u8, flags: u8) -> Context {
     let flag = |bit: u8| flags >> bit & 1 == 1;
@@ -74,6 +75,7 @@ pub fn spdm_context(version: u8, flags: u8) -> Context {
         requester_multi_key: flag(3),
         summary_asked: flag(4),
         signature_asked: flag(5),
+        algorithms_asked: flag(7),
         ..Context::new(Version(version))
     };
     if flag(6) { context.encapsulated() } else { context }

@@ -14,8 +14,9 @@ pub(super) const fn known(version: Version) -> Flags {
 }
 
 /// A responder's flags without those that the rest makes useless or contradictory (DSP0274 "Responder flag fields
-/// definitions"): what a device shows is consistent whatever it is made of.
-pub(super) fn consistent(mut flags: Flags) -> Flags {
+/// definitions"): what a device shows is consistent whatever it is made of, and no requester that keeps to the rules ends the
+/// connection over it.
+pub(super) fn consistent(version: Version, mut flags: Flags) -> Flags {
     let identity = Flags::CERT | Flags::PUB_KEY_ID;
     if flags.contains(identity) {
         flags = flags.without(Flags::PUB_KEY_ID);
@@ -26,8 +27,8 @@ pub(super) fn consistent(mut flags: Flags) -> Flags {
             flags = flags.without(Flags::MEAS_SIG) | Flags::MEAS_NO_SIG;
         }
     }
-    if !flags.any(Flags::CERT) {
-        flags = flags.without(Flags::MULTI_KEY_MASK | Flags::ALIAS_CERT | Flags::SET_CERT);
+    if !flags.any(Flags::GET_KEY_PAIR_INFO) {
+        flags = flags.without(Flags::MULTI_KEY_MASK);
     }
     if !flags.any(Flags::MEAS_MASK) {
         flags = flags.without(Flags::MEAS_FRESH | Flags::MEL);
@@ -41,8 +42,29 @@ pub(super) fn consistent(mut flags: Flags) -> Flags {
     if !flags.any(Flags::KEY_EX | Flags::PSK_MASK) {
         flags = flags.without(Flags::ENCRYPT | Flags::MAC | Flags::HBEAT | Flags::KEY_UPD | Flags::EVENT);
     }
-    if !flags.any(Flags::KEY_EX | Flags::CHAL) {
+    if !flags.any(Flags::KEY_EX | Flags::CHAL) || version == Version::V1_1 && !flags.any(Flags::ENCAP) {
         flags = flags.without(Flags::MUT_AUTH);
+    }
+    without_idle_identity(version, flags)
+}
+
+/// The same without an identity that has no use, and what goes with it. In 1.0 the one use is CHALLENGE, but for measurements.
+fn without_idle_identity(version: Version, mut flags: Flags) -> Flags {
+    let uses = match version {
+        Version::V1_0 => Flags::CHAL | Flags::MEAS_SIG,
+        _ => Flags::CHAL | Flags::KEY_EX | Flags::MEAS_SIG | Flags::EP_INFO_SIG,
+    };
+    if !flags.any(uses) {
+        flags = flags.without(Flags::CERT | Flags::PUB_KEY_ID);
+    }
+    if !flags.any(Flags::CERT) {
+        flags = flags.without(Flags::MULTI_KEY_MASK | Flags::ALIAS_CERT | Flags::SET_CERT);
+    }
+    if flags.any(Flags::PUB_KEY_ID) {
+        flags = flags.without(Flags::GET_KEY_PAIR_INFO | Flags::SET_KEY_PAIR_INFO);
+    }
+    if !flags.any(Flags::SET_CERT) {
+        flags = flags.without(Flags::CSR | Flags::CERT_INSTALL_RESET);
     }
     flags
 }
@@ -55,6 +77,45 @@ mod tests {
         capabilities::{Response, Sizes},
     };
 
+    /// What libspdm's requester wants of CAPABILITIES beyond what ours does.
+    fn rules(version: Version, flags: Flags) -> [(bool, &'static str); 7] {
+        let has = |bits: Flags| flags.any(bits);
+        let identity = Flags::CERT | Flags::PUB_KEY_ID;
+        let uses = Flags::CHAL | Flags::KEY_EX | Flags::MEAS_SIG | Flags::EP_INFO_SIG;
+        let key_pairs = Flags::GET_KEY_PAIR_INFO | Flags::SET_KEY_PAIR_INFO;
+        let signed = has(Flags::MEAS_SIG);
+        [
+            (
+                version != Version::V1_0 || signed || has(Flags::CERT) == has(Flags::CHAL),
+                "in 1.0 CERT_CAP where there is CHAL_CAP, and no other",
+            ),
+            (
+                version == Version::V1_0 || has(uses) || !has(identity),
+                "a use for CERT_CAP or PUB_KEY_ID_CAP",
+            ),
+            (
+                version != Version::V1_1 || has(Flags::ENCAP) || !has(Flags::MUT_AUTH),
+                "ENCAP_CAP where there is MUT_AUTH_CAP in 1.1",
+            ),
+            (
+                has(Flags::SET_CERT) || !has(Flags::CSR | Flags::CERT_INSTALL_RESET),
+                "SET_CERT_CAP where there is CSR_CAP",
+            ),
+            (
+                has(Flags::GET_KEY_PAIR_INFO) || !has(Flags::MULTI_KEY_MASK),
+                "GET_KEY_PAIR_INFO_CAP where there is MULTI_KEY_CAP",
+            ),
+            (
+                !has(Flags::PUB_KEY_ID) || !has(key_pairs),
+                "no information on key pairs where there is PUB_KEY_ID_CAP",
+            ),
+            (
+                has(Flags::MEAS_MASK) || !has(Flags::MEAS_FRESH),
+                "MEAS_CAP where there is MEAS_FRESH_CAP",
+            ),
+        ]
+    }
+
     #[test]
     fn whatever_bits_are_taken_away_the_rest_is_what_a_requester_accepts() {
         let transfer = 0x1200;
@@ -65,7 +126,9 @@ mod tests {
         let all = 0x7777_57f7 | Flags::MEAS_SIG.0;
         for mask in pairs.chain(bits) {
             for version in versions {
-                let flags = consistent(Flags(all & mask).and(known(version)));
+                let flags = consistent(version, Flags(all & mask).and(known(version)));
+                let broken = rules(version, flags).into_iter().find(|(kept, _)| !kept);
+                assert_eq!(broken.map(|(_, rule)| rule), None, "{mask:#x} in {version}");
                 let response = Response {
                     version,
                     ct_exponent: 0,
@@ -76,6 +139,7 @@ mod tests {
                         message: transfer,
                     }),
                     algorithms: None,
+                    algorithms_told: false,
                 };
                 let read =
                     Response::decode_exact(&response.to_vec(), &Context::new(version)).map(|read| read.flags);

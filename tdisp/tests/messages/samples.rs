@@ -188,6 +188,7 @@ fn start(version: Version) -> Vec<Message<'static>> {
             flags: both | Flags::CHAL | Flags::MEAS_SIG,
             sizes,
             algorithms: None,
+            algorithms_told: false,
         }),
         Message::NegotiateAlgorithms(algorithms::Request {
             version,

@@ -231,8 +231,16 @@ impl Protocol {
                 config.offer.mel_specification = mel::SPECIFICATION_DMTF;
             }
             Flags::EVENT => config.events = Types::ALL,
-            Flags::MULTI_KEY_ONLY => config.multi_key = MultiKey::Only,
-            Flags::MULTI_KEY_NEGOTIATED => config.multi_key = MultiKey::Negotiated,
+            // Who has several keys tells of them.
+            Flags::MULTI_KEY_ONLY | Flags::MULTI_KEY_NEGOTIATED => {
+                let only = flags == Flags::MULTI_KEY_ONLY;
+                config.multi_key = if only {
+                    MultiKey::Only
+                } else {
+                    MultiKey::Negotiated
+                };
+                config.key_pairs = Some(self.key_pairs(identity));
+            }
             Flags::GET_KEY_PAIR_INFO => config.key_pairs = Some(self.key_pairs(identity)),
             // What can be added and is there already.
             _ => {}

@@ -152,7 +152,7 @@ pub fn run(ask: Ask<'_>, json: bool, out: &mut impl Write) -> Result<(), Error> 
             failure: None,
             opened: None,
         },
-        None => converse(device, ask.measure())?,
+        None => converse(device, ask)?,
     };
     if let Some(path) = &device.save {
         files::save(path, &talk.capture)?;
@@ -247,7 +247,7 @@ fn now() -> UnixTime {
 }
 
 /// Talks to the device that the arguments name.
-fn converse(device: &args::Device, measure: Option<Measure>) -> Result<talk::Talk, Error> {
+fn converse(device: &args::Device, ask: Ask<'_>) -> Result<talk::Talk, Error> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -261,7 +261,7 @@ fn converse(device: &args::Device, measure: Option<Measure>) -> Result<talk::Tal
         transport,
         slot: device.slot,
         offer: suite::offer(&device.suite),
-        supported_asked: true,
+        supported_asked: matches!(ask, Ask::Identify(_)),
         chunk: Some(MESSAGE_MAX),
         timing: Timing {
             answer: timeout,
@@ -302,7 +302,7 @@ fn converse(device: &args::Device, measure: Option<Measure>) -> Result<talk::Tal
             &mut mailbox,
             &talk::Plan {
                 config,
-                measure,
+                measure: ask.measure(),
                 session,
             },
         )

@@ -10,7 +10,9 @@ use tdisp::{
     crypto::Secret,
     spdm::{
         Error, Event, Goal, Misbehaviour, Negotiated, Requester, RequesterConfig, Trust,
-        msg::capabilities::Flags, requester::Measure, transport::Transport,
+        msg::{Code, capabilities::Flags},
+        requester::Measure,
+        transport::Transport,
     },
 };
 
@@ -115,6 +117,11 @@ pub async fn talk(mailbox: &mut Mailbox, plan: &Plan) -> Talk {
                 what: Misbehaviour::MissingCapabilities { missing },
                 ..
             })) if lower(&mut config, Flags(missing)) => {}
+            // Not every device that speaks 1.3 knows the wish.
+            Err(Failure::Spdm(Error::Peer {
+                awaited: Code::CAPABILITIES,
+                what: Misbehaviour::Refused { .. },
+            })) if config.supported_asked => config.supported_asked = false,
             Err(failure) => break Some(failure),
         }
     };

@@ -26,7 +26,9 @@ pub(super) fn get_capabilities(w: &mut Walk<'_>, header: Header) -> Result<(), D
 
 pub(super) fn capabilities(w: &mut Walk<'_>, header: Header) -> Result<(), DecodeError> {
     flags(w, header.version, false)?;
-    if header.version < Version::V1_3 || header.param1 & 1 == 0 {
+    // Some only append the list, and no padding is as long.
+    let listed = header.param1 & 1 == 1 || w.remaining() > 3;
+    if header.version < Version::V1_3 || !listed {
         return Ok(());
     }
     w.group("SupportedAlgorithms", |w| {

@@ -119,6 +119,7 @@ impl Connection {
                     .header
                     .map_or(Version::V1_0, |header| header.version),
             );
+            self.known.algorithms_asked = request.message.param1() & 1 == 1;
         }
     }
 

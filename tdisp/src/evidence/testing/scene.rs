@@ -202,6 +202,7 @@ impl Scene {
             flags: self.flags,
             sizes,
             algorithms: None,
+            algorithms_told: false,
         }
         .encode(&mut out);
         algorithms::Request {

@@ -13,6 +13,9 @@ pub const CT_EXPONENT_MAX: u8 = 31;
 /// Bit 0 of param1, 1.3: the response shall have, or has, the supported algorithms.
 const ALGORITHMS: u8 = 1;
 
+/// Bytes of a supported algorithms block that lists nothing: no padding is as long.
+const BLOCK_SIZE_MIN: usize = 30;
+
 /// Capability flags of either side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Flags(pub u32);
@@ -188,16 +191,19 @@ pub struct Response<'a> {
     pub sizes: Option<Sizes>,
     /// The supported algorithms block, if the request asked for it (1.3): NEGOTIATE_ALGORITHMS from its third byte on.
     pub algorithms: Option<&'a [u8]>,
+    /// Whether param1 says that the block is there. Some responders only append it.
+    pub algorithms_told: bool,
 }
 
 impl<'a> Payload<'a> for Response<'a> {
     const CODE: Code = Code::CAPABILITIES;
 
-    fn read(header: Header, r: &mut Reader<'a>, _: &Context) -> Result<Self, DecodeError> {
+    fn read(header: Header, r: &mut Reader<'a>, context: &Context) -> Result<Self, DecodeError> {
         let version = header.version;
         let body = Body::read(r, version)?;
         check_responder(version, body.flags)?;
-        let listed = version >= Version::V1_3 && header.param1 & ALGORITHMS != 0;
+        let algorithms_told = version >= Version::V1_3 && header.param1 & ALGORITHMS != 0;
+        let listed = algorithms_told || context.algorithms_asked && begins_block(r, version);
         Ok(Self {
             version,
             ct_exponent: body.ct_exponent,
@@ -205,6 +211,7 @@ impl<'a> Payload<'a> for Response<'a> {
             flags: body.flags,
             sizes: body.sizes,
             algorithms: listed.then(|| read_algorithms(r)).transpose()?,
+            algorithms_told,
         })
     }
 
@@ -212,7 +219,7 @@ impl<'a> Payload<'a> for Response<'a> {
         Header::new(
             self.version,
             Self::CODE,
-            [if self.algorithms.is_some() { ALGORITHMS } else { 0 }, 0],
+            [if self.algorithms_told { ALGORITHMS } else { 0 }, 0],
         )
     }
 
@@ -302,6 +309,13 @@ impl Sizes {
     }
 }
 
+/// Whether a block follows rather than padding or, in a transcript, the next message: that begins with its version, and a
+/// block with a count that is smaller.
+fn begins_block(r: &Reader<'_>, version: Version) -> bool {
+    let first = r.clone().u8("number of algorithm structures");
+    version >= Version::V1_3 && r.remaining() >= BLOCK_SIZE_MIN && first.is_ok_and(|count| count < version.0)
+}
+
 /// The block says its own length at its third byte.
 fn read_algorithms<'a>(r: &mut Reader<'a>) -> Result<&'a [u8], DecodeError> {
     let mut ahead = r.clone();
@@ -350,15 +364,17 @@ fn check_requester(version: Version, flags: Flags) -> Result<(), DecodeError> {
 
 /// Flags that a responder may not combine.
 fn check_responder(version: Version, flags: Flags) -> Result<(), DecodeError> {
-    if version <= Version::V1_0 {
-        return Ok(());
-    }
-    let v1_3 = version >= Version::V1_3;
     let mut rules = Vec::from([
-        (!flags.contains(Flags::PSK_MASK), "PSK_CAP 0, 1 or 2"),
         (!flags.contains(Flags::MEAS_MASK), "MEAS_CAP 0, 1 or 2"),
+        (
+            flags.any(Flags::MEAS_MASK) || !flags.any(Flags::MEAS_FRESH),
+            "MEAS_CAP where there is MEAS_FRESH_CAP",
+        ),
     ]);
-    rules.extend(session_rules(flags, v1_3));
+    if version > Version::V1_0 {
+        rules.push((!flags.contains(Flags::PSK_MASK), "PSK_CAP 0, 1 or 2"));
+        rules.extend(session_rules(flags, version >= Version::V1_3));
+    }
     refuse_broken(flags, &rules)
 }
 

@@ -223,6 +223,8 @@ pub struct Context {
     pub summary_asked: bool,
     /// Whether the request that is being answered asked for a signature (MEASUREMENTS and ENDPOINT_INFO).
     pub signature_asked: bool,
+    /// Whether GET_CAPABILITIES asked for the supported algorithms (1.3), which some append without saying so.
+    pub algorithms_asked: bool,
 }
 
 impl Context {
@@ -240,6 +242,7 @@ impl Context {
             requester_multi_key: false,
             summary_asked: false,
             signature_asked: false,
+            algorithms_asked: false,
         }
     }
 

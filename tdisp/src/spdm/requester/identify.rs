@@ -122,7 +122,10 @@ pub(super) struct ExpectCapabilities {
 impl Expect for ExpectCapabilities {
     fn on_response(self, link: &mut Link, exchange: &Exchange<'_>, output: &mut Output<'_>) -> Next {
         let version = self.version;
-        let context = Context::new(version);
+        let context = Context {
+            algorithms_asked: self.supported_asked,
+            ..Context::new(version)
+        };
         let (message, bytes) = exchange.read::<capabilities::Response<'_>>(&context)?;
         let peer_flags = message.flags.and(ability::known(version));
         let missing = required(output, version).0 & !peer_flags.0;

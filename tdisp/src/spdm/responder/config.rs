@@ -233,7 +233,7 @@ impl ResponderConfig {
         }
         flags = flags | self.measured.flags() | self.multi_key.flags() | self.optional_flags();
         let shown = flags.and(self.capabilities).and(ability::known(version));
-        ability::consistent(shown)
+        ability::consistent(version, shown)
     }
 
     /// Of what a device may do without.

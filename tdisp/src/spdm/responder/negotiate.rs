@@ -204,6 +204,7 @@ impl Responder {
             flags,
             sizes: Some(self.sizes(version)),
             algorithms: listed.as_deref(),
+            algorithms_told: listed.is_some(),
         };
         let response = response.to_vec();
         let own = Own {

@@ -1,0 +1,259 @@
+//! What the responder asks of a requester in its turn, and the events that either tells the other.
+
+use super::{asked, classes, everything, pair, pair_of};
+use crate::harness::{Identity, Pair, requester_config};
+use tdisp::{
+    crypto::SignAlg,
+    spdm::{
+        Event, Identity as Own, Misuse, RequesterConfig, ResponderConfig, Trust,
+        events::{Subscription, Types, What},
+        msg::{
+            Code, Context, Payload, Version,
+            endpoint_info::{self, Signed, Subject},
+            error::ErrorCode,
+            event_types::{self, EventType},
+            send_event::Dmtf,
+            subscribe,
+        },
+        responder::{EndpointInfo, Event as Told, Mutual, Slot},
+    },
+};
+
+#[test]
+fn events_of_the_requesters_are_told_and_acknowledged() {
+    let config = ResponderConfig {
+        hears_events: true,
+        ..everything()
+    };
+    let asking = RequesterConfig {
+        versions: vec![Version::V1_3],
+        events: Types::ALL,
+        ..requester_config()
+    };
+    let mut pair = pair_of(asking, config);
+    let session = pair.requester.session().unwrap();
+    let mut told = Subscription::default();
+    assert_eq!(
+        pair.requester.tell_events(pair.now, session, &mut told),
+        Ok(false)
+    );
+    told.set(Types::ALL);
+    told.notify(Dmtf::CertificateChanged(4));
+    assert_eq!(pair.requester.tell_events(pair.now, session, &mut told), Ok(true));
+    assert_eq!(asked(&mut pair), Event::EventsTold);
+    told.acknowledged();
+    assert!(!told.is_pending());
+    let heard = pair.responder_events.pop();
+    assert!(
+        matches!(heard, Some(Told::Told { events, .. }) if events[0].what == What::Dmtf(Dmtf::CertificateChanged(4)))
+    );
+}
+
+/// Both ends know each other, and the responder may ask.
+fn mutual_pair(version: Version) -> Pair {
+    let usual = Identity::usual();
+    let mut slots = [const { None }; 8];
+    slots[0] = Some(Slot::new(usual.chain.clone(), usual.signer.clone()));
+    let mut asking = RequesterConfig {
+        versions: vec![version],
+        identity: Some(Own {
+            slots,
+            ..Own::default()
+        }),
+        encapsulated: true,
+        endpoint_info: Some(EndpointInfo {
+            device_classes: classes(),
+            signed: true,
+        }),
+        events: Types::of(&[EventType::CERTIFICATE_CHANGED]),
+        ..requester_config()
+    };
+    asking.offer.requester_sign = vec![SignAlg::EcdsaP384];
+    let mut answering = ResponderConfig {
+        mutual: Some(Mutual::new(Trust::Pinned(vec![usual.root]))),
+        encapsulated: true,
+        hears_events: true,
+        ..everything()
+    };
+    answering.offer.requester_sign = vec![SignAlg::EcdsaP384];
+    pair_of(asking, answering)
+}
+
+/// Has the requester fetch what the responder asks, and answer.
+fn fetch(pair: &mut Pair) {
+    let session = pair.requester.session().unwrap();
+    pair.requester.fetch_requests(pair.now, session).unwrap();
+    pair.run();
+}
+
+#[test]
+fn events_go_to_the_requester_when_it_fetches_them_and_once() {
+    for version in [Version::V1_3, Version::V1_4] {
+        let mut pair = mutual_pair(version);
+        let session = pair.requester.session().unwrap();
+        pair.requester.subscribe(pair.now, session, Types::ALL).unwrap();
+        asked(&mut pair);
+        pair.responder.notify(Dmtf::CertificateChanged(1));
+        pair.responder.notify(Dmtf::MeasurementPreUpdate([3; 32]));
+        fetch(&mut pair);
+        let Event::Told { events, .. } = pair.requester_events.remove(0) else {
+            panic!()
+        };
+        let told: Vec<_> = events
+            .into_iter()
+            .map(|event| (event.number, event.what))
+            .collect();
+        let wanted = [
+            (1, What::Dmtf(Dmtf::CertificateChanged(1))),
+            (2, What::Dmtf(Dmtf::MeasurementPreUpdate([3; 32]))),
+        ];
+        assert_eq!(told, wanted);
+        assert_eq!(pair.responder.sessions_with_events(), []);
+        pair.requester_events.clear();
+        fetch(&mut pair);
+        let nothing = Event::Refused {
+            awaited: Code::ENCAPSULATED_REQUEST,
+            code: ErrorCode::NO_PENDING_REQUESTS,
+            data: 0,
+        };
+        assert_eq!(pair.requester_events, [nothing]);
+    }
+}
+
+#[test]
+fn more_events_than_there_is_room_for_are_told_as_lost() {
+    let mut pair = mutual_pair(Version::V1_3);
+    let session = pair.requester.session().unwrap();
+    pair.requester.subscribe(pair.now, session, Types::ALL).unwrap();
+    asked(&mut pair);
+    (0..100).for_each(|_| pair.responder.notify(Dmtf::CertificateChanged(1)));
+    let mut told = Vec::new();
+    while !pair.responder.sessions_with_events().is_empty() {
+        fetch(&mut pair);
+        for event in pair.requester_events.drain(..) {
+            if let Event::Told { events, .. } = event {
+                told.extend(events);
+            }
+        }
+    }
+    let last = told.pop().unwrap();
+    let acknowledged = told.len() as u32;
+    assert_eq!(
+        last.what,
+        What::Dmtf(Dmtf::Lost {
+            acknowledged,
+            last: 100
+        })
+    );
+    assert_eq!(last.number, 101);
+}
+
+#[test]
+fn what_a_requester_is_is_told_and_its_signature_checked() {
+    for version in [Version::V1_3, Version::V1_4] {
+        let mut pair = mutual_pair(version);
+        let session = pair.requester.session().unwrap();
+        for nonce in [None, Some([9; 32])] {
+            pair.responder.ask_endpoint_info(session, nonce).unwrap();
+            fetch(&mut pair);
+            let wanted = Told::RequesterEndpointInfo {
+                session,
+                info: classes(),
+                signed: nonce.is_some(),
+            };
+            assert_eq!(
+                pair.responder_events.pop(),
+                Some(wanted),
+                "{:?}",
+                pair.requester_events
+            );
+        }
+    }
+    // Who has not shown who it is cannot sign.
+    let mut anonymous = pair(Version::V1_3);
+    let session = anonymous.requester.session().unwrap();
+    let refused = anonymous.responder.ask_endpoint_info(session, Some([9; 32]));
+    assert_eq!(refused, Err(Misuse::NoIdentity));
+}
+
+/// The answer of the requester's to a request of the responder's.
+fn answer(pair: &mut Pair, request: &[u8]) -> Vec<u8> {
+    let session = pair.requester.session().unwrap();
+    pair.responder.ask(session, request).unwrap();
+    fetch(pair);
+    match pair.responder_events.pop() {
+        Some(Told::Answered { response, .. }) => response,
+        other => panic!("{other:?} {:?}", pair.requester_events),
+    }
+}
+
+#[test]
+fn a_responder_subscribes_to_the_requesters_events() {
+    let version = Version::V1_3;
+    let mut pair = mutual_pair(version);
+    let session = pair.requester.session().unwrap();
+    let supported = answer(&mut pair, &event_types::Request { version }.to_vec());
+    let response = event_types::Response::decode_exact(&supported, &Context::new(version)).unwrap();
+    let types = Types::offered(response.count, response.list).unwrap();
+    assert_eq!(
+        types,
+        Types::of(&[EventType::EVENT_LOST, EventType::CERTIFICATE_CHANGED])
+    );
+    let (count, list) = types.to_list();
+    let list = &list;
+    let ack = answer(&mut pair, &subscribe::Request { version, count, list }.to_vec());
+    assert_eq!(ack, [0x13, Code::SUBSCRIBE_EVENT_TYPES_ACK.0, 0, 0]);
+    assert!(pair.requester_events.contains(&Event::Wanted { session, types }));
+    let (count, list) = Types::ALL.to_list();
+    let list = &list;
+    let refused = answer(&mut pair, &subscribe::Request { version, count, list }.to_vec());
+    assert_eq!(refused[1..3], [Code::ERROR.0, ErrorCode::INVALID_REQUEST.0]);
+}
+
+#[test]
+fn a_requester_refuses_what_it_has_not_and_what_is_malformed() {
+    let version = Version::V1_3;
+    let mut pair = mutual_pair(version);
+    let ask = |subject, signed| {
+        endpoint_info::Request {
+            version,
+            subject: Subject(subject),
+            signed,
+        }
+        .to_vec()
+    };
+    let signed = |slot| Some(Signed { nonce: [1; 32], slot });
+    for request in [
+        ask(2, None),
+        ask(1, signed(3)),
+        ask(1, signed(0x0f)),
+        vec![0x13, 0x87, 1, 0],
+        vec![0x13, 0xe2, 0, 0, 1],
+    ] {
+        let refused = answer(&mut pair, &request);
+        assert_eq!(
+            refused[1..3],
+            [Code::ERROR.0, ErrorCode::INVALID_REQUEST.0],
+            "{request:02x?}"
+        );
+    }
+    let usual = RequesterConfig {
+        versions: vec![version],
+        encapsulated: true,
+        ..requester_config()
+    };
+    let mut bare = pair_of(
+        usual,
+        ResponderConfig {
+            encapsulated: true,
+            ..everything()
+        },
+    );
+    for request in [ask(1, None), vec![0x13, 0xe2, 0, 0], vec![0x13, 0xf0, 0, 0]] {
+        let refused = answer(&mut bare, &request);
+        assert_eq!(
+            refused[1..],
+            [Code::ERROR.0, ErrorCode::UNSUPPORTED_REQUEST.0, request[1]]
+        );
+    }
+}

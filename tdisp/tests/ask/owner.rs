@@ -1,0 +1,125 @@
+//! What an owner asks for and puts in: certificates and the requests for them, and key pairs.
+
+use super::{VERSIONS, asked, everything, pair, pair_of};
+use crate::harness::{Identity, requester_config};
+use tdisp::spdm::{
+    Event, RequesterConfig,
+    msg::{
+        Code, Version,
+        error::ErrorCode,
+        key_pair_info::{Usage, key_algorithm},
+        set_certificate::Model,
+        set_key_pair_info::Operation,
+    },
+    requester::{CsrWish, KeyPairWish, SlotWish},
+};
+use x509_parser::{certification_request::X509CertificationRequest, prelude::FromDer};
+
+#[test]
+fn a_certificate_signing_request_is_fetched_in_a_session_and_outside() {
+    for version in VERSIONS {
+        let mut pair = pair(version);
+        for session in [pair.requester.session(), None] {
+            pair.requester
+                .get_csr(pair.now, session, CsrWish::default())
+                .unwrap();
+            let Event::Csr(csr) = asked(&mut pair) else {
+                panic!()
+            };
+            let (_, request) = X509CertificationRequest::from_der(&csr).unwrap();
+            request.verify_signature().unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_device_that_needs_a_reset_says_under_which_tag_and_the_connection_stays() {
+    let mut config = everything();
+    config.provisioning.after_reset = true;
+    let asking = RequesterConfig {
+        versions: vec![Version::V1_3],
+        ..requester_config()
+    };
+    let mut pair = pair_of(asking, config);
+    let session = pair.requester.session();
+    pair.requester
+        .get_csr(pair.now, session, CsrWish::default())
+        .unwrap();
+    let refused = Event::Refused {
+        awaited: Code::CSR,
+        code: ErrorCode::RESET_REQUIRED,
+        data: 1,
+    };
+    assert_eq!(asked(&mut pair), refused);
+    assert_eq!(pair.requester.session(), session);
+    pair.responder.reset();
+    pair.connect();
+    pair.requester_events.clear();
+    let session = pair.requester.session();
+    pair.requester
+        .get_csr(
+            pair.now,
+            session,
+            CsrWish {
+                tag: 1,
+                ..CsrWish::default()
+            },
+        )
+        .unwrap();
+    assert!(matches!(asked(&mut pair), Event::Csr(_)));
+}
+
+#[test]
+fn a_slot_is_filled_and_emptied_and_used() {
+    let mut pair = pair(Version::V1_3);
+    let session = pair.requester.session();
+    let chain = Identity::usual().chain.clone();
+    let wish = SlotWish {
+        slot: 2,
+        chain: Some(chain),
+        model: Model::NONE,
+        key_pair: 0,
+    };
+    pair.requester
+        .set_certificate(pair.now, session, wish.clone())
+        .unwrap();
+    assert_eq!(asked(&mut pair), Event::CertificateSet { slot: 2 });
+    pair.requester
+        .set_certificate(pair.now, session, SlotWish { chain: None, ..wish })
+        .unwrap();
+    assert_eq!(asked(&mut pair), Event::CertificateSet { slot: 2 });
+}
+
+#[test]
+fn key_pairs_are_told_and_changed() {
+    for version in [Version::V1_3, Version::V1_4] {
+        let mut pair = pair(version);
+        let session = pair.requester.session();
+        let wish = KeyPairWish {
+            id: 1,
+            operation: Operation::CHANGE,
+            usage: Usage::CHALLENGE,
+            algorithm: 0,
+            pqc_algorithm: 0,
+            slots: 0,
+        };
+        pair.requester.set_key_pair_info(pair.now, session, wish).unwrap();
+        assert_eq!(asked(&mut pair), Event::KeyPairSet { id: 1 });
+        pair.requester.get_key_pair_info(pair.now, session, 1).unwrap();
+        let Event::KeyPairInfo(info) = asked(&mut pair) else {
+            panic!()
+        };
+        assert_eq!(
+            (info.total, info.usage, info.algorithm),
+            (1, Usage::CHALLENGE, key_algorithm::ECC_P384)
+        );
+        pair.requester.get_key_pair_info(pair.now, session, 2).unwrap();
+        assert!(matches!(
+            asked(&mut pair),
+            Event::Refused {
+                code: ErrorCode::INVALID_REQUEST,
+                ..
+            }
+        ));
+    }
+}

@@ -1,0 +1,242 @@
+//! GET_CSR: what is signed, what the requester may want in it, and requests that wait for a reset.
+
+use super::{INVALID, V, ask, error_of, everything, live, live_with};
+use crate::harness::by_hand::ByHand;
+use std::sync::Arc;
+use tdisp::spdm::{
+    ResponderConfig, algorithms,
+    msg::{Code, Context, Payload, Version, csr, error::ErrorCode},
+    responder::MultiKey,
+};
+use x509_parser::{certification_request::X509CertificationRequest, prelude::FromDer};
+
+fn get_csr(version: Version) -> csr::Request<'static> {
+    csr::Request {
+        version,
+        key_pair: 0,
+        model: 0,
+        tag: 0,
+        overwrite: false,
+        info: &[],
+        opaque: &[],
+    }
+}
+
+#[test]
+fn a_device_signs_a_request_for_a_certificate() {
+    for version in [Version::V1_2, Version::V1_3, Version::V1_4] {
+        let mut hand = live(version);
+        let answer = ask(&mut hand, &get_csr(version));
+        let response = csr::Response::decode_exact(&answer, &Context::new(version)).unwrap();
+        let (rest, request) = X509CertificationRequest::from_der(response.csr).unwrap();
+        assert!(rest.is_empty());
+        request.verify_signature().unwrap();
+        assert_eq!(
+            request.certification_request_info.subject.to_string(),
+            "CN=a device"
+        );
+    }
+}
+
+/// Immunity: a subject was converted before its length was known to fit.
+#[test]
+fn requester_info_that_is_no_der_is_refused_whatever_its_lengths() {
+    let mut hand = live(V);
+    let good: &[u8] = &[0x30, 11, 2, 1, 0, 0x30, 0, 0x30, 4, 0x30, 0, 3, 0];
+    assert_eq!(
+        error_of(&ask(
+            &mut hand,
+            &csr::Request {
+                info: good,
+                ..get_csr(V)
+            }
+        )),
+        None
+    );
+    for size in 1..good.len() {
+        let request = csr::Request {
+            info: &good[..size],
+            ..get_csr(V)
+        };
+        assert_eq!(error_of(&ask(&mut hand, &request)), INVALID, "{size} bytes");
+    }
+    for (at, length) in [
+        (1, 0xff),
+        (1, 0x84),
+        (3, 0xff),
+        (6, 0x7f),
+        (6, 0x84),
+        (8, 0xff),
+        (10, 1),
+    ] {
+        let mut info = good.to_vec();
+        info[at] = length;
+        let request = csr::Request {
+            info: &info,
+            ..get_csr(V)
+        };
+        assert_eq!(
+            error_of(&ask(&mut hand, &request)),
+            INVALID,
+            "length {length:#x} at {at}"
+        );
+    }
+    for info in [&[0][..], &[0x30], &[0x30, 0x80], &[0xff; 1000]] {
+        assert_eq!(
+            error_of(&ask(&mut hand, &csr::Request { info, ..get_csr(V) })),
+            INVALID
+        );
+    }
+}
+
+#[test]
+fn opaque_data_of_a_certificate_request_is_in_the_agreed_format() {
+    let mut hand = live(V);
+    let element = [1, 0, 0, 0, 0, 0, 4, 0, 1, 2, 3, 4];
+    assert_eq!(
+        error_of(&ask(
+            &mut hand,
+            &csr::Request {
+                opaque: &element,
+                ..get_csr(V)
+            }
+        )),
+        None
+    );
+    for opaque in [&element[..11], &[2, 0, 0, 0], &[1]] {
+        assert_eq!(
+            error_of(&ask(&mut hand, &csr::Request { opaque, ..get_csr(V) })),
+            INVALID
+        );
+    }
+}
+
+#[test]
+fn a_key_pair_and_a_model_are_named_with_several_keys_and_not_with_one() {
+    let mut hand = live(V);
+    for (key_pair, model) in [(1, 0), (0, 1), (1, 1)] {
+        let request = csr::Request {
+            key_pair,
+            model,
+            ..get_csr(V)
+        };
+        assert_eq!(error_of(&ask(&mut hand, &request)), INVALID, "{key_pair} {model}");
+    }
+    let config = ResponderConfig {
+        multi_key: MultiKey::Only,
+        ..everything(&Arc::default())
+    };
+    let mut several = ByHand::start(config);
+    several.version = V;
+    several.context = Context::new(V);
+    several.offer.other_params |= algorithms::MULTI_KEY;
+    let wrong = |hand: &mut ByHand, key_pair, model| {
+        let answer = hand
+            .clear(
+                &csr::Request {
+                    key_pair,
+                    model,
+                    ..get_csr(V)
+                }
+                .to_vec(),
+            )
+            .unwrap();
+        error_of(&answer)
+    };
+    several.say_vca();
+    several.context.multi_key = true;
+    assert_eq!(wrong(&mut several, 1, 1), None);
+    for (key_pair, model) in [(0, 0), (1, 0), (0, 1), (1, 4), (1, 7)] {
+        assert_eq!(
+            wrong(&mut several, key_pair, model),
+            INVALID,
+            "{key_pair} {model}"
+        );
+    }
+}
+
+#[test]
+fn a_request_that_needs_a_reset_waits_for_it_under_a_tag() {
+    let mut config = everything(&Arc::default());
+    config.provisioning.after_reset = true;
+    let mut hand = live_with(V, config);
+    let with_tag = |tag| csr::Request { tag, ..get_csr(V) };
+    let required = |tag| Some((ErrorCode::RESET_REQUIRED, tag));
+    assert_eq!(
+        error_of(&ask(&mut hand, &with_tag(1))),
+        INVALID,
+        "no such request"
+    );
+    for tag in 1..=7 {
+        assert_eq!(error_of(&ask(&mut hand, &get_csr(V))), required(tag));
+    }
+    assert_eq!(
+        error_of(&ask(&mut hand, &get_csr(V))),
+        Some((ErrorCode::BUSY, 0)),
+        "all tags are taken"
+    );
+    assert_eq!(
+        error_of(&ask(&mut hand, &with_tag(3))),
+        required(3),
+        "there was no reset"
+    );
+    let both = csr::Request {
+        overwrite: true,
+        ..with_tag(3)
+    };
+    assert_eq!(error_of(&ask(&mut hand, &both)), INVALID);
+    hand.responder.reset();
+    hand.say_vca();
+    let mut clear = |message: &csr::Request<'_>| hand.clear(&message.to_vec()).unwrap();
+    assert_eq!(clear(&with_tag(3))[1], Code::CSR.0);
+    assert_eq!(error_of(&clear(&with_tag(3))), INVALID, "it was fetched");
+    assert_eq!(clear(&with_tag(7))[1], Code::CSR.0);
+    assert_eq!(
+        error_of(&clear(&csr::Request {
+            overwrite: true,
+            ..get_csr(V)
+        })),
+        required(1)
+    );
+    assert_eq!(error_of(&clear(&with_tag(2))), INVALID, "it was overwritten");
+}
+
+#[test]
+fn a_new_connection_is_no_reset() {
+    let mut config = everything(&Arc::default());
+    config.provisioning.after_reset = true;
+    let mut hand = live_with(V, config);
+    assert_eq!(
+        error_of(&ask(&mut hand, &get_csr(V))),
+        Some((ErrorCode::RESET_REQUIRED, 1))
+    );
+    hand.say_vca();
+    let answer = hand
+        .clear(&csr::Request { tag: 1, ..get_csr(V) }.to_vec())
+        .unwrap();
+    assert_eq!(error_of(&answer), Some((ErrorCode::RESET_REQUIRED, 1)));
+}
+
+#[test]
+fn a_request_of_1_2_that_needs_a_reset_is_there_after_it() {
+    let mut config = everything(&Arc::default());
+    config.provisioning.after_reset = true;
+    let mut hand = live_with(Version::V1_2, config);
+    for _ in 0..2 {
+        let answer = ask(&mut hand, &get_csr(Version::V1_2));
+        assert_eq!(error_of(&answer), Some((ErrorCode::RESET_REQUIRED, 0)));
+    }
+    hand.responder.reset();
+    hand.say_vca();
+    let answer = hand.clear(&get_csr(Version::V1_2).to_vec()).unwrap();
+    assert_eq!(answer[1], Code::CSR.0);
+}
+
+#[test]
+fn a_tag_where_no_reset_is_needed_is_refused() {
+    let mut hand = live(V);
+    assert_eq!(
+        error_of(&ask(&mut hand, &csr::Request { tag: 1, ..get_csr(V) })),
+        INVALID
+    );
+}

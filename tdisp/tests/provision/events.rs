@@ -1,0 +1,127 @@
+//! Events both ways: which there are, who has subscribed to them, and in which order they are told.
+
+use super::{
+    INVALID, SIZES, V, ask, error_of, everything, live, live_with,
+    slots::{chain, set},
+};
+use crate::harness::{by_hand::ByHand, responder_config};
+use std::sync::Arc;
+use tdisp::spdm::{
+    ResponderConfig,
+    events::{Types, What},
+    msg::{
+        Code, Context, Payload,
+        capabilities::Flags,
+        error::ErrorCode,
+        event_types::{self, EventType, Group, Groups},
+        send_event::{self, Dmtf},
+        subscribe,
+    },
+    responder::Event,
+};
+
+#[test]
+fn event_types_are_told_in_a_session_and_lost_events_are_among_them() {
+    let mut hand = live(V);
+    let answer = ask(&mut hand, &event_types::Request { version: V });
+    let response = event_types::Response::decode_exact(&answer, &Context::new(V)).unwrap();
+    let types = Types::offered(response.count, response.list).unwrap();
+    let wanted = [
+        EventType::EVENT_LOST,
+        EventType::CERTIFICATE_CHANGED,
+        EventType::MEASUREMENT_CHANGED,
+    ];
+    assert_eq!(types, Types::of(&wanted));
+    for message in [vec![V.0, 0xe2, 0, 0], vec![V.0, 0xf0, 0, 0]] {
+        let answer = hand.clear(&message).unwrap();
+        assert_eq!(error_of(&answer), Some((ErrorCode::SESSION_REQUIRED, 0)));
+    }
+}
+
+fn subscribe_to(hand: &mut ByHand, groups: &[Group<'_>]) -> Option<(ErrorCode, u8)> {
+    let groups = Groups {
+        groups: groups.to_vec(),
+    };
+    let mut list = Vec::new();
+    groups.encode(&mut list);
+    error_of(&ask(
+        hand,
+        &subscribe::Request {
+            version: V,
+            count: groups.count(),
+            list: &list,
+        },
+    ))
+}
+
+#[test]
+fn a_session_is_told_of_what_it_subscribed_to() {
+    let mut hand = live(V);
+    hand.responder.notify(Dmtf::CertificateChanged(1));
+    assert_eq!(hand.responder.sessions_with_events(), []);
+    let certificates = Group::dmtf(&[EventType::CERTIFICATE_CHANGED]);
+    assert_eq!(subscribe_to(&mut hand, &[certificates]), None);
+    hand.responder.notify(Dmtf::MeasurementChanged([0; 32]));
+    assert_eq!(hand.responder.sessions_with_events(), []);
+    let id = hand.session.as_ref().unwrap().id;
+    ask(&mut hand, &set(V, 1, Some(&chain())));
+    assert_eq!(
+        hand.responder.sessions_with_events(),
+        [id],
+        "a certificate has changed"
+    );
+    assert_eq!(subscribe_to(&mut hand, &[]), None);
+    assert_eq!(hand.responder.sessions_with_events(), []);
+    for wrong in [EventType::MEASUREMENT_PRE_UPDATE, EventType(9)] {
+        assert_eq!(subscribe_to(&mut hand, &[Group::dmtf(&[wrong])]), INVALID);
+    }
+}
+
+#[test]
+fn a_session_that_outlives_a_change_of_measurements_is_told_of_it() {
+    let mut hand = ByHand::agreed_in(V, everything(&Arc::default()), Flags::EVENT, SIZES);
+    hand.policy = 1;
+    hand.key_exchange(7).unwrap();
+    hand.finish();
+    let id = hand.session.as_ref().unwrap().id;
+    let measurements = Group::dmtf(&[EventType::MEASUREMENT_CHANGED]);
+    assert_eq!(subscribe_to(&mut hand, &[measurements]), None);
+    let mut now = responder_config().measurements;
+    hand.responder.set_measurements(now.clone());
+    assert_eq!(hand.responder.sessions_with_events(), [], "nothing has changed");
+    now[1].value[0] ^= 1;
+    hand.responder.set_measurements(now);
+    assert_eq!(hand.responder.sessions_with_events(), [id]);
+}
+
+#[test]
+fn the_requesters_events_are_told_in_order_or_refused() {
+    let mut hand = live(V);
+    let event = |number| send_event::Event {
+        number,
+        registry: 0,
+        vendor: &[],
+        kind: 4,
+        detail: &[2],
+    };
+    let say = |hand: &mut ByHand, numbers: &[u32]| {
+        let events = numbers.iter().map(|number| event(*number)).collect();
+        ask(hand, &send_event::Request { version: V, events })
+    };
+    assert_eq!(say(&mut hand, &[2, 1])[1], Code::EVENT_ACK.0);
+    let told = std::iter::from_fn(|| hand.responder.poll_event()).last();
+    let Some(Event::Told { events, .. }) = told else {
+        panic!("{told:?}")
+    };
+    let numbers: Vec<_> = events.iter().map(|event| event.number).collect();
+    assert_eq!(numbers, [1, 2]);
+    assert_eq!(events[0].what, What::Dmtf(Dmtf::CertificateChanged(2)));
+    assert_eq!(error_of(&say(&mut hand, &[1, 3])), INVALID);
+    let deaf = ResponderConfig {
+        hears_events: false,
+        ..everything(&Arc::default())
+    };
+    let mut hand = live_with(V, deaf);
+    let unsupported = Some((ErrorCode::UNSUPPORTED_REQUEST, Code::SEND_EVENT.0));
+    assert_eq!(error_of(&say(&mut hand, &[1])), unsupported);
+}

@@ -1,0 +1,162 @@
+//! SET_CERTIFICATE: who may write which slot, with what, and when it counts.
+
+use super::{INVALID, SIZES, Shelf, UNEXPECTED, V, ask, error_of, everything, live, live_with};
+use crate::harness::{Identity, by_hand::ByHand};
+use std::sync::Arc;
+use tdisp::spdm::{
+    msg::{
+        Code, Context, Payload, Version,
+        capabilities::Flags,
+        certificate::{self, Chain},
+        error::ErrorCode,
+        set_certificate::{self, Model},
+    },
+    responder::NotDone,
+};
+
+pub(crate) fn set(version: Version, slot: u8, chain: Option<&[u8]>) -> set_certificate::Request<'_> {
+    set_certificate::Request {
+        version,
+        slot,
+        model: Model::NONE,
+        key_pair: 0,
+        chain,
+    }
+}
+
+/// The usual device's chain, as a version has it.
+pub(crate) fn chain() -> Vec<u8> {
+    Identity::usual().chain.clone()
+}
+
+/// The digest that DIGESTS tells of a slot.
+fn slot_mask(hand: &mut ByHand) -> u8 {
+    let answer = hand.secured(&[hand.version.0, 0x81, 0, 0]).unwrap();
+    answer[3]
+}
+
+#[test]
+fn a_chain_of_the_devices_key_goes_into_a_slot_and_out_again() {
+    let shelf = Arc::<Shelf>::default();
+    let mut hand = live_with(V, everything(&shelf));
+    assert_eq!(slot_mask(&mut hand), 1);
+    let answer = ask(&mut hand, &set(V, 3, Some(&chain())));
+    assert_eq!(answer, [V.0, Code::SET_CERTIFICATE_RSP.0, 3, 0]);
+    assert_eq!(slot_mask(&mut hand), 0b1001);
+    assert_eq!(ask(&mut hand, &set(V, 3, None))[1], Code::SET_CERTIFICATE_RSP.0);
+    assert_eq!(slot_mask(&mut hand), 1);
+    assert_eq!(*shelf.written.lock().unwrap(), [(3, Some(chain())), (3, None)]);
+}
+
+#[test]
+fn slot_0_is_written_in_a_trusted_environment_and_others_in_a_session() {
+    let shelf = Arc::<Shelf>::default();
+    let mut hand = live_with(V, everything(&shelf));
+    assert_eq!(error_of(&ask(&mut hand, &set(V, 0, Some(&chain())))), UNEXPECTED);
+    assert_eq!(error_of(&ask(&mut hand, &set(V, 0, None))), UNEXPECTED);
+    let mut clear = |slot| error_of(&hand.clear(&set(V, slot, Some(&chain())).to_vec()).unwrap());
+    assert_eq!((clear(0), clear(1)), (UNEXPECTED, UNEXPECTED));
+    let mut config = everything(&shelf);
+    config.provisioning.trusted_environment = true;
+    let mut hand = ByHand::agreed_in(V, config, Flags(0), SIZES);
+    let mut clear = |slot| error_of(&hand.clear(&set(V, slot, Some(&chain())).to_vec()).unwrap());
+    assert_eq!((clear(0), clear(1)), (None, None));
+}
+
+#[test]
+fn a_chain_that_does_not_hang_together_or_is_of_another_key_is_refused() {
+    let good = chain();
+    let mut hand = live(V);
+    let mut refused = |what: &str, chain: &[u8]| {
+        let answer = ask(&mut hand, &set(V, 1, Some(chain)));
+        assert_eq!(error_of(&answer), INVALID, "{what}");
+    };
+    refused("another device's", &Identity::new("other").chain);
+    let parts = Chain::decode(&good, V, 48).unwrap();
+    let with = |root_hash: &[u8], certificates: &[u8]| {
+        let mut chain = Vec::new();
+        Chain {
+            root_hash,
+            certificates,
+        }
+        .encode(V, &mut chain);
+        chain
+    };
+    refused("another root's hash", &with(&[7; 48], parts.certificates));
+    let second = parts.certificates.len() / 3;
+    refused(
+        "half a certificate",
+        &with(parts.root_hash, &parts.certificates[..second - 1]),
+    );
+    let mut broken = parts.certificates.to_vec();
+    *broken.last_mut().unwrap() ^= 1;
+    refused("a broken signature", &with(parts.root_hash, &broken));
+    refused("no certificates", &[&[52, 0, 0, 0][..], &[1; 48]].concat());
+    refused("not even a hash", &[8, 0, 0, 0, 1, 2, 3, 4]);
+    assert_eq!(slot_mask(&mut hand), 1);
+    assert_eq!(error_of(&ask(&mut hand, &set(V, 1, Some(&good)))), None);
+}
+
+#[test]
+fn a_key_pair_or_a_model_with_one_key_is_refused_in_setting_and_in_erasing() {
+    let mut hand = live(V);
+    let good = chain();
+    for (model, key_pair) in [(1, 0), (0, 1), (1, 1), (7, 0)] {
+        for chain in [Some(&good[..]), None] {
+            let request = set_certificate::Request {
+                model: Model(model),
+                key_pair,
+                ..set(V, 1, chain)
+            };
+            assert_eq!(error_of(&ask(&mut hand, &request)), INVALID, "{model} {key_pair}");
+        }
+    }
+}
+
+#[test]
+fn a_chain_counts_after_a_reset_where_one_is_needed() {
+    let mut config = everything(&Arc::default());
+    config.provisioning.after_reset = true;
+    let mut hand = live_with(V, config);
+    let answer = ask(&mut hand, &set(V, 2, Some(&chain())));
+    assert_eq!(error_of(&answer), Some((ErrorCode::RESET_REQUIRED, 0)));
+    assert_eq!(slot_mask(&mut hand), 1);
+    hand.responder.reset();
+    hand.say_vca();
+    assert_eq!(hand.clear(&[V.0, 0x81, 0, 0]).unwrap()[3], 0b101);
+}
+
+#[test]
+fn a_storage_that_fails_changes_nothing_and_says_so() {
+    for (fails, code) in [
+        (NotDone::Busy, ErrorCode::BUSY),
+        (NotDone::Refused, ErrorCode::INVALID_REQUEST),
+        (NotDone::Failed, ErrorCode::OPERATION_FAILED),
+    ] {
+        let shelf = Arc::new(Shelf {
+            fails: Some(fails),
+            ..Shelf::default()
+        });
+        let mut hand = live_with(V, everything(&shelf));
+        let answer = ask(&mut hand, &set(V, 1, Some(&chain())));
+        assert_eq!(error_of(&answer), Some((code, 0)));
+        assert_eq!(slot_mask(&mut hand), 1);
+    }
+}
+
+#[test]
+fn a_chain_that_was_set_can_be_fetched() {
+    let mut hand = live(V);
+    ask(&mut hand, &set(V, 5, Some(&chain())));
+    let request = certificate::Request {
+        version: V,
+        slot: 5,
+        size_asked: false,
+        large: false,
+        offset: 0,
+        length: 0xffff,
+    };
+    let answer = ask(&mut hand, &request);
+    let response = certificate::Response::decode_exact(&answer, &Context::new(V)).unwrap();
+    assert_eq!(response.portion, chain());
+}

@@ -2,11 +2,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
+mod providers;
+
+use providers::{Own, RingBut};
 use tdisp::{
-    crypto::{
-        Ability, Aead, AeadAlg, CryptoError, ExchangeAlg, Hash, HashAlg, KeyAgreement, Provider, Ring,
-        Secret, SignAlg, Signable, Signer,
-    },
+    crypto::{Ability, AeadAlg, CryptoError, ExchangeAlg, HashAlg, Ring, SignAlg, Signable, Signer},
     spdm::{
         algorithms::{Answering, Chosen, MULTI_KEY, MeasurementHash, Needs, OPAQUE_FORMAT_1, Offer},
         msg::{
@@ -17,36 +17,12 @@ use tdisp::{
     },
 };
 
-/// A provider that claims to have everything.
+/// Claims to have everything.
 struct All;
 
-impl Provider for All {
+impl Own for All {
     fn supports(&self, ability: Ability) -> bool {
         !matches!(ability, Ability::Verify(SignAlg::EcdsaP384, HashAlg::Sha512))
-    }
-    fn hash(&self, alg: HashAlg) -> Box<dyn Hash> {
-        Ring.hash(alg)
-    }
-    fn hmac(&self, alg: HashAlg, key: &[u8], parts: &[&[u8]]) -> Secret {
-        Ring.hmac(alg, key, parts)
-    }
-    fn verify(
-        &self,
-        alg: SignAlg,
-        key: &[u8],
-        what: &Signable<'_>,
-        signature: &[u8],
-    ) -> Result<(), CryptoError> {
-        Ring.verify(alg, key, what, signature)
-    }
-    fn key_agreement(&self, alg: ExchangeAlg) -> Result<Box<dyn KeyAgreement>, CryptoError> {
-        Ring.key_agreement(alg)
-    }
-    fn aead(&self, alg: AeadAlg, key: &[u8]) -> Result<Box<dyn Aead>, CryptoError> {
-        Ring.aead(alg, key)
-    }
-    fn random(&self, out: &mut [u8]) -> Result<(), CryptoError> {
-        Ring.random(out)
     }
 }
 
@@ -69,7 +45,7 @@ const P384: Key = Key(SignAlg::EcdsaP384, &[HashAlg::Sha384]);
 
 fn answering<'a>(signers: &[&'a dyn Signer]) -> Answering<'a> {
     Answering {
-        provider: &All,
+        provider: &RingBut(All),
         signers: signers.to_vec(),
         needs: Needs::SESSION,
         measurement_hash: Some(MeasurementHash::Raw),

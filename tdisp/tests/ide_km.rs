@@ -3,7 +3,7 @@
 
 mod providers;
 
-use providers::Drawing;
+use providers::{Drawing, RingBut};
 use tdisp::{
     crypto::{AeadAlg, Provider, Ring, Secret},
     ide_km::{
@@ -405,7 +405,7 @@ fn a_key_of_the_tsm_goes_over_the_wire_in_order_and_both_ends_encrypt_with_it() 
         1,
     ];
     let mut tsm = Requester::new(0, 3);
-    let object = tsm.program(&Drawing(Some(key.clone()))).unwrap();
+    let object = tsm.program(&RingBut(Drawing(Some(key.clone())))).unwrap();
     let wanted: Vec<u8> = dws.iter().flat_map(|dw| dw.to_le_bytes()).collect();
     assert_eq!(
         object[7..],

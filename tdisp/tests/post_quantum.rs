@@ -12,14 +12,14 @@ mod providers;
 use device::Suite;
 use known::{OpenSsl, Signed, hex};
 use pair::Pair;
-use providers::Drawing;
+use providers::{Drawing, Own, RingBut};
 use std::{
     collections::VecDeque,
     sync::{Arc, Mutex},
 };
 use tdisp::crypto::{
-    Ability, Aead, AeadAlg, CryptoError, ExchangeAlg, Hash, HashAlg, KeyAgreement, MlDsaSigner, PostQuantum,
-    Provider, Ring, RingSigner, Secret, SignAlg, Signable, Signer, x509::PublicKey,
+    Ability, AeadAlg, CryptoError, ExchangeAlg, HashAlg, MlDsaSigner, PostQuantum, Provider, Ring,
+    RingSigner, SignAlg, Signable, Signer, x509::PublicKey,
 };
 use tdisp::spdm::{
     Event, Identity, Requester, Responder,
@@ -30,41 +30,17 @@ use tdisp::spdm::{
 
 const ALL: PostQuantum<Ring> = PostQuantum(Ring);
 
-/// [`Ring`] with random bytes that the test gives: those drawn next, then zeros.
+/// Random bytes that the test gives: those drawn next, then zeros.
 #[derive(Default)]
 struct Dice(Mutex<VecDeque<u8>>);
 
 impl Dice {
-    fn with(bytes: &[u8]) -> PostQuantum<Self> {
-        PostQuantum(Self(Mutex::new(bytes.iter().copied().collect())))
+    fn with(bytes: &[u8]) -> PostQuantum<RingBut<Self>> {
+        PostQuantum(RingBut(Self(Mutex::new(bytes.iter().copied().collect()))))
     }
 }
 
-impl Provider for Dice {
-    fn supports(&self, ability: Ability) -> bool {
-        Ring.supports(ability)
-    }
-    fn hash(&self, alg: HashAlg) -> Box<dyn Hash> {
-        Ring.hash(alg)
-    }
-    fn hmac(&self, alg: HashAlg, key: &[u8], parts: &[&[u8]]) -> Secret {
-        Ring.hmac(alg, key, parts)
-    }
-    fn verify(
-        &self,
-        alg: SignAlg,
-        key: &[u8],
-        what: &Signable<'_>,
-        signature: &[u8],
-    ) -> Result<(), CryptoError> {
-        Ring.verify(alg, key, what, signature)
-    }
-    fn key_agreement(&self, alg: ExchangeAlg) -> Result<Box<dyn KeyAgreement>, CryptoError> {
-        Ring.key_agreement(alg)
-    }
-    fn aead(&self, alg: AeadAlg, key: &[u8]) -> Result<Box<dyn Aead>, CryptoError> {
-        Ring.aead(alg, key)
-    }
+impl Own for Dice {
     fn random(&self, out: &mut [u8]) -> Result<(), CryptoError> {
         let mut left = self.0.lock().unwrap();
         out.fill_with(|| left.pop_front().unwrap_or_default());
@@ -74,7 +50,7 @@ impl Provider for Dice {
 
 /// A signer that draws zeros, which makes signatures FIPS 204's deterministic ones.
 fn deterministic(alg: SignAlg, seed: &[u8]) -> MlDsaSigner {
-    MlDsaSigner::from_seed(alg, seed, Arc::new(Dice::default())).unwrap()
+    MlDsaSigner::from_seed(alg, seed, Arc::new(RingBut(Dice::default()))).unwrap()
 }
 
 /// What a signature begins and ends with. It begins with the hash of the message under the key and of all that signing drew,
@@ -374,7 +350,7 @@ fn what_the_provider_below_has_is_still_there() {
 
 #[test]
 fn without_randomness_there_are_no_keys_no_secrets_and_no_signatures() {
-    let dry = PostQuantum(Drawing(None));
+    let dry = PostQuantum(RingBut(Drawing(None)));
     let dry_up = |result: Result<(), CryptoError>| assert_eq!(result, Err(CryptoError::NoEntropy));
     dry_up(dry.key_agreement(ExchangeAlg::MlKem768).map(drop));
     let public = ALL
@@ -383,7 +359,8 @@ fn without_randomness_there_are_no_keys_no_secrets_and_no_signatures() {
         .public()
         .to_vec();
     dry_up(dry.encapsulate(ExchangeAlg::MlKem768, &public).map(drop));
-    let signer = MlDsaSigner::from_seed(SignAlg::MlDsa65, &[1; 32], Arc::new(Drawing(None))).unwrap();
+    let signer =
+        MlDsaSigner::from_seed(SignAlg::MlDsa65, &[1; 32], Arc::new(RingBut(Drawing(None)))).unwrap();
     dry_up(signer.sign(&Signable::plain(HashAlg::Sha384, b"")).map(drop));
 }
 

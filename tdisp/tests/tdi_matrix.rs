@@ -2,7 +2,7 @@
 
 mod providers;
 
-use providers::Drawing;
+use providers::{Drawing, RingBut};
 use tdisp::{
     crypto::Ring,
     tdi::{
@@ -460,7 +460,7 @@ fn without_entropy_there_is_no_lock() {
     let Step::Lock(token) = dsm.responder.handle(SESSION, &object, &READY) else {
         panic!("a lock to be made")
     };
-    let answer = dsm.responder.locked(token, Ok(vec![1]), &Drawing(None));
+    let answer = dsm.responder.locked(token, Ok(vec![1]), &RingBut(Drawing(None)));
     let (header, body) = Header::decode(&answer).expect("an answer has a header");
     let response = Response::decode(header.code, body).unwrap();
     assert_eq!(response, error(ErrorCode::INSUFFICIENT_ENTROPY, 0));

@@ -1,13 +1,11 @@
 //! Cases 1 to 19: freshness, binding, and blobs against digests.
 
+use crate::providers::{Own, RingBut};
 use crate::world::device::Device;
 use crate::world::{NET1, RID0, RID1, World, assert_refused, policy};
 use std::collections::VecDeque;
 use std::sync::Mutex;
-use tdisp::crypto::{
-    Ability, Aead, AeadAlg, CryptoError, ExchangeAlg, Hash, HashAlg, KeyAgreement, Provider, Ring, Secret,
-    SignAlg, Signable,
-};
+use tdisp::crypto::CryptoError;
 use tdisp::relay::ObjectKind;
 use tdisp::relay::courier::{Request, Response};
 use tdisp::relay::guest::{Binding, TdiInfo};
@@ -129,34 +127,16 @@ fn a_lock_whose_flags_or_interface_change_between_verdict_and_start_is_refused()
     }
 }
 
-/// Ring, but with random bytes that a test gives.
+/// A byte for each time that random bytes are drawn, or none.
 struct Dice(Mutex<VecDeque<Option<u8>>>);
 
-impl Provider for Dice {
-    fn supports(&self, ability: Ability) -> bool {
-        Ring.supports(ability)
+impl Dice {
+    fn new<const N: usize>(thrown: [Option<u8>; N]) -> RingBut<Self> {
+        RingBut(Self(Mutex::new(thrown.into())))
     }
-    fn hash(&self, alg: HashAlg) -> Box<dyn Hash> {
-        Ring.hash(alg)
-    }
-    fn hmac(&self, alg: HashAlg, key: &[u8], parts: &[&[u8]]) -> Secret {
-        Ring.hmac(alg, key, parts)
-    }
-    fn verify(
-        &self,
-        alg: SignAlg,
-        key: &[u8],
-        what: &Signable<'_>,
-        signature: &[u8],
-    ) -> Result<(), CryptoError> {
-        Ring.verify(alg, key, what, signature)
-    }
-    fn key_agreement(&self, group: ExchangeAlg) -> Result<Box<dyn KeyAgreement>, CryptoError> {
-        Ring.key_agreement(group)
-    }
-    fn aead(&self, alg: AeadAlg, key: &[u8]) -> Result<Box<dyn Aead>, CryptoError> {
-        Ring.aead(alg, key)
-    }
+}
+
+impl Own for Dice {
     fn random(&self, out: &mut [u8]) -> Result<(), CryptoError> {
         let byte = self
             .0
@@ -195,16 +175,16 @@ fn case_07_a_nonce_that_repeats_or_cannot_be_drawn_stops_the_agent() {
         "the random source fails or repeats itself",
         "wanted a fresh nonce",
     ];
-    for dice in [vec![None], vec![Some(0)]] {
+    for thrown in [None, Some(0)] {
         let mut world = World::honest();
-        let dice = Dice(Mutex::new(dice.into()));
-        world.decide_with(&dice, |agent| assert_refused(&agent.report().devices[0], &wanted));
+        world.decide_with(&Dice::new([thrown]), |agent| {
+            assert_refused(&agent.report().devices[0], &wanted)
+        });
         world.assert_nothing_enabled();
         assert_eq!(world.host.asked("refresh"), 0);
     }
     let mut world = two_devices();
-    let dice = Dice(Mutex::new([Some(5), Some(5)].into()));
-    world.decide_with(&dice, |agent| {
+    world.decide_with(&Dice::new([Some(5), Some(5)]), |agent| {
         assert_refused(&agent.report().devices[1], &wanted);
         agent.end("end");
     });

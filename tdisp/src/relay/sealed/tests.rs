@@ -1,3 +1,6 @@
+#[path = "../../../tests/providers/mod.rs"]
+mod providers;
+
 use super::*;
 use crate::{
     crypto::Ring,
@@ -8,6 +11,7 @@ use crate::{
 };
 use alloc::vec;
 use proptest::prelude::*;
+use providers::{Drawing, RingBut};
 
 fn key(byte: u8) -> Secret {
     Secret::new(vec![byte; 32])
@@ -265,7 +269,7 @@ fn ask_nothing(tsm: &mut Tsm) {
 
 #[test]
 fn case_07_a_random_source_that_fails_opens_no_channel() {
-    let error = Guest::begin(&key(7), Arc::new(Draws(None))).unwrap_err();
+    let error = Guest::begin(&key(7), Arc::new(RingBut(Drawing(None)))).unwrap_err();
     assert_eq!(
         alloc::format!("{error}"),
         "the channel to the TSM failed: the random source failed"
@@ -277,9 +281,9 @@ fn case_07_a_random_source_that_fails_opens_no_channel() {
 #[test]
 fn the_channels_bytes_are_those_that_another_implementation_computes() {
     let key = || Secret::new((0..32).collect());
-    let (opening, open) = Guest::begin(&key(), Arc::new(Draws(Some(0x11)))).unwrap();
+    let (opening, open) = Guest::begin(&key(), Arc::new(RingBut(Drawing(Some(vec![0x11]))))).unwrap();
     assert_eq!(hex(&open), OPEN);
-    let mut tsm = Tsm::new(key(), Arc::new(Draws(Some(0x22)))).unwrap();
+    let mut tsm = Tsm::new(key(), Arc::new(RingBut(Drawing(Some(vec![0x22]))))).unwrap();
     let Incoming::Opened(opened) = tsm.receive(&open).unwrap() else {
         panic!("an Open opens")
     };
@@ -314,42 +318,6 @@ const EXCHANGES: [[&str; 2]; 2] = [
         "010400000100000000000000cd4f023a8fb0bfec969f138859dae734d3",
     ],
 ];
-
-/// Draws this byte again and again, or nothing.
-struct Draws(Option<u8>);
-
-impl Provider for Draws {
-    fn supports(&self, ability: crate::crypto::Ability) -> bool {
-        Ring.supports(ability)
-    }
-    fn hash(&self, alg: HashAlg) -> Box<dyn crate::crypto::Hash> {
-        Ring.hash(alg)
-    }
-    fn hmac(&self, alg: HashAlg, key: &[u8], parts: &[&[u8]]) -> Secret {
-        Ring.hmac(alg, key, parts)
-    }
-    fn verify(
-        &self,
-        alg: crate::crypto::SignAlg,
-        key: &[u8],
-        what: &crate::crypto::Signable<'_>,
-        signature: &[u8],
-    ) -> Result<(), CryptoError> {
-        Ring.verify(alg, key, what, signature)
-    }
-    fn key_agreement(
-        &self,
-        group: crate::crypto::ExchangeAlg,
-    ) -> Result<Box<dyn crate::crypto::KeyAgreement>, CryptoError> {
-        Ring.key_agreement(group)
-    }
-    fn aead(&self, alg: AeadAlg, key: &[u8]) -> Result<Box<dyn Aead>, CryptoError> {
-        Ring.aead(alg, key)
-    }
-    fn random(&self, out: &mut [u8]) -> Result<(), CryptoError> {
-        self.0.map(|byte| out.fill(byte)).ok_or(CryptoError::NoEntropy)
-    }
-}
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(512))]

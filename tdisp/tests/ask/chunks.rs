@@ -1,7 +1,7 @@
 //! Chunks as they go over the wire, and what becomes of a connection in which one is wrong.
 
-use super::{VERSIONS, asked, small};
-use crate::harness::{Pair, requester, requester_config, responder, responder_config};
+use super::{VERSIONS, asked, connected, small};
+use crate::harness::{requester_config, responder_config};
 use tdisp::spdm::{
     Error, Event, Goal, Misbehaviour, RequesterConfig,
     msg::{
@@ -10,13 +10,13 @@ use tdisp::spdm::{
     },
 };
 
+type Spoil = fn(&mut Vec<u8>);
+
 /// What comes of measurements fetched in clear from a responder whose chunks are bent.
 fn bent(version: Version, mut bend: impl FnMut(u32, &mut Vec<u8>) + 'static) -> Event {
     let (mut asking, answering) = small(version, 200, 0x1200);
     asking.goal = Goal::Identity;
-    let mut pair = Pair::of(requester(asking), responder(answering));
-    pair.connect();
-    pair.requester_events.clear();
+    let mut pair = connected(asking, answering);
     let mut seen = 0;
     pair.bend = Some(Box::new(move |body| {
         bend(seen, body);
@@ -24,6 +24,17 @@ fn bent(version: Version, mut bend: impl FnMut(u32, &mut Vec<u8>) + 'static) -> 
     }));
     pair.requester.measure(pair.now, None).unwrap();
     asked(&mut pair)
+}
+
+/// Whether the connection ended because the responder refused a message.
+const fn is_refusal(told: &Event) -> bool {
+    matches!(
+        told,
+        Event::Failed(Error::Peer {
+            what: Misbehaviour::Refused { .. },
+            ..
+        })
+    )
 }
 
 #[test]
@@ -36,7 +47,6 @@ fn measurements_in_chunks_are_measurements() {
 
 #[test]
 fn a_wrong_chunk_of_an_answer_ends_the_connection_and_nothing_is_believed() {
-    type Spoil = fn(&mut Vec<u8>);
     let spoils: [(&str, Spoil); 9] = [
         ("another handle", |body| body[3] ^= 1),
         ("a sequence number too high", |body| body[4] += 1),
@@ -84,16 +94,7 @@ fn a_large_answer_within_a_large_answer_is_refused() {
             *body = vec![0x13, 0x7f, 0x0f, 0, 1];
         }
     });
-    assert!(
-        matches!(
-            told,
-            Event::Failed(Error::Peer {
-                what: Misbehaviour::Refused { .. },
-                ..
-            })
-        ),
-        "{told:?}"
-    );
+    assert!(is_refusal(&told), "{told:?}");
 }
 
 #[test]
@@ -102,27 +103,15 @@ fn a_large_answer_is_not_fetched_from_who_cannot_have_one() {
         goal: Goal::Identity,
         ..requester_config()
     };
-    let mut pair = Pair::of(requester(config), responder(responder_config()));
-    pair.connect();
-    pair.requester_events.clear();
+    let mut pair = connected(config, responder_config());
     pair.bend = Some(Box::new(|body| *body = vec![0x12, 0x7f, 0x0f, 0, 1]));
     pair.requester.measure(pair.now, None).unwrap();
     let told = asked(&mut pair);
-    assert!(
-        matches!(
-            told,
-            Event::Failed(Error::Peer {
-                what: Misbehaviour::Refused { .. },
-                ..
-            })
-        ),
-        "{told:?}"
-    );
+    assert!(is_refusal(&told), "{told:?}");
 }
 
 #[test]
 fn a_wrong_acknowledgement_of_a_chunk_ends_the_connection() {
-    type Spoil = fn(&mut Vec<u8>);
     let spoils: [(&str, Spoil); 5] = [
         ("another handle", |body| body[3] ^= 1),
         ("another sequence number", |body| body[4] ^= 1),
@@ -138,9 +127,7 @@ fn a_wrong_acknowledgement_of_a_chunk_ends_the_connection() {
     for (what, spoil) in spoils {
         let (mut asking, answering) = small(Version::V1_2, 0x1200, 64);
         asking.goal = Goal::Identity;
-        let mut pair = Pair::of(requester(asking), responder(answering));
-        pair.connect();
-        pair.requester_events.clear();
+        let mut pair = connected(asking, answering);
         pair.bend = Some(Box::new(move |body| {
             if body[1] == Code::CHUNK_SEND_ACK.0 {
                 spoil(body)

@@ -1,7 +1,7 @@
 //! What the responder asks of a requester in its turn, and the events that either tells the other.
 
-use super::{asked, classes, everything, pair, pair_of};
-use crate::harness::{Identity, Pair, requester_config};
+use super::{asked, asking, classes, endpoint_info, everything, pair, pair_of};
+use crate::harness::{Identity, Pair};
 use tdisp::{
     crypto::SignAlg,
     spdm::{
@@ -9,13 +9,13 @@ use tdisp::{
         events::{Subscription, Types, What},
         msg::{
             Code, Context, Payload, Version,
-            endpoint_info::{self, Signed, Subject},
+            endpoint_info::{Request, Signed, Subject},
             error::ErrorCode,
             event_types::{self, EventType},
             send_event::Dmtf,
             subscribe,
         },
-        responder::{EndpointInfo, Event as Told, Mutual, Slot},
+        responder::{Event as Told, Mutual, Slot},
     },
 };
 
@@ -26,9 +26,8 @@ fn events_of_the_requesters_are_told_and_acknowledged() {
         ..everything()
     };
     let asking = RequesterConfig {
-        versions: vec![Version::V1_3],
         events: Types::ALL,
-        ..requester_config()
+        ..asking(Version::V1_3)
     };
     let mut pair = pair_of(asking, config);
     let session = pair.requester.session().unwrap();
@@ -55,18 +54,14 @@ fn mutual_pair(version: Version) -> Pair {
     let mut slots = [const { None }; 8];
     slots[0] = Some(Slot::new(usual.chain.clone(), usual.signer.clone()));
     let mut asking = RequesterConfig {
-        versions: vec![version],
         identity: Some(Own {
             slots,
             ..Own::default()
         }),
         encapsulated: true,
-        endpoint_info: Some(EndpointInfo {
-            device_classes: classes(),
-            signed: true,
-        }),
+        endpoint_info: Some(endpoint_info()),
         events: Types::of(&[EventType::CERTIFICATE_CHANGED]),
-        ..requester_config()
+        ..asking(version)
     };
     asking.offer.requester_sign = vec![SignAlg::EcdsaP384];
     let mut answering = ResponderConfig {
@@ -215,7 +210,7 @@ fn a_requester_refuses_what_it_has_not_and_what_is_malformed() {
     let version = Version::V1_3;
     let mut pair = mutual_pair(version);
     let ask = |subject, signed| {
-        endpoint_info::Request {
+        Request {
             version,
             subject: Subject(subject),
             signed,
@@ -238,17 +233,14 @@ fn a_requester_refuses_what_it_has_not_and_what_is_malformed() {
         );
     }
     let usual = RequesterConfig {
-        versions: vec![version],
         encapsulated: true,
-        ..requester_config()
+        ..asking(version)
     };
-    let mut bare = pair_of(
-        usual,
-        ResponderConfig {
-            encapsulated: true,
-            ..everything()
-        },
-    );
+    let answering = ResponderConfig {
+        encapsulated: true,
+        ..everything()
+    };
+    let mut bare = pair_of(usual, answering);
     for request in [ask(1, None), vec![0x13, 0xe2, 0, 0], vec![0x13, 0xf0, 0, 0]] {
         let refused = answer(&mut bare, &request);
         assert_eq!(

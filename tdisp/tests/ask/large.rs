@@ -1,11 +1,11 @@
 //! Messages that are larger than either end takes at once, both ways.
 
-use super::{VERSIONS, asked, pair_of, small};
+use super::{VERSIONS, asked, chain, pair_of, slot, small};
 use crate::harness::{Identity, Pair, requester, responder};
 use tdisp::spdm::{
     Event, Misuse,
-    msg::{Code, Version, error::ErrorCode, set_certificate::Model},
-    requester::{CsrWish, SlotWish},
+    msg::{Code, Version, error::ErrorCode},
+    requester::CsrWish,
     responder::{Delay, Wait},
 };
 
@@ -45,14 +45,8 @@ fn large_requests_and_their_large_answers_pass_in_a_session() {
             .copied()
             .collect();
         assert_eq!(answer, backwards);
-        let chain = Identity::usual().chain.clone();
-        assert!(chain.len() > 200);
-        let wish = SlotWish {
-            slot: 1,
-            chain: Some(chain),
-            model: Model::NONE,
-            key_pair: 0,
-        };
+        let wish = slot(1, Some(chain()));
+        assert!(chain().len() > 200);
         let session = pair.requester.session();
         pair.requester.set_certificate(pair.now, session, wish).unwrap();
         assert_eq!(asked(&mut pair), Event::CertificateSet { slot: 1 });
@@ -102,13 +96,7 @@ fn a_refusal_of_a_large_request_is_a_refusal_of_the_request() {
     let (asking, answering) = small(Version::V1_3, 0x1000, 100);
     let mut pair = pair_of(asking, answering);
     let session = pair.requester.session();
-    let chain = Identity::new("other").chain;
-    let wish = SlotWish {
-        slot: 1,
-        chain: Some(chain),
-        model: Model::NONE,
-        key_pair: 0,
-    };
+    let wish = slot(1, Some(Identity::new("other").chain));
     pair.requester.set_certificate(pair.now, session, wish).unwrap();
     let refused = Event::Refused {
         awaited: Code::SET_CERTIFICATE_RSP,

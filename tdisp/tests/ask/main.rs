@@ -11,46 +11,25 @@ mod large;
 mod owner;
 mod told;
 
-use harness::{Pair, requester, requester_config, responder, responder_config};
-use std::sync::{Arc, Mutex};
-use tdisp::{
-    crypto::{RingSigner, SignAlg},
-    spdm::{
-        Event, Measurement, RequesterConfig, ResponderConfig,
-        events::Types,
-        msg::{
-            Version,
-            endpoint_info::{DeviceClass, DeviceClasses},
-            key_pair_info::{Abilities, Usage, key_algorithm},
-            measurements::{Dmtf as Measured, Kind},
-            mel::{Entry, Log},
-            set_certificate::Model,
-            set_key_pair_info::Operation,
-        },
-        pkcs10::common_name,
-        responder::{ChangesKeyPairs, EndpointInfo, KeyCsr, KeyPair, KeyPairs, NotDone, Provisioning, Store},
-    },
+use harness::{
+    Identity, Pair,
+    endowed::{self, Obedient, VERSIONS, classes, endpoint_info},
+    requester, requester_config, responder,
 };
-
-const VERSIONS: [Version; 3] = [Version::V1_2, Version::V1_3, Version::V1_4];
-
-#[derive(Default)]
-struct Shelf(Mutex<Vec<u8>>);
-
-impl Store for Shelf {
-    fn write(&self, slot: u8, _: Option<&[u8]>, _: Model, _: Option<u8>) -> Result<(), NotDone> {
-        self.0.lock().unwrap().push(slot);
-        Ok(())
-    }
-}
-
-struct Obedient;
-
-impl ChangesKeyPairs for Obedient {
-    fn change(&self, _: u8, _: Operation, wanted: &KeyPair) -> Result<KeyPair, NotDone> {
-        Ok(wanted.clone())
-    }
-}
+use std::sync::Arc;
+use tdisp::spdm::{
+    Event, Measurement, RequesterConfig, ResponderConfig,
+    events::Types,
+    msg::{
+        Version,
+        key_pair_info::{Abilities, Usage, key_algorithm},
+        measurements::{Dmtf as Measured, Kind},
+        mel::{Entry, Log},
+        set_certificate::Model,
+    },
+    requester::SlotWish,
+    responder::{KeyPair, KeyPairs},
+};
 
 fn log() -> Vec<u8> {
     let entry = |number| Entry {
@@ -70,35 +49,9 @@ fn log() -> Vec<u8> {
     log
 }
 
-fn classes() -> Vec<u8> {
-    let class = DeviceClass {
-        registry: 3,
-        vendor: &[0x36, 0x1b],
-        subordinates: vec![],
-    };
-    let mut info = Vec::new();
-    DeviceClasses {
-        identifiers: vec![class],
-    }
-    .encode(&mut info);
-    info
-}
-
+/// A responder that has everything, and hears no events.
 fn everything() -> ResponderConfig {
-    let pair = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P384_SHA384).unwrap();
-    let signer = RingSigner::from_pkcs8(SignAlg::EcdsaP384, &pair.serialize_der()).unwrap();
-    let csr = KeyCsr {
-        public_key: signer.public_key().to_vec(),
-        name: common_name("a device"),
-        signer,
-    };
     ResponderConfig {
-        versions: VERSIONS.to_vec(),
-        provisioning: Provisioning {
-            csr: Some(Arc::new(csr)),
-            store: Some(Arc::new(Shelf::default())),
-            ..Provisioning::default()
-        },
         key_pairs: Some(KeyPairs {
             pairs: vec![KeyPair {
                 abilities: Abilities(0x3f),
@@ -112,32 +65,39 @@ fn everything() -> ResponderConfig {
             changer: Some(Arc::new(Obedient)),
         }),
         mel: Some(log()),
-        endpoint_info: Some(EndpointInfo {
-            device_classes: classes(),
-            signed: true,
-        }),
         events: Types::ALL,
-        ..responder_config()
+        hears_events: false,
+        ..endowed::everything(&Arc::default())
+    }
+}
+
+/// A requester that speaks one version.
+fn asking(version: Version) -> RequesterConfig {
+    RequesterConfig {
+        versions: vec![version],
+        ..requester_config()
     }
 }
 
 /// A pair in a session that has everything, in a version.
 fn pair(version: Version) -> Pair {
-    pair_of(
-        RequesterConfig {
-            versions: vec![version],
-            ..requester_config()
-        },
-        everything(),
-    )
+    pair_of(asking(version), everything())
 }
 
+/// Such two in a session, of which nothing is left to be told.
 fn pair_of(asking: RequesterConfig, answering: ResponderConfig) -> Pair {
+    let mut pair = connected(asking, answering);
+    assert!(pair.requester.session().is_some());
+    pair.responder_events.clear();
+    pair
+}
+
+/// Such two as far as they come of themselves.
+fn connected(asking: RequesterConfig, answering: ResponderConfig) -> Pair {
     let mut pair = Pair::of(requester(asking), responder(answering));
     pair.connect();
-    assert!(pair.requester.session().is_some(), "{:?}", pair.requester_events);
+    assert_eq!(pair.failure(), None);
     pair.requester_events.clear();
-    pair.responder_events.clear();
     pair
 }
 
@@ -151,10 +111,9 @@ fn asked(pair: &mut Pair) -> Event {
 /// The smallest sizes that leave room for something.
 fn small(version: Version, ours: u32, theirs: u32) -> (RequesterConfig, ResponderConfig) {
     let asking = RequesterConfig {
-        versions: vec![version],
         transfer_size: ours,
         chunk: Some(0x2_0000),
-        ..requester_config()
+        ..asking(version)
     };
     let measurement = |index| Measurement {
         index,
@@ -170,4 +129,19 @@ fn small(version: Version, ours: u32, theirs: u32) -> (RequesterConfig, Responde
         ..everything()
     };
     (asking, answering)
+}
+
+/// A chain for a slot, or nothing.
+fn slot(slot: u8, chain: Option<Vec<u8>>) -> SlotWish {
+    SlotWish {
+        slot,
+        chain,
+        model: Model::NONE,
+        key_pair: 0,
+    }
+}
+
+/// The usual device's chain.
+fn chain() -> Vec<u8> {
+    Identity::usual().chain.clone()
 }

@@ -1,17 +1,15 @@
 //! What an owner asks for and puts in: certificates and the requests for them, and key pairs.
 
-use super::{VERSIONS, asked, everything, pair, pair_of};
-use crate::harness::{Identity, requester_config};
+use super::{VERSIONS, asked, asking, chain, everything, pair, pair_of, slot};
 use tdisp::spdm::{
-    Event, RequesterConfig,
+    Event,
     msg::{
         Code, Version,
         error::ErrorCode,
         key_pair_info::{Usage, key_algorithm},
-        set_certificate::Model,
         set_key_pair_info::Operation,
     },
-    requester::{CsrWish, KeyPairWish, SlotWish},
+    requester::{CsrWish, KeyPairWish},
 };
 use x509_parser::{certification_request::X509CertificationRequest, prelude::FromDer};
 
@@ -36,11 +34,7 @@ fn a_certificate_signing_request_is_fetched_in_a_session_and_outside() {
 fn a_device_that_needs_a_reset_says_under_which_tag_and_the_connection_stays() {
     let mut config = everything();
     config.provisioning.after_reset = true;
-    let asking = RequesterConfig {
-        versions: vec![Version::V1_3],
-        ..requester_config()
-    };
-    let mut pair = pair_of(asking, config);
+    let mut pair = pair_of(asking(Version::V1_3), config);
     let session = pair.requester.session();
     pair.requester
         .get_csr(pair.now, session, CsrWish::default())
@@ -56,16 +50,11 @@ fn a_device_that_needs_a_reset_says_under_which_tag_and_the_connection_stays() {
     pair.connect();
     pair.requester_events.clear();
     let session = pair.requester.session();
-    pair.requester
-        .get_csr(
-            pair.now,
-            session,
-            CsrWish {
-                tag: 1,
-                ..CsrWish::default()
-            },
-        )
-        .unwrap();
+    let again = CsrWish {
+        tag: 1,
+        ..CsrWish::default()
+    };
+    pair.requester.get_csr(pair.now, session, again).unwrap();
     assert!(matches!(asked(&mut pair), Event::Csr(_)));
 }
 
@@ -73,21 +62,11 @@ fn a_device_that_needs_a_reset_says_under_which_tag_and_the_connection_stays() {
 fn a_slot_is_filled_and_emptied_and_used() {
     let mut pair = pair(Version::V1_3);
     let session = pair.requester.session();
-    let chain = Identity::usual().chain.clone();
-    let wish = SlotWish {
-        slot: 2,
-        chain: Some(chain),
-        model: Model::NONE,
-        key_pair: 0,
-    };
-    pair.requester
-        .set_certificate(pair.now, session, wish.clone())
-        .unwrap();
-    assert_eq!(asked(&mut pair), Event::CertificateSet { slot: 2 });
-    pair.requester
-        .set_certificate(pair.now, session, SlotWish { chain: None, ..wish })
-        .unwrap();
-    assert_eq!(asked(&mut pair), Event::CertificateSet { slot: 2 });
+    for chain in [Some(chain()), None] {
+        let wish = slot(2, chain);
+        pair.requester.set_certificate(pair.now, session, wish).unwrap();
+        assert_eq!(asked(&mut pair), Event::CertificateSet { slot: 2 });
+    }
 }
 
 #[test]

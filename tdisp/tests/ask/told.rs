@@ -1,7 +1,7 @@
 //! What a device tells of itself when it is asked, and lies in it: its log, what it is, its events.
 
-use super::{VERSIONS, asked, classes, everything, log, pair, pair_of};
-use crate::harness::{requester_config, responder_config};
+use super::{VERSIONS, asked, asking, classes, everything, log, pair, pair_of};
+use crate::harness::{Pair, responder_config};
 use tdisp::spdm::{
     Error, Event, Misbehaviour, Misuse, RequesterConfig, ResponderConfig,
     events::Types,
@@ -9,15 +9,19 @@ use tdisp::spdm::{
     requester::CsrWish,
 };
 
+/// A pair whose requester takes no more than this at once.
+fn pair_of_size(transfer_size: u32) -> Pair {
+    let asking = RequesterConfig {
+        transfer_size,
+        ..asking(Version::V1_3)
+    };
+    pair_of(asking, everything())
+}
+
 #[test]
 fn a_log_is_fetched_in_as_many_portions_as_it_takes() {
     for transfer_size in [0x1200, 0x200] {
-        let asking = RequesterConfig {
-            versions: vec![Version::V1_3],
-            transfer_size,
-            ..requester_config()
-        };
-        let mut pair = pair_of(asking, everything());
+        let mut pair = pair_of_size(transfer_size);
         for session in [pair.requester.session(), None] {
             pair.requester.measurement_log(pair.now, session).unwrap();
             assert_eq!(asked(&mut pair), Event::MeasurementLog(log()));
@@ -40,12 +44,7 @@ fn empty_or_growing_portions_of_a_log_end_the_connection() {
         ("another remainder", |body| body[8] ^= 1),
     ];
     for (what, spoil) in spoils {
-        let asking = RequesterConfig {
-            versions: vec![Version::V1_3],
-            transfer_size: 0x200,
-            ..requester_config()
-        };
-        let mut pair = pair_of(asking, everything());
+        let mut pair = pair_of_size(0x200);
         let mut seen = 0;
         pair.bend = Some(Box::new(move |body| {
             seen += 1;
@@ -116,17 +115,11 @@ fn event_types_are_told_and_subscribed_to() {
 fn what_the_responder_has_not_is_not_asked_for() {
     let lacks = |what| Err(Misuse::Lacks { what });
     for version in VERSIONS {
-        let asking = RequesterConfig {
+        let bare = ResponderConfig {
             versions: vec![version],
-            ..requester_config()
+            ..responder_config()
         };
-        let mut pair = pair_of(
-            asking,
-            ResponderConfig {
-                versions: vec![version],
-                ..responder_config()
-            },
-        );
+        let mut pair = pair_of(asking(version), bare);
         let (now, session) = (pair.now, pair.requester.session());
         let requester = &mut pair.requester;
         assert_eq!(

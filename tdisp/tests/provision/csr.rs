@@ -1,8 +1,7 @@
 //! GET_CSR: what is signed, what the requester may want in it, and requests that wait for a reset.
 
-use super::{INVALID, V, ask, error_of, everything, live, live_with};
+use super::{INVALID, V, ask, ask_in_clear, error_of, live, live_until_reset, refusal, usual};
 use crate::harness::by_hand::ByHand;
-use std::sync::Arc;
 use tdisp::spdm::{
     ResponderConfig, algorithms,
     msg::{Code, Context, Payload, Version, csr, error::ErrorCode},
@@ -44,13 +43,13 @@ fn requester_info_that_is_no_der_is_refused_whatever_its_lengths() {
     let mut hand = live(V);
     let good: &[u8] = &[0x30, 11, 2, 1, 0, 0x30, 0, 0x30, 4, 0x30, 0, 3, 0];
     assert_eq!(
-        error_of(&ask(
+        refusal(
             &mut hand,
             &csr::Request {
                 info: good,
                 ..get_csr(V)
             }
-        )),
+        ),
         None
     );
     for size in 1..good.len() {
@@ -58,7 +57,7 @@ fn requester_info_that_is_no_der_is_refused_whatever_its_lengths() {
             info: &good[..size],
             ..get_csr(V)
         };
-        assert_eq!(error_of(&ask(&mut hand, &request)), INVALID, "{size} bytes");
+        assert_eq!(refusal(&mut hand, &request), INVALID, "{size} bytes");
     }
     for (at, length) in [
         (1, 0xff),
@@ -76,16 +75,13 @@ fn requester_info_that_is_no_der_is_refused_whatever_its_lengths() {
             ..get_csr(V)
         };
         assert_eq!(
-            error_of(&ask(&mut hand, &request)),
+            refusal(&mut hand, &request),
             INVALID,
             "length {length:#x} at {at}"
         );
     }
     for info in [&[0][..], &[0x30], &[0x30, 0x80], &[0xff; 1000]] {
-        assert_eq!(
-            error_of(&ask(&mut hand, &csr::Request { info, ..get_csr(V) })),
-            INVALID
-        );
+        assert_eq!(refusal(&mut hand, &csr::Request { info, ..get_csr(V) }), INVALID);
     }
 }
 
@@ -94,18 +90,18 @@ fn opaque_data_of_a_certificate_request_is_in_the_agreed_format() {
     let mut hand = live(V);
     let element = [1, 0, 0, 0, 0, 0, 4, 0, 1, 2, 3, 4];
     assert_eq!(
-        error_of(&ask(
+        refusal(
             &mut hand,
             &csr::Request {
                 opaque: &element,
                 ..get_csr(V)
             }
-        )),
+        ),
         None
     );
     for opaque in [&element[..11], &[2, 0, 0, 0], &[1]] {
         assert_eq!(
-            error_of(&ask(&mut hand, &csr::Request { opaque, ..get_csr(V) })),
+            refusal(&mut hand, &csr::Request { opaque, ..get_csr(V) }),
             INVALID
         );
     }
@@ -120,28 +116,22 @@ fn a_key_pair_and_a_model_are_named_with_several_keys_and_not_with_one() {
             model,
             ..get_csr(V)
         };
-        assert_eq!(error_of(&ask(&mut hand, &request)), INVALID, "{key_pair} {model}");
+        assert_eq!(refusal(&mut hand, &request), INVALID, "{key_pair} {model}");
     }
     let config = ResponderConfig {
         multi_key: MultiKey::Only,
-        ..everything(&Arc::default())
+        ..usual()
     };
     let mut several = ByHand::start(config);
     several.version = V;
-    several.context = Context::new(V);
     several.offer.other_params |= algorithms::MULTI_KEY;
     let wrong = |hand: &mut ByHand, key_pair, model| {
-        let answer = hand
-            .clear(
-                &csr::Request {
-                    key_pair,
-                    model,
-                    ..get_csr(V)
-                }
-                .to_vec(),
-            )
-            .unwrap();
-        error_of(&answer)
+        let request = csr::Request {
+            key_pair,
+            model,
+            ..get_csr(V)
+        };
+        error_of(&ask_in_clear(hand, &request))
     };
     several.say_vca();
     several.context.multi_key = true;
@@ -157,26 +147,20 @@ fn a_key_pair_and_a_model_are_named_with_several_keys_and_not_with_one() {
 
 #[test]
 fn a_request_that_needs_a_reset_waits_for_it_under_a_tag() {
-    let mut config = everything(&Arc::default());
-    config.provisioning.after_reset = true;
-    let mut hand = live_with(V, config);
+    let mut hand = live_until_reset(V);
     let with_tag = |tag| csr::Request { tag, ..get_csr(V) };
     let required = |tag| Some((ErrorCode::RESET_REQUIRED, tag));
-    assert_eq!(
-        error_of(&ask(&mut hand, &with_tag(1))),
-        INVALID,
-        "no such request"
-    );
+    assert_eq!(refusal(&mut hand, &with_tag(1)), INVALID, "no such request");
     for tag in 1..=7 {
-        assert_eq!(error_of(&ask(&mut hand, &get_csr(V))), required(tag));
+        assert_eq!(refusal(&mut hand, &get_csr(V)), required(tag));
     }
     assert_eq!(
-        error_of(&ask(&mut hand, &get_csr(V))),
+        refusal(&mut hand, &get_csr(V)),
         Some((ErrorCode::BUSY, 0)),
         "all tags are taken"
     );
     assert_eq!(
-        error_of(&ask(&mut hand, &with_tag(3))),
+        refusal(&mut hand, &with_tag(3)),
         required(3),
         "there was no reset"
     );
@@ -184,51 +168,45 @@ fn a_request_that_needs_a_reset_waits_for_it_under_a_tag() {
         overwrite: true,
         ..with_tag(3)
     };
-    assert_eq!(error_of(&ask(&mut hand, &both)), INVALID);
+    assert_eq!(refusal(&mut hand, &both), INVALID);
     hand.responder.reset();
     hand.say_vca();
-    let mut clear = |message: &csr::Request<'_>| hand.clear(&message.to_vec()).unwrap();
-    assert_eq!(clear(&with_tag(3))[1], Code::CSR.0);
-    assert_eq!(error_of(&clear(&with_tag(3))), INVALID, "it was fetched");
-    assert_eq!(clear(&with_tag(7))[1], Code::CSR.0);
+    let mut clear = |message| ask_in_clear(&mut hand, &message);
+    assert_eq!(clear(with_tag(3))[1], Code::CSR.0);
+    assert_eq!(error_of(&clear(with_tag(3))), INVALID, "it was fetched");
+    assert_eq!(clear(with_tag(7))[1], Code::CSR.0);
     assert_eq!(
-        error_of(&clear(&csr::Request {
+        error_of(&clear(csr::Request {
             overwrite: true,
             ..get_csr(V)
         })),
         required(1)
     );
-    assert_eq!(error_of(&clear(&with_tag(2))), INVALID, "it was overwritten");
+    assert_eq!(error_of(&clear(with_tag(2))), INVALID, "it was overwritten");
 }
 
 #[test]
 fn a_new_connection_is_no_reset() {
-    let mut config = everything(&Arc::default());
-    config.provisioning.after_reset = true;
-    let mut hand = live_with(V, config);
+    let mut hand = live_until_reset(V);
     assert_eq!(
-        error_of(&ask(&mut hand, &get_csr(V))),
+        refusal(&mut hand, &get_csr(V)),
         Some((ErrorCode::RESET_REQUIRED, 1))
     );
     hand.say_vca();
-    let answer = hand
-        .clear(&csr::Request { tag: 1, ..get_csr(V) }.to_vec())
-        .unwrap();
+    let answer = ask_in_clear(&mut hand, &csr::Request { tag: 1, ..get_csr(V) });
     assert_eq!(error_of(&answer), Some((ErrorCode::RESET_REQUIRED, 1)));
 }
 
 #[test]
 fn a_request_of_1_2_that_needs_a_reset_is_there_after_it() {
-    let mut config = everything(&Arc::default());
-    config.provisioning.after_reset = true;
-    let mut hand = live_with(Version::V1_2, config);
+    let mut hand = live_until_reset(Version::V1_2);
     for _ in 0..2 {
-        let answer = ask(&mut hand, &get_csr(Version::V1_2));
-        assert_eq!(error_of(&answer), Some((ErrorCode::RESET_REQUIRED, 0)));
+        let refused = refusal(&mut hand, &get_csr(Version::V1_2));
+        assert_eq!(refused, Some((ErrorCode::RESET_REQUIRED, 0)));
     }
     hand.responder.reset();
     hand.say_vca();
-    let answer = hand.clear(&get_csr(Version::V1_2).to_vec()).unwrap();
+    let answer = ask_in_clear(&mut hand, &get_csr(Version::V1_2));
     assert_eq!(answer[1], Code::CSR.0);
 }
 
@@ -236,7 +214,7 @@ fn a_request_of_1_2_that_needs_a_reset_is_there_after_it() {
 fn a_tag_where_no_reset_is_needed_is_refused() {
     let mut hand = live(V);
     assert_eq!(
-        error_of(&ask(&mut hand, &csr::Request { tag: 1, ..get_csr(V) })),
+        refusal(&mut hand, &csr::Request { tag: 1, ..get_csr(V) }),
         INVALID
     );
 }

@@ -1,8 +1,7 @@
 //! ENDPOINT_INFO: what it is signed over, and what is not told.
 
-use super::{INVALID, V, ask, classes, error_of, everything, live, live_with};
-use crate::harness::{Identity, by_hand::ByHand};
-use std::sync::Arc;
+use super::{INVALID, V, ask, error_of, live, live_with, refusal, usual};
+use crate::harness::{Identity, by_hand::ByHand, endowed::classes};
 use tdisp::{
     crypto::{HashAlg, Provider, Ring, SignAlg},
     spdm::{
@@ -15,6 +14,10 @@ use tdisp::{
         transcript::Transcript,
     },
 };
+
+const fn signed_in(slot: u8) -> Option<Signed> {
+    Some(Signed { nonce: [3; 32], slot })
+}
 
 fn endpoint_info(hand: &mut ByHand, signed: Option<Signed>) -> (Vec<u8>, Vec<u8>) {
     let request = endpoint_info::Request {
@@ -33,13 +36,7 @@ fn endpoint_info_is_told_and_signed_over_what_was_agreed_on_and_both_messages() 
     let plain = endpoint_info::Response::decode_exact(&answer, &Context::new(V)).unwrap();
     assert_eq!((plain.info, plain.signature), (&classes()[..], None));
 
-    let (request, answer) = endpoint_info(
-        &mut hand,
-        Some(Signed {
-            nonce: [3; 32],
-            slot: 0,
-        }),
-    );
+    let (request, answer) = endpoint_info(&mut hand, signed_in(0));
     let context = Context {
         signature_asked: true,
         ..hand.context
@@ -65,22 +62,16 @@ fn endpoint_info_of_another_subject_or_slot_is_refused() {
             subject: Subject(subject),
             signed: None,
         };
-        assert_eq!(error_of(&ask(&mut hand, &request)), INVALID, "{subject}");
+        assert_eq!(refusal(&mut hand, &request), INVALID, "{subject}");
     }
     for slot in 1..16 {
-        let (_, answer) = endpoint_info(&mut hand, Some(Signed { nonce: [3; 32], slot }));
+        let (_, answer) = endpoint_info(&mut hand, signed_in(slot));
         assert_eq!(error_of(&answer), INVALID, "slot {slot}");
     }
-    let mut config = everything(&Arc::default());
+    let mut config = usual();
     config.endpoint_info.as_mut().unwrap().signed = false;
     let mut hand = live_with(V, config);
-    let (_, answer) = endpoint_info(
-        &mut hand,
-        Some(Signed {
-            nonce: [3; 32],
-            slot: 0,
-        }),
-    );
+    let (_, answer) = endpoint_info(&mut hand, signed_in(0));
     assert_eq!(
         error_of(&answer),
         Some((ErrorCode::UNSUPPORTED_REQUEST, Code::GET_ENDPOINT_INFO.0))

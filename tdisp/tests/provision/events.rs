@@ -1,11 +1,11 @@
 //! Events both ways: which there are, who has subscribed to them, and in which order they are told.
 
 use super::{
-    INVALID, SIZES, V, ask, error_of, everything, live, live_with,
+    INVALID, SIZES, V, ask, error_of, live, live_with, refusal,
     slots::{chain, set},
+    usual,
 };
 use crate::harness::{by_hand::ByHand, responder_config};
-use std::sync::Arc;
 use tdisp::spdm::{
     ResponderConfig,
     events::{Types, What},
@@ -44,14 +44,14 @@ fn subscribe_to(hand: &mut ByHand, groups: &[Group<'_>]) -> Option<(ErrorCode, u
     };
     let mut list = Vec::new();
     groups.encode(&mut list);
-    error_of(&ask(
+    refusal(
         hand,
         &subscribe::Request {
             version: V,
             count: groups.count(),
             list: &list,
         },
-    ))
+    )
 }
 
 #[test]
@@ -79,7 +79,7 @@ fn a_session_is_told_of_what_it_subscribed_to() {
 
 #[test]
 fn a_session_that_outlives_a_change_of_measurements_is_told_of_it() {
-    let mut hand = ByHand::agreed_in(V, everything(&Arc::default()), Flags::EVENT, SIZES);
+    let mut hand = ByHand::agreed_in(V, usual(), Flags::EVENT, SIZES);
     hand.policy = 1;
     hand.key_exchange(7).unwrap();
     hand.finish();
@@ -119,7 +119,7 @@ fn the_requesters_events_are_told_in_order_or_refused() {
     assert_eq!(error_of(&say(&mut hand, &[1, 3])), INVALID);
     let deaf = ResponderConfig {
         hears_events: false,
-        ..everything(&Arc::default())
+        ..usual()
     };
     let mut hand = live_with(V, deaf);
     let unsupported = Some((ErrorCode::UNSUPPORTED_REQUEST, Code::SEND_EVENT.0));

@@ -1,8 +1,7 @@
 //! KEY_PAIR_INFO and SET_KEY_PAIR_INFO: what a device's key pairs are, and what becomes of them.
 
-use super::{INVALID, V, ask, error_of, everything, live, live_with, pairs};
-use crate::harness::by_hand::ByHand;
-use std::sync::Arc;
+use super::{INVALID, V, ask, error_of, live, live_with, refusal, usual};
+use crate::harness::{by_hand::ByHand, endowed};
 use tdisp::spdm::{
     msg::{
         Code, Context, Payload, Version,
@@ -42,14 +41,14 @@ fn key_pair(hand: &mut ByHand, id: u8) -> Result<KeyPair, Option<(ErrorCode, u8)
 #[test]
 fn key_pairs_are_told_by_their_ids_from_1_on() {
     let mut hand = live(Version::V1_4);
-    let all = pairs().pairs;
+    let all = endowed::key_pairs().pairs;
     for (id, pair) in (1..).zip(&all) {
         assert_eq!(key_pair(&mut hand, id).as_ref(), Ok(pair));
     }
     for id in [0, 4, 255] {
         assert_eq!(key_pair(&mut hand, id), Err(INVALID));
     }
-    let mut config = everything(&Arc::default());
+    let mut config = usual();
     config.key_pairs.as_mut().unwrap().changer = None;
     let mut hand = live_with(V, config);
     assert_eq!(
@@ -64,7 +63,7 @@ fn key_pairs_are_told_by_their_ids_from_1_on() {
         desired: None,
     };
     let unsupported = Some((ErrorCode::UNSUPPORTED_REQUEST, Code::SET_KEY_PAIR_INFO.0));
-    assert_eq!(error_of(&ask(&mut hand, &request)), unsupported);
+    assert_eq!(refusal(&mut hand, &request), unsupported);
 }
 
 fn change(hand: &mut ByHand, id: u8, operation: Operation, desired: Desired<'_>) -> Option<(ErrorCode, u8)> {
@@ -74,7 +73,7 @@ fn change(hand: &mut ByHand, id: u8, operation: Operation, desired: Desired<'_>)
         key_pair: id,
         desired: (operation != Operation::ERASE).then_some(desired),
     };
-    error_of(&ask(hand, &request))
+    refusal(hand, &request)
 }
 
 #[test]
@@ -94,21 +93,14 @@ fn a_key_pair_is_made_used_shared_and_erased() {
     );
     assert_eq!(made.public_key_info, b"new");
     let failed = Some((ErrorCode::OPERATION_FAILED, 0));
-    assert_eq!(
-        change(&mut hand, 2, Operation::ERASE, Desired::default()),
-        failed,
-        "slots have it"
-    );
-    assert_eq!(
-        change(&mut hand, 2, Operation::GENERATE, desired),
-        failed,
-        "slots have it"
-    );
-    assert_eq!(
-        change(&mut hand, 1, Operation::ERASE, Desired::default()),
-        failed,
-        "slots have it"
-    );
+    let none = Desired::default();
+    for (id, operation, desired) in [
+        (2, Operation::ERASE, none),
+        (2, Operation::GENERATE, desired),
+        (1, Operation::ERASE, none),
+    ] {
+        assert_eq!(change(&mut hand, id, operation, desired), failed, "slots have it");
+    }
 }
 
 #[test]
@@ -229,7 +221,7 @@ fn what_a_key_pair_cannot_be_is_refused_before_the_device_is_asked() {
         failed,
         "the slot has one of that algorithm"
     );
-    for (id, pair) in (1..).zip(pairs().pairs) {
+    for (id, pair) in (1..).zip(endowed::key_pairs().pairs) {
         assert_eq!(key_pair(&mut hand, id), Ok(pair), "nothing has changed");
     }
 }

@@ -1,22 +1,22 @@
 //! MEASUREMENT_EXTENSION_LOG: the portions that are told, and to whom.
 
-use super::{INVALID, UNEXPECTED, V, ask, error_of, everything, live};
+use super::{INVALID, UNEXPECTED, V, ask, ask_in_clear, error_of, live, usual};
 use crate::harness::by_hand::ByHand;
-use std::sync::Arc;
 use tdisp::spdm::msg::{Context, Payload, error::ErrorCode, mel};
+
+const fn get(offset: u32, length: u32) -> mel::Request {
+    mel::Request {
+        version: V,
+        offset,
+        length,
+    }
+}
 
 /// A portion and what remains, or the error that came instead.
 type LogPortion = Result<(Vec<u8>, u32), Option<(ErrorCode, u8)>>;
 
 fn log(hand: &mut ByHand, offset: u32, length: u32) -> LogPortion {
-    let answer = ask(
-        hand,
-        &mel::Request {
-            version: V,
-            offset,
-            length,
-        },
-    );
+    let answer = ask(hand, &get(offset, length));
     match mel::Response::decode_exact(&answer, &Context::new(V)) {
         Ok(response) => Ok((response.portion.to_vec(), response.remainder)),
         Err(_) => Err(error_of(&answer)),
@@ -60,19 +60,8 @@ fn log_offsets_and_lengths_at_their_ends_give_a_portion_or_an_error() {
 
 #[test]
 fn a_log_is_told_to_who_has_agreed_on_its_format() {
-    let mut hand = ByHand::start(everything(&Arc::default()));
+    let mut hand = ByHand::start(usual());
     hand.version = V;
-    hand.context = Context::new(V);
     hand.say_vca();
-    let answer = hand
-        .clear(
-            &mel::Request {
-                version: V,
-                offset: 0,
-                length: 1,
-            }
-            .to_vec(),
-        )
-        .unwrap();
-    assert_eq!(error_of(&answer), UNEXPECTED);
+    assert_eq!(error_of(&ask_in_clear(&mut hand, &get(0, 1))), UNEXPECTED);
 }

@@ -1,6 +1,9 @@
 //! SET_CERTIFICATE: who may write which slot, with what, and when it counts.
 
-use super::{INVALID, SIZES, Shelf, UNEXPECTED, V, ask, error_of, everything, live, live_with};
+use super::{
+    INVALID, SIZES, Shelf, UNEXPECTED, V, ask, ask_in_clear, error_of, everything, live, live_until_reset,
+    live_with, refusal, usual,
+};
 use crate::harness::{Identity, by_hand::ByHand};
 use std::sync::Arc;
 use tdisp::spdm::{
@@ -50,16 +53,15 @@ fn a_chain_of_the_devices_key_goes_into_a_slot_and_out_again() {
 
 #[test]
 fn slot_0_is_written_in_a_trusted_environment_and_others_in_a_session() {
-    let shelf = Arc::<Shelf>::default();
-    let mut hand = live_with(V, everything(&shelf));
-    assert_eq!(error_of(&ask(&mut hand, &set(V, 0, Some(&chain())))), UNEXPECTED);
-    assert_eq!(error_of(&ask(&mut hand, &set(V, 0, None))), UNEXPECTED);
-    let mut clear = |slot| error_of(&hand.clear(&set(V, slot, Some(&chain())).to_vec()).unwrap());
+    let mut hand = live(V);
+    assert_eq!(refusal(&mut hand, &set(V, 0, Some(&chain()))), UNEXPECTED);
+    assert_eq!(refusal(&mut hand, &set(V, 0, None)), UNEXPECTED);
+    let mut clear = |slot| error_of(&ask_in_clear(&mut hand, &set(V, slot, Some(&chain()))));
     assert_eq!((clear(0), clear(1)), (UNEXPECTED, UNEXPECTED));
-    let mut config = everything(&shelf);
+    let mut config = usual();
     config.provisioning.trusted_environment = true;
     let mut hand = ByHand::agreed_in(V, config, Flags(0), SIZES);
-    let mut clear = |slot| error_of(&hand.clear(&set(V, slot, Some(&chain())).to_vec()).unwrap());
+    let mut clear = |slot| error_of(&ask_in_clear(&mut hand, &set(V, slot, Some(&chain()))));
     assert_eq!((clear(0), clear(1)), (None, None));
 }
 
@@ -68,8 +70,7 @@ fn a_chain_that_does_not_hang_together_or_is_of_another_key_is_refused() {
     let good = chain();
     let mut hand = live(V);
     let mut refused = |what: &str, chain: &[u8]| {
-        let answer = ask(&mut hand, &set(V, 1, Some(chain)));
-        assert_eq!(error_of(&answer), INVALID, "{what}");
+        assert_eq!(refusal(&mut hand, &set(V, 1, Some(chain))), INVALID, "{what}");
     };
     refused("another device's", &Identity::new("other").chain);
     let parts = Chain::decode(&good, V, 48).unwrap();
@@ -94,7 +95,7 @@ fn a_chain_that_does_not_hang_together_or_is_of_another_key_is_refused() {
     refused("no certificates", &[&[52, 0, 0, 0][..], &[1; 48]].concat());
     refused("not even a hash", &[8, 0, 0, 0, 1, 2, 3, 4]);
     assert_eq!(slot_mask(&mut hand), 1);
-    assert_eq!(error_of(&ask(&mut hand, &set(V, 1, Some(&good)))), None);
+    assert_eq!(refusal(&mut hand, &set(V, 1, Some(&good))), None);
 }
 
 #[test]
@@ -108,18 +109,16 @@ fn a_key_pair_or_a_model_with_one_key_is_refused_in_setting_and_in_erasing() {
                 key_pair,
                 ..set(V, 1, chain)
             };
-            assert_eq!(error_of(&ask(&mut hand, &request)), INVALID, "{model} {key_pair}");
+            assert_eq!(refusal(&mut hand, &request), INVALID, "{model} {key_pair}");
         }
     }
 }
 
 #[test]
 fn a_chain_counts_after_a_reset_where_one_is_needed() {
-    let mut config = everything(&Arc::default());
-    config.provisioning.after_reset = true;
-    let mut hand = live_with(V, config);
-    let answer = ask(&mut hand, &set(V, 2, Some(&chain())));
-    assert_eq!(error_of(&answer), Some((ErrorCode::RESET_REQUIRED, 0)));
+    let mut hand = live_until_reset(V);
+    let refused = refusal(&mut hand, &set(V, 2, Some(&chain())));
+    assert_eq!(refused, Some((ErrorCode::RESET_REQUIRED, 0)));
     assert_eq!(slot_mask(&mut hand), 1);
     hand.responder.reset();
     hand.say_vca();
@@ -138,8 +137,8 @@ fn a_storage_that_fails_changes_nothing_and_says_so() {
             ..Shelf::default()
         });
         let mut hand = live_with(V, everything(&shelf));
-        let answer = ask(&mut hand, &set(V, 1, Some(&chain())));
-        assert_eq!(error_of(&answer), Some((code, 0)));
+        let refused = refusal(&mut hand, &set(V, 1, Some(&chain())));
+        assert_eq!(refused, Some((code, 0)));
         assert_eq!(slot_mask(&mut hand), 1);
     }
 }

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
 mod device_support;
+mod vouched;
 
 use device_support::*;
 use std::sync::{
@@ -11,7 +12,7 @@ use std::sync::{
     atomic::{AtomicU8, Ordering},
 };
 use tdisp::{
-    crypto::{HashAlg, Ring, digest},
+    crypto::Ring,
     doe::{Object, ObjectType, discovery},
     dsm::{Dsm, Event, Honest, Personality},
     ide_km,
@@ -385,13 +386,8 @@ fn what_the_device_says_is_evidence_that_a_guest_can_verify_in_every_version_tha
 fn judge(version: Version, transport: Transport) {
     use tdisp::{
         clock::UnixTime,
-        crypto::Secret,
         evidence::{Bundle, Crls, Expectation, Floor, IdentityRule, Root, verify},
-        relay::{
-            Rid, TdiId,
-            guest::{Binding, Negotiated, Request, Response, TdiInfo},
-            sealed,
-        },
+        relay::guest::TdiInfo,
     };
     let (mut pair, _) = connected(version, transport).keyed();
     pair.tdisp(|tsm| tsm.lock(LOCK)).unwrap();
@@ -408,48 +404,18 @@ fn judge(version: Version, transport: Transport) {
         measurements: record.blob,
         report,
     };
-    let of = |bytes: &[u8]| digest(&Ring, HashAlg::Sha384, bytes).as_ref().try_into().unwrap();
-    let guest = Rid(0x0101);
-    let info = TdiInfo {
-        tdi: TdiId(1),
+    let info = vouched::vouched(TdiInfo {
         function_id: TDI.function,
-        state: State::LOCKED,
-        generation: 1,
         report_count: 1,
-        measurements_valid: true,
-        measurements_fresh: true,
-        spdm: Negotiated {
-            version: version.0,
-            measurement_hash: 4,
-            asym: 0x80,
-            hash: 2,
-            dhe: 0x10,
-            aead: 2,
-            key_schedule: 1,
-        },
-        certificates_digest: of(&bundle.certificates),
-        measurements_digest: of(&bundle.measurements),
-        report_digest: of(&bundle.report),
-        ..TdiInfo::absent(guest, Binding::BOUND)
-    };
-    let key = || Secret::new(vec![3; 32]);
-    let mut tsm = sealed::Tsm::new(key(), Arc::new(Ring)).unwrap();
-    let (opening, open) = sealed::Guest::begin(&key(), Arc::new(Ring)).unwrap();
-    let sealed::Incoming::Opened(opened) = tsm.receive(&open).unwrap() else {
-        panic!("an Open opens")
-    };
-    let mut channel = opening.opened(&opened).unwrap();
-    tsm.receive(&channel.seal(&Request::TdiInfo { guest }).unwrap())
-        .unwrap();
-    let answer = tsm.seal(&Response::TdiInfo(info)).unwrap();
-    let info = channel.open(&answer).unwrap().tdi_info().unwrap();
+        ..vouched::locked(&bundle, vouched::p384(version.0))
+    });
     let roots = [Root {
         name: "vendor".into(),
         digest: root(&bundle.certificates),
     }];
     let expected = Expectation {
         nonce: [5; 32],
-        guest,
+        guest: vouched::GUEST,
         function_id: Some(TDI.function),
         roots: &roots,
         identity: IdentityRule::default(),

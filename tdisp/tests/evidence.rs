@@ -3,24 +3,23 @@
 //! The recordings are not part of this repository. They are read from `../shared/vectors` beside the workspace, or
 //! from the folder that `TIDELOCK_VECTORS` names; where there is none, every test here counts as ignored.
 
+mod vouched;
+
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use serde_json::Value;
-use std::{path::PathBuf, sync::Arc};
+use std::path::PathBuf;
 use tdisp::{
     clock::UnixTime,
-    crypto::{Digest, HashAlg, Ring, Secret, digest},
+    crypto::{Digest, Ring},
     evidence::{
         Bundle, Crls, Expectation, Floor, IdentityRule, Parameter, PciIdentity, Refusal, Root, Verified,
         verify,
     },
-    relay::{
-        Rid, TdiId, Vouched,
-        guest::{Binding, Negotiated, Request, Response, TdiInfo, TdiState},
-        sealed,
-    },
+    relay::guest::{Negotiated, TdiInfo},
     spdm::msg::{Context, Payload, Version, measurements},
     tdi::report::{Attributes, Info, Range, Report},
 };
+use vouched::{GUEST, locked, vouched};
 
 fn main() {
     let arguments = Arguments::from_args();
@@ -58,20 +57,11 @@ struct Recording {
 }
 
 const fn p384(name: &'static str, version: Version) -> Recording {
-    let negotiated = Negotiated {
-        version: version.0,
-        measurement_hash: 4,
-        asym: 0x80,
-        hash: 2,
-        dhe: 0x10,
-        aead: 2,
-        key_schedule: 1,
-    };
     Recording {
         name,
         version,
         hash_size: 48,
-        negotiated,
+        negotiated: vouched::p384(version.0),
     }
 }
 
@@ -268,45 +258,12 @@ impl Evidence {
             floor,
             crls: Crls::default(),
         };
-        verify(bundle, &self.vouched(bundle), &expected, &Ring)
-    }
-
-    /// What a TSM says that had this conversation, through a real channel: there is no other way to make it.
-    fn vouched(&self, bundle: &Bundle) -> Vouched<TdiInfo> {
-        let of = |bytes: &[u8]| {
-            let digest = digest(&Ring, HashAlg::Sha384, bytes);
-            digest.as_ref().try_into().expect("48 bytes")
-        };
         let info = TdiInfo {
-            tdi: TdiId(1),
-            state: TdiState::LOCKED,
-            generation: 1,
-            measurements_valid: true,
-            measurements_fresh: true,
-            spdm: self.recording.negotiated,
             slot: self.slot,
-            certificates_digest: of(&bundle.certificates),
-            measurements_digest: of(&bundle.measurements),
-            report_digest: of(&bundle.report),
-            ..TdiInfo::absent(GUEST, Binding::BOUND)
+            ..locked(bundle, self.recording.negotiated)
         };
-        through_channel(info).expect("an honest channel")
+        verify(bundle, &vouched(info), &expected, &Ring)
     }
-}
-
-const GUEST: Rid = Rid(0x0101);
-
-fn through_channel(info: TdiInfo) -> Result<Vouched<TdiInfo>, sealed::Error> {
-    let key = || Secret::new(vec![3; 32]);
-    let mut tsm = sealed::Tsm::new(key(), Arc::new(Ring))?;
-    let (opening, open) = sealed::Guest::begin(&key(), Arc::new(Ring))?;
-    let sealed::Incoming::Opened(opened) = tsm.receive(&open)? else {
-        return Err(sealed::Error::Closed);
-    };
-    let mut guest = opening.opened(&opened)?;
-    tsm.receive(&guest.seal(&Request::TdiInfo { guest: GUEST })?)?;
-    let answer = tsm.seal(&Response::TdiInfo(info))?;
-    guest.open(&answer)?.tdi_info().ok_or(sealed::Error::WrongAnswer)
 }
 
 /// The first exchange whose request is the one wanted.

@@ -8,19 +8,16 @@ mod device;
 mod known;
 #[path = "pair/mod.rs"]
 mod pair;
+mod vouched;
 
 use device::Suite;
 use known::OpenSsl;
 use std::sync::Arc;
 use tdisp::{
     clock::UnixTime,
-    crypto::{AeadAlg, Digest, ExchangeAlg, HashAlg, Provider, Ring, RingSigner, Secret, SignAlg, digest},
+    crypto::{AeadAlg, Digest, ExchangeAlg, HashAlg, Provider, Ring, RingSigner, SignAlg},
     evidence::{Bundle, Crls, Expectation, Floor, IdentityRule, Parameter, Refusal, Root, Verified, verify},
-    relay::{
-        Rid, TdiId, Vouched,
-        guest::{Binding, Negotiated, Request, Response, TdiInfo, TdiState},
-        sealed,
-    },
+    relay::guest::Negotiated,
     spdm::{
         Event,
         algorithms::{aead_bit, dh_bit, hash_bit, sign_bit},
@@ -29,8 +26,8 @@ use tdisp::{
     },
     tdi::report::Report,
 };
+use vouched::{GUEST, locked, vouched};
 
-const GUEST: Rid = Rid(0x0101);
 const NONCE: [u8; 32] = [5; 32];
 
 /// What a host brings of a conversation that a TSM had with this suite.
@@ -102,35 +99,8 @@ impl Evidence {
             floor,
             crls: Crls::default(),
         };
-        verify(bundle, &self.vouched(bundle), &expected, &Ring)
-    }
-
-    /// What the TSM says, through a real channel: there is no other way to make it.
-    fn vouched(&self, bundle: &Bundle) -> Vouched<TdiInfo> {
-        let of = |bytes: &[u8]| digest(&Ring, HashAlg::Sha384, bytes).as_ref().try_into().unwrap();
-        let info = TdiInfo {
-            tdi: TdiId(1),
-            state: TdiState::LOCKED,
-            generation: 1,
-            measurements_valid: true,
-            measurements_fresh: true,
-            spdm: self.negotiated(),
-            certificates_digest: of(&bundle.certificates),
-            measurements_digest: of(&bundle.measurements),
-            report_digest: of(&bundle.report),
-            ..TdiInfo::absent(GUEST, Binding::BOUND)
-        };
-        let key = || Secret::new(vec![3; 32]);
-        let mut tsm = sealed::Tsm::new(key(), Arc::new(Ring)).unwrap();
-        let (opening, open) = sealed::Guest::begin(&key(), Arc::new(Ring)).unwrap();
-        let sealed::Incoming::Opened(opened) = tsm.receive(&open).unwrap() else {
-            panic!("an Open opens")
-        };
-        let mut guest = opening.opened(&opened).unwrap();
-        tsm.receive(&guest.seal(&Request::TdiInfo { guest: GUEST }).unwrap())
-            .unwrap();
-        let answer = tsm.seal(&Response::TdiInfo(info)).unwrap();
-        guest.open(&answer).unwrap().tdi_info().unwrap()
+        let said = vouched(locked(bundle, self.negotiated()));
+        verify(bundle, &said, &expected, &Ring)
     }
 
     /// It holds where the floor allows its suite, and nowhere else, and not with a byte changed.

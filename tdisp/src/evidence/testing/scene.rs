@@ -1,16 +1,18 @@
 //! A whole scene of a verification: a device that signs, a TSM that vouches, a guest that expects.
 
+#[path = "../../../tests/vouched/mod.rs"]
+mod vouched;
+
 use super::{NOW, Plan, pin};
 use crate::{
-    crypto::{HashAlg, Ring, Secret, Signer, digest},
+    crypto::{HashAlg, Ring, Signer, digest},
     evidence::{
         Bundle, Crls, Expectation, Floor, IdentityRule, Refusal, Root, Verified, transcript::signed_message,
         verify,
     },
     relay::{
-        Rid, TdiId, Vouched,
-        guest::{Binding, Negotiated, Request, Response, TdiInfo, TdiState},
-        sealed,
+        TdiId,
+        guest::{Binding, Negotiated, TdiInfo, TdiState},
     },
     spdm::{
         algorithms::Offer,
@@ -24,10 +26,10 @@ use crate::{
     },
     tdi::report::{Attributes, Info, Range, Report},
 };
-use alloc::{sync::Arc, vec, vec::Vec};
+use alloc::{vec, vec::Vec};
 
 pub(in crate::evidence) const NONCE: [u8; 32] = [0x5a; 32];
-pub(in crate::evidence) const GUEST: Rid = Rid(0x0101);
+pub(in crate::evidence) use vouched::{GUEST, vouched};
 
 /// Everything that a test may spoil before [`Scene::evidence`] is made of it.
 pub(in crate::evidence) struct Scene {
@@ -240,21 +242,6 @@ pub(in crate::evidence) fn judge(
     roots: &[Root],
 ) -> Result<Verified, Refusal> {
     verify(bundle, &vouched(info), &expectation(roots), &Ring)
-}
-
-/// A statement of the TSM, through a real channel: there is no other way to make one.
-pub(in crate::evidence) fn vouched(info: TdiInfo) -> Vouched<TdiInfo> {
-    let key = || Secret::new(vec![9; 32]);
-    let mut tsm = sealed::Tsm::new(key(), Arc::new(Ring)).unwrap();
-    let (opening, open) = sealed::Guest::begin(&key(), Arc::new(Ring)).unwrap();
-    let sealed::Incoming::Opened(opened) = tsm.receive(&open).unwrap() else {
-        panic!("an Open opens")
-    };
-    let mut guest = opening.opened(&opened).unwrap();
-    tsm.receive(&guest.seal(&Request::TdiInfo { guest: info.guest }).unwrap())
-        .unwrap();
-    let response = tsm.seal(&Response::TdiInfo(info)).unwrap();
-    guest.open(&response).unwrap().tdi_info().unwrap()
 }
 
 /// A measurement in the DMTF's form, as a block holds it.

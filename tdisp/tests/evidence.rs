@@ -3,6 +3,7 @@
 //! The recordings are not part of this repository. They are read from `../shared/vectors` beside the workspace, or
 //! from the folder that `TIDELOCK_VECTORS` names; where there is none, every test here counts as ignored.
 
+mod vectors_support;
 mod vouched;
 
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
@@ -19,6 +20,7 @@ use tdisp::{
     spdm::msg::{Context, Payload, Version, measurements},
     tdi::report::{Attributes, Info, Range, Report},
 };
+use vectors_support::hex;
 use vouched::{GUEST, locked, vouched};
 
 fn main() {
@@ -290,11 +292,4 @@ fn report() -> Vec<u8> {
     let mut bytes = Vec::new();
     report.encode(&mut bytes);
     bytes
-}
-
-fn hex(value: &Value) -> Result<Vec<u8>, Failed> {
-    let text = value.as_str().ok_or("no text where bytes are wanted")?;
-    let byte = |pair: &[u8]| u8::from_str_radix(core::str::from_utf8(pair).ok()?, 16).ok();
-    let bytes: Option<Vec<u8>> = text.as_bytes().chunks(2).map(byte).collect();
-    bytes.ok_or_else(|| "no hexadecimal".into())
 }

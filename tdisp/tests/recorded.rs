@@ -5,7 +5,6 @@
 
 #[path = "pair/mod.rs"]
 mod harness;
-#[allow(dead_code, reason = "each test program uses its own part")]
 mod vectors_support;
 
 use harness::{Identity, measurements};

@@ -6,7 +6,6 @@
 
 #[path = "vectors_keys/replay.rs"]
 mod replay;
-#[allow(dead_code, reason = "each test program uses its own part")]
 mod vectors_support;
 
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
@@ -23,6 +22,7 @@ use tdisp::{
     },
     wire::Reader,
 };
+use vectors_support::{hex, leaf_key};
 
 fn main() {
     let arguments = Arguments::from_args();
@@ -273,32 +273,11 @@ struct Exchange<'a> {
     verify: &'a [u8],
 }
 
-fn hex(value: &serde_json::Value) -> Result<Vec<u8>, Failed> {
-    let text = value.as_str().ok_or("not a string")?;
-    let bytes = (0..text.len())
-        .step_by(2)
-        .map(|at| u8::from_str_radix(&text[at..at + 2], 16));
-    Ok(bytes.collect::<Result<_, _>>()?)
-}
-
 fn pairs(list: &serde_json::Value) -> Result<Vec<[Vec<u8>; 2]>, Failed> {
     let list = list.as_array().ok_or("not a list")?;
     list.iter()
         .map(|pair| Ok([hex(&pair[0])?, hex(&pair[1])?]))
         .collect()
-}
-
-/// The SEC1 point of the last certificate.
-fn leaf_key(chain: &[u8], hash: HashAlg) -> Result<Vec<u8>, Failed> {
-    use x509_parser::prelude::{FromDer, X509Certificate};
-    let mut rest = &chain[4 + hash.size()..];
-    loop {
-        let (after, certificate) = X509Certificate::from_der(rest)?;
-        if after.is_empty() {
-            return Ok(certificate.public_key().subject_public_key.data.to_vec());
-        }
-        rest = after;
-    }
 }
 
 // True ends: the recordings keep the padding to four bytes, which no transcript holds.

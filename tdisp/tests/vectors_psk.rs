@@ -4,7 +4,6 @@
 //! The key is the one that the emulator which was recorded has built in. The recordings are not part of this repository:
 //! see `vectors_support`.
 
-#[allow(dead_code, reason = "each test program uses its own part")]
 mod vectors_support;
 
 use libtest_mimic::{Arguments, Failed};
@@ -24,6 +23,7 @@ use tdisp::{
     },
     wire::Reader,
 };
+use vectors_support::leaf_key;
 
 const HINT: &[u8] = b"TestPskHint\0";
 const KEY: &[u8] = b"TestPskData\0";
@@ -274,7 +274,7 @@ fn challenge(path: &Path) -> Result<(), Failed> {
                 m1.add(&message[..size - signature.len()]);
                 let context = signing::Context::RequesterChallengeAuth;
                 let signed = signing::message(recording.version, context, &m1);
-                let key = leaf_key(&chain)?;
+                let key = leaf_key(&chain, HASH)?;
                 assert_eq!(inside.signature_size, signature.len());
                 return Ok(Ring.verify(SIGN, &key, &signed, signature)?);
             }
@@ -295,19 +295,6 @@ fn carried<'a>(recording: &Recording, unit: &'a [u8]) -> Option<&'a [u8]> {
             ..
         }) => Some(message),
         _ => None,
-    }
-}
-
-/// The SEC1 point of the last certificate.
-fn leaf_key(chain: &[u8]) -> Result<Vec<u8>, Failed> {
-    use x509_parser::prelude::{FromDer, X509Certificate};
-    let mut rest = &chain[4 + HASH.size()..];
-    loop {
-        let (after, certificate) = X509Certificate::from_der(rest)?;
-        if after.is_empty() {
-            return Ok(certificate.public_key().subject_public_key.data.to_vec());
-        }
-        rest = after;
     }
 }
 

@@ -3,8 +3,12 @@
 //! They hold certificates of somebody else's and stay outside the repository: the environment variable
 //! `TIDELOCK_VECTORS` says where, or else they are looked for in `../shared/vectors` beside the workspace.
 
+#![allow(dead_code, reason = "each test program uses its own part")]
+
 use libtest_mimic::{Completion, Failed, Trial};
 use std::path::{Path, PathBuf};
+use tdisp::crypto::HashAlg;
+use x509_parser::prelude::{FromDer, X509Certificate};
 
 /// The conversations, and whether there is a decoded one (`.json`) beside the recorded one (`.pcap`).
 pub(crate) const NAMES: [(&str, bool); 10] = [
@@ -69,7 +73,7 @@ impl Conversation {
 
     fn pairs(&self, key: &str) -> Result<Vec<[Vec<u8>; 2]>, Failed> {
         let pairs = self.json[key].as_array().ok_or(format!("no {key}"))?;
-        let pair = |pair: &serde_json::Value| Ok([unhex(&pair[0])?, unhex(&pair[1])?]);
+        let pair = |pair: &serde_json::Value| Ok([hex(&pair[0])?, hex(&pair[1])?]);
         pairs.iter().map(pair).collect()
     }
 }
@@ -100,9 +104,22 @@ pub(crate) fn pcap(path: &Path) -> Result<(u32, Vec<Vec<u8>>), Failed> {
     Ok((u32_at(20)?, packets))
 }
 
-fn unhex(value: &serde_json::Value) -> Result<Vec<u8>, Failed> {
+/// Bytes that are written as hexadecimal digits.
+pub(crate) fn hex(value: &serde_json::Value) -> Result<Vec<u8>, Failed> {
     let text = value.as_str().ok_or("no hex string")?;
     let digits = |at| u8::from_str_radix(text.get(at..at + 2).unwrap_or("odd"), 16);
     let bytes = (0..text.len()).step_by(2).map(digits);
     Ok(bytes.collect::<Result<_, _>>()?)
+}
+
+/// The SEC1 point of a chain's last certificate.
+pub(crate) fn leaf_key(chain: &[u8], hash: HashAlg) -> Result<Vec<u8>, Failed> {
+    let mut rest = &chain[4 + hash.size()..];
+    loop {
+        let (after, certificate) = X509Certificate::from_der(rest)?;
+        if after.is_empty() {
+            return Ok(certificate.public_key().subject_public_key.data.to_vec());
+        }
+        rest = after;
+    }
 }

@@ -3,7 +3,7 @@
 use super::responder;
 use tdisp::{
     clock::Instant,
-    crypto::{ExchangeAlg, HashAlg, Provider, Ring, Secret, digest},
+    crypto::{ExchangeAlg, HashAlg, KeyAgreement, Provider, Ring, Secret, digest},
     doe::{Object, ObjectType},
     spdm::{
         Responder, ResponderConfig, SECURED_VERSIONS,
@@ -252,17 +252,7 @@ impl ByHand {
     pub fn key_exchange(&mut self, own: u16) -> Result<(), (u8, u8)> {
         let agreement = Ring.key_agreement(ExchangeAlg::EcdhP384).unwrap();
         let offered = self.offered();
-        let request = key_exchange::Request {
-            version: self.version,
-            summary: Summary::NONE,
-            slot: 0,
-            session: own,
-            policy: self.policy,
-            random: [3; 32],
-            exchange: agreement.public(),
-            opaque: &offered,
-        };
-        let request = request.to_vec();
+        let request = self.key_exchange_of(own, &*agreement, &offered).to_vec();
         let answer = self.clear(&request).expect("an answer");
         if answer[1] == 0x7f {
             return Err((answer[2], answer[3]));
@@ -301,16 +291,28 @@ impl ByHand {
     pub fn key_exchange_with(&self, opaque: &[u8]) -> Vec<u8> {
         let agreement = Ring.key_agreement(ExchangeAlg::EcdhP384).unwrap();
         let request = key_exchange::Request {
+            policy: 0,
+            ..self.key_exchange_of(5, &*agreement, opaque)
+        };
+        request.to_vec()
+    }
+
+    fn key_exchange_of<'m>(
+        &self,
+        session: u16,
+        agreement: &'m dyn KeyAgreement,
+        opaque: &'m [u8],
+    ) -> key_exchange::Request<'m> {
+        key_exchange::Request {
             version: self.version,
             summary: Summary::NONE,
             slot: 0,
-            session: 5,
-            policy: 0,
+            session,
+            policy: self.policy,
             random: [3; 32],
             exchange: agreement.public(),
             opaque,
-        };
-        request.to_vec()
+        }
     }
 
     /// What else the responder says in the session.
@@ -350,10 +352,15 @@ impl ByHand {
         let message = self.right_finish();
         let answer = self.secured(&message).expect("an answer");
         assert_eq!(answer[1], 0x65, "{answer:02x?}");
+        self.begin_application(&[&answer]);
+    }
+
+    /// Goes on with the keys that follow from the handshake and the last of what was said in it.
+    fn begin_application(&mut self, said: &[&[u8]]) {
         let schedule = self.schedule();
         let session = self.session.take().expect("a handshake");
         let mut th = session.th;
-        th.add(&answer);
+        said.iter().for_each(|part| th.add(part));
         let master = schedule.master_secret(&session.handshake_secret);
         let directions = schedule.application(&master, &th.digest());
         self.session = Some(HandSession {
@@ -407,18 +414,6 @@ impl ByHand {
         let message = self.right_psk_finish();
         let answer = self.secured(&message).expect("an answer");
         assert_eq!(answer[1], 0x67, "{answer:02x?}");
-        let schedule = self.schedule();
-        let session = self.session.take().expect("a handshake");
-        let mut th = session.th;
-        th.add(&message);
-        th.add(&answer);
-        let master = schedule.master_secret(&session.handshake_secret);
-        let directions = schedule.application(&master, &th.digest());
-        self.session = Some(HandSession {
-            request: self.half(directions.request.clone()),
-            response: self.half(directions.response),
-            th,
-            ..session
-        });
+        self.begin_application(&[&message, &answer]);
     }
 }

@@ -327,16 +327,14 @@ fn a_provisioned_key_takes_the_place_of_certificates() {
     for case in Case::all().filter(|case| case.version > Version::V1_0) {
         let identity = case.suite.identity();
         let key = public_key_info(case.suite);
-        let mut pair = case.pair(
-            |ask| ask.public_key = Some(key.clone()),
-            |answer| {
-                answer.slots = [const { None }; 8];
-                answer.public_key = Some(PublicKey {
-                    key: key.clone(),
-                    signer: identity.signer.clone(),
-                });
-            },
-        );
+        let shows_key = |answer: &mut ResponderConfig| {
+            answer.slots = [const { None }; 8];
+            answer.public_key = Some(PublicKey {
+                key: key.clone(),
+                signer: identity.signer.clone(),
+            });
+        };
+        let mut pair = case.pair(|ask| ask.public_key = Some(key.clone()), shows_key);
         pair.say_everything();
         let ended = pair.requester_events.contains(&Event::SessionEnded);
         assert!(ended, "{case:?}: {:?}", pair.requester_events);
@@ -346,16 +344,7 @@ fn a_provisioned_key_takes_the_place_of_certificates() {
             .filter(|event| matches!(event, Event::Certificates { .. }))
             .collect();
         assert!(asked.is_empty(), "there are no certificates");
-        let mut pair = case.pair(
-            |ask| ask.public_key = Some(other_key(case.suite)),
-            |answer| {
-                answer.slots = [const { None }; 8];
-                answer.public_key = Some(PublicKey {
-                    key: key.clone(),
-                    signer: identity.signer.clone(),
-                });
-            },
-        );
+        let mut pair = case.pair(|ask| ask.public_key = Some(other_key(case.suite)), shows_key);
         pair.connect();
         assert_eq!(
             peer_fault(&pair).0,

@@ -320,40 +320,30 @@ fn events_are_as_many_as_are_counted_and_at_least_one() {
     assert!(!read(1, &[event, event]) && !read(0, &[]));
 }
 
+const fn dmtfs(kind: u16, detail: &[u8]) -> Event<'_> {
+    Event {
+        number: 1,
+        registry: 0,
+        vendor: &[],
+        kind,
+        detail,
+    }
+}
+
 #[test]
 fn an_event_of_the_dmtfs_has_the_detail_of_its_type() {
     for (kind, size) in [(1u16, 8), (2, 32), (3, 32), (4, 1)] {
         for wrong in (0..40).filter(|wrong| *wrong != size) {
-            let detail = vec![0; wrong];
-            let event = Event {
-                number: 1,
-                registry: 0,
-                vendor: &[],
-                kind,
-                detail: &detail,
-            };
+            let event = dmtfs(kind, &[0; 40][..wrong]);
             assert!(event.dmtf().unwrap().is_err(), "type {kind}, {wrong} bytes");
         }
         let detail = vec![5; size];
-        let event = Event {
-            number: 1,
-            registry: 0,
-            vendor: &[],
-            kind,
-            detail: &detail,
-        };
-        let read = event.dmtf().unwrap().unwrap();
+        let read = dmtfs(kind, &detail).dmtf().unwrap().unwrap();
         let mut again = Vec::new();
         read.encode(&mut again);
         assert_eq!((again, read.kind().0), (detail, kind));
     }
-    let unknown = Event {
-        number: 1,
-        registry: 0,
-        vendor: &[],
-        kind: 5,
-        detail: &[],
-    };
+    let unknown = dmtfs(5, &[]);
     assert!(unknown.dmtf().unwrap().is_err());
     assert!(
         Event {

@@ -1,23 +1,29 @@
 //! Several sessions at once.
 
-use super::{Ends, Event, Told, assert_all_speak, assert_speaks, pair::measurements, ready, told};
+use super::{Ends, Event, Pair, Told, assert_all_speak, assert_speaks, pair::measurements, ready, told};
 use tdisp::spdm::{
     Misuse, Transport,
     msg::{Code, Version, error::ErrorCode},
 };
 
+/// Two sessions on a key exchange, and two on a pre-shared key that were opened between them.
+fn four_sessions(ends: Ends) -> Pair {
+    let mut pair = ends.with_psk(true).connected();
+    for _ in 0..2 {
+        pair.requester.open_psk_session(pair.now).unwrap();
+        pair.run();
+    }
+    pair.requester.open_session(pair.now).unwrap();
+    pair.run();
+    assert_eq!(pair.requester.sessions().len(), 4);
+    pair
+}
+
 #[test]
 fn sessions_of_both_kinds_go_side_by_side_and_end_one_by_one() {
     for ends in Ends::all() {
-        let mut pair = ends.with_psk(true).with_encapsulated().connected();
-        for _ in 0..2 {
-            pair.requester.open_psk_session(pair.now).unwrap();
-            pair.run();
-        }
-        pair.requester.open_session(pair.now).unwrap();
-        pair.run();
+        let mut pair = four_sessions(ends.with_encapsulated());
         let mut sessions = pair.requester.sessions();
-        assert_eq!(sessions.len(), 4);
         for (turn, session) in sessions.clone().into_iter().enumerate() {
             assert_all_speak(&mut pair);
             match turn % 2 {
@@ -38,18 +44,10 @@ fn sessions_of_both_kinds_go_side_by_side_and_end_one_by_one() {
 
 #[test]
 fn handshakes_in_clear_and_on_pre_shared_keys_do_not_get_in_each_others_way() {
-    let mut ends = Ends::usual().with_psk(true);
+    let mut ends = Ends::usual();
     ends.asking.handshake_in_clear = true;
     ends.answering.handshake_in_clear = true;
-    let mut pair = ends.connected();
-    for _ in 0..2 {
-        pair.requester.open_psk_session(pair.now).unwrap();
-        pair.run();
-    }
-    pair.requester.open_session(pair.now).unwrap();
-    pair.run();
-    assert_eq!(pair.requester.sessions().len(), 4);
-    assert_all_speak(&mut pair);
+    assert_all_speak(&mut four_sessions(ends));
 }
 
 #[test]

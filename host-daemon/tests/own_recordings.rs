@@ -21,12 +21,12 @@ use known::OpenSsl;
 use serde_json::{Value, json};
 use tdisp::{
     clock::Instant,
-    crypto::{AeadAlg, ExchangeAlg, HashAlg, RingSigner, Secret, SignAlg, digest},
+    crypto::{AeadAlg, ExchangeAlg, HashAlg, RingSigner, Secret, SignAlg},
     spdm::{
         Event, Identity, Measurement, Requester, RequesterConfig, Responder, ResponderConfig, Transport,
         Trust,
         algorithms::{MeasurementHash, Offer},
-        msg::{Version, certificate::Chain, key_exchange, measurements::Kind as Measured},
+        msg::{Version, key_exchange, measurements::Kind as Measured},
         requester::PreShared,
         responder::{self, KeyPairs, MultiKey, Mutual, Psk, Slot},
     },
@@ -75,18 +75,8 @@ const PSK: &[u8] = b"a key of both";
 
 impl Scene {
     fn chain(&self) -> Vec<u8> {
-        let known = OpenSsl::read().certificates();
-        let issued = known
-            .iter()
-            .find(|issued| issued.name == self.certificates)
-            .unwrap();
-        let mut object = Vec::new();
-        Chain {
-            root_hash: digest(&CRYPTOGRAPHY, self.hash, &issued.issuer).as_ref(),
-            certificates: &[&issued.issuer[..], &issued.subject].concat(),
-        }
-        .encode(self.version, &mut object);
-        object
+        let issued = OpenSsl::read().issued(self.certificates);
+        issued.chain(self.version, self.hash)
     }
 
     fn slot(&self) -> Slot {

@@ -5,7 +5,7 @@
 
 mod known;
 
-use known::{OpenSsl, Signed, hex};
+use known::{OpenSsl, hex};
 use tdisp::crypto::{
     Ability, AeadAlg, CryptoError, ExchangeAlg, HashAlg, Provider, Ring, RingSigner, Secret, SignAlg,
     Signable, Signer, digest, hkdf_expand,
@@ -214,31 +214,15 @@ fn ecdsa_signatures_of_rfc_6979_verify_with_either_hash_on_either_curve() {
     }
 }
 
-/// Those that this provider has.
-fn classical(known: &OpenSsl) -> impl Iterator<Item = Signed> {
-    known
-        .signed()
-        .into_iter()
-        .filter(|signed| !signed.alg.is_post_quantum())
-}
-
-fn what<'a>(signed: &'a Signed, message: &'a [u8]) -> Signable<'a> {
-    Signable {
-        context: &signed.context,
-        ..Signable::plain(signed.hash, message)
-    }
-}
-
 #[test]
 fn signatures_by_openssl_verify_and_altered_ones_do_not() {
     let known = OpenSsl::read();
     let message = known.message();
     let mut seen = 0;
-    for signed in classical(&known) {
-        let key = PublicKey::from_der(&signed.key.spki).unwrap();
-        let key = key.for_alg(signed.alg).unwrap();
-        let verify = |alg, what: &Signable<'_>, signature: &[u8]| Ring.verify(alg, key, what, signature);
-        let (name, what) = (&signed.name, what(&signed, &message));
+    for signed in known.signed_by(false) {
+        let key = signed.public_key();
+        let verify = |alg, what: &Signable<'_>, signature: &[u8]| Ring.verify(alg, &key, what, signature);
+        let (name, what) = (&signed.name, signed.what(&message));
         assert!(Ring.supports(Ability::Verify(signed.alg, signed.hash)), "{name}");
         assert_eq!(verify(signed.alg, &what, &signed.signature), Ok(()), "{name}");
         let bad = Err(CryptoError::BadSignature);
@@ -281,16 +265,10 @@ fn signatures_by_openssl_verify_and_altered_ones_do_not() {
 fn what_we_sign_verifies_with_every_hash_that_the_key_goes_with() {
     let known = OpenSsl::read();
     let message = known.message();
-    for signed in classical(&known) {
+    for signed in known.signed_by(false) {
         let signer = RingSigner::from_pkcs8(signed.alg, &signed.key.pkcs8).unwrap();
-        let key = PublicKey::from_der(&signed.key.spki).unwrap();
-        assert_eq!(
-            key.for_alg(signed.alg).unwrap(),
-            signer.public_key(),
-            "{}",
-            signed.name
-        );
-        let what = what(&signed, &message);
+        assert_eq!(signed.public_key(), signer.public_key(), "{}", signed.name);
+        let what = signed.what(&message);
         match signer.sign(&what) {
             Ok(signature) => {
                 assert!(signer.signs_with(signed.hash));
@@ -314,7 +292,7 @@ fn what_we_sign_verifies_with_every_hash_that_the_key_goes_with() {
 #[test]
 fn a_private_key_of_another_algorithm_or_size_is_refused() {
     let known = OpenSsl::read();
-    for signed in classical(&known) {
+    for signed in known.signed_by(false) {
         for alg in SignAlg::ALL {
             let made = RingSigner::from_pkcs8(alg, &signed.key.pkcs8).is_ok();
             let right = PublicKey::from_der(&signed.key.spki)

@@ -15,7 +15,7 @@ use known::OpenSsl;
 use std::sync::Arc;
 use tdisp::{
     clock::UnixTime,
-    crypto::{AeadAlg, Digest, ExchangeAlg, HashAlg, Provider, Ring, RingSigner, SignAlg},
+    crypto::{AeadAlg, Digest, HashAlg, Provider, Ring, RingSigner, SignAlg},
     evidence::{Bundle, Crls, Expectation, Floor, IdentityRule, Parameter, Refusal, Root, Verified, verify},
     relay::guest::Negotiated,
     spdm::{
@@ -147,13 +147,7 @@ impl Evidence {
     }
 }
 
-const SUITE: Suite = Suite {
-    version: Version::V1_2,
-    sign: SignAlg::EcdsaP384,
-    hash: HashAlg::Sha384,
-    exchange: ExchangeAlg::EcdhP384,
-    aead: AeadAlg::Aes256Gcm,
-};
+const SUITE: Suite = Suite::USUAL;
 
 #[test]
 fn evidence_by_ecdsa_and_rsa_of_each_size_and_padding_is_verified() {

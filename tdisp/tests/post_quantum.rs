@@ -10,7 +10,7 @@ mod pair;
 mod providers;
 
 use device::Suite;
-use known::{OpenSsl, Signed, hex};
+use known::{OpenSsl, hex};
 use pair::Pair;
 use providers::{Drawing, Own, RingBut};
 use std::{
@@ -150,29 +150,20 @@ fn ml_dsa_keys_are_those_of_rfc_9881() {
     }
 }
 
-/// Those that are not in `ring`.
-fn post_quantum(known: &OpenSsl) -> impl Iterator<Item = Signed> {
-    known
-        .signed()
-        .into_iter()
-        .filter(|signed| signed.alg.is_post_quantum())
-}
-
 #[test]
 fn ml_dsa_signatures_by_openssl_verify_and_altered_ones_or_another_context_do_not() {
     let known = OpenSsl::read();
     let message = known.message();
     let mut seen = 0;
-    for signed in post_quantum(&known) {
+    for signed in known.signed_by(true) {
         let name = &signed.name;
-        let key = PublicKey::from_der(&signed.key.spki).unwrap();
-        let key = key.for_alg(signed.alg).unwrap();
+        let key = signed.public_key();
+        let right = signed.what(&message);
         let what = |context| Signable {
             context,
-            ..Signable::plain(signed.hash, &message)
+            ..right.clone()
         };
-        let right = what(&signed.context);
-        let verify = |what: &Signable<'_>, signature: &[u8]| ALL.verify(signed.alg, key, what, signature);
+        let verify = |what: &Signable<'_>, signature: &[u8]| ALL.verify(signed.alg, &key, what, signature);
         assert_eq!(verify(&right, &signed.signature), Ok(()), "{name}");
         let bad = Err(CryptoError::BadSignature);
         for at in (0..signed.signature.len()).step_by(97) {
@@ -200,7 +191,7 @@ fn ml_dsa_signatures_by_openssl_verify_and_altered_ones_or_another_context_do_no
         assert!(matches!(short, Err(CryptoError::BadKey(_))), "{name}");
         for alg in SignAlg::ALL.into_iter().filter(|alg| *alg != signed.alg) {
             assert!(
-                ALL.verify(alg, key, &right, &signed.signature).is_err(),
+                ALL.verify(alg, &key, &right, &signed.signature).is_err(),
                 "{name} as {alg}"
             );
         }
@@ -213,20 +204,11 @@ fn ml_dsa_signatures_by_openssl_verify_and_altered_ones_or_another_context_do_no
 fn ml_dsa_keys_by_openssl_sign_what_verifies_and_never_the_same_twice() {
     let known = OpenSsl::read();
     let message = known.message();
-    for signed in post_quantum(&known) {
+    for signed in known.signed_by(true) {
         let read = |alg, der: &[u8]| MlDsaSigner::from_pkcs8(alg, der, Arc::new(Ring));
         let signer = read(signed.alg, &signed.key.pkcs8).unwrap();
-        let key = PublicKey::from_der(&signed.key.spki).unwrap();
-        assert_eq!(
-            key.for_alg(signed.alg).unwrap(),
-            signer.public_key(),
-            "{}",
-            signed.name
-        );
-        let what = Signable {
-            context: &signed.context,
-            ..Signable::plain(signed.hash, &message)
-        };
+        assert_eq!(signed.public_key(), signer.public_key(), "{}", signed.name);
+        let what = signed.what(&message);
         let signatures = [signer.sign(&what).unwrap(), signer.sign(&what).unwrap()];
         assert_ne!(signatures[0], signatures[1], "{}: hedged", signed.name);
         for signature in signatures {
@@ -416,9 +398,8 @@ fn suite(sign: SignAlg, exchange: ExchangeAlg) -> Suite {
     Suite {
         version: Version::V1_4,
         sign,
-        hash: HashAlg::Sha384,
         exchange,
-        aead: AeadAlg::Aes256Gcm,
+        ..Suite::USUAL
     }
 }
 

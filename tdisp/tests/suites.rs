@@ -23,13 +23,7 @@ fn converse(key: &str, certificates: &str, suite: Suite) {
     suite.check(&mut suite.pair(certificates, Arc::new(signer), &provider));
 }
 
-const SUITE: Suite = Suite {
-    version: Version::V1_2,
-    sign: SignAlg::EcdsaP384,
-    hash: HashAlg::Sha384,
-    exchange: ExchangeAlg::EcdhP384,
-    aead: AeadAlg::Aes256Gcm,
-};
+const SUITE: Suite = Suite::USUAL;
 
 #[test]
 fn ecdsa_with_each_group_and_cipher() {

@@ -3,7 +3,7 @@
 #![allow(dead_code, unreachable_pub, reason = "each test program uses its own part")]
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
-use crate::known::{Issued, OpenSsl};
+use crate::known::OpenSsl;
 use crate::pair::{self, Pair};
 use std::sync::Arc;
 use tdisp::{
@@ -13,7 +13,7 @@ use tdisp::{
     spdm::{
         Event, Requester, RequesterConfig, Responder, ResponderConfig, Trust,
         algorithms::{MeasurementHash, Offer},
-        msg::{Version, certificate::Chain},
+        msg::Version,
     },
 };
 use x509_parser::prelude::{FromDer, X509Certificate};
@@ -28,6 +28,15 @@ pub struct Suite {
 }
 
 impl Suite {
+    /// What most devices have.
+    pub const USUAL: Self = Self {
+        version: Version::V1_2,
+        sign: SignAlg::EcdsaP384,
+        hash: HashAlg::Sha384,
+        exchange: ExchangeAlg::EcdhP384,
+        aead: AeadAlg::Aes256Gcm,
+    };
+
     pub fn offer(&self) -> Offer {
         Offer {
             sign: vec![self.sign],
@@ -36,19 +45,6 @@ impl Suite {
             aead: vec![self.aead],
             ..Offer::default()
         }
-    }
-
-    /// The chain object of a root and what it issued.
-    pub fn chain(&self, issued: &Issued, provider: &dyn Provider) -> Vec<u8> {
-        let root = digest(provider, self.hash, &issued.issuer);
-        let certificates = [&issued.issuer[..], &issued.subject].concat();
-        let mut object = Vec::new();
-        Chain {
-            root_hash: root.as_ref(),
-            certificates: &certificates,
-        }
-        .encode(self.version, &mut object);
-        object
     }
 
     /// Both ends, of which the requester pins the root. Nothing that they say needs chunks.
@@ -89,8 +85,7 @@ impl Suite {
         provider: &dyn Provider,
     ) -> (RequesterConfig, ResponderConfig) {
         let chunk = (size < TRANSFER_SIZE).then_some(TRANSFER_SIZE);
-        let known = OpenSsl::read().certificates();
-        let issued = known.iter().find(|issued| issued.name == certificates).unwrap();
+        let issued = OpenSsl::read().issued(certificates);
         let root = digest(provider, self.hash, &issued.issuer);
         let requester = RequesterConfig {
             roots: Trust::Pinned(vec![root]),
@@ -100,7 +95,7 @@ impl Suite {
             chunk,
             ..RequesterConfig::default()
         };
-        let chain = self.chain(issued, provider);
+        let chain = issued.chain(self.version, self.hash);
         let responder = ResponderConfig {
             versions: vec![self.version],
             offer: self.offer(),
@@ -114,9 +109,8 @@ impl Suite {
 
     /// What evidence says of a chain whose leaf has a key for the suite's algorithm.
     pub fn judge_chain(&self, certificates: &str, provider: &dyn Provider) {
-        let known = OpenSsl::read().certificates();
-        let issued = known.iter().find(|issued| issued.name == certificates).unwrap();
-        let object = self.chain(issued, provider);
+        let issued = OpenSsl::read().issued(certificates);
+        let object = issued.chain(self.version, self.hash);
         let root = chain::Root {
             name: "root".into(),
             digest: digest(provider, self.hash, &issued.issuer),

@@ -4,7 +4,10 @@
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
 use serde_json::Value;
-use tdisp::crypto::{ExchangeAlg, HashAlg, SignAlg};
+use tdisp::{
+    crypto::{ExchangeAlg, HashAlg, Ring, SignAlg, Signable, digest, x509::PublicKey},
+    spdm::msg::{Version, certificate::Chain},
+};
 
 /// Signatures, keys and certificates of every algorithm, by OpenSSL.
 pub struct OpenSsl(Value);
@@ -35,11 +38,40 @@ pub struct Exchanged {
     pub secret: Vec<u8>,
 }
 
+impl Signed {
+    /// The key's form that a provider takes.
+    pub fn public_key(&self) -> Vec<u8> {
+        let key = PublicKey::from_der(&self.key.spki).unwrap();
+        key.for_alg(self.alg).unwrap().to_vec()
+    }
+
+    /// What was signed of [`OpenSsl::message`].
+    pub fn what<'a>(&'a self, message: &'a [u8]) -> Signable<'a> {
+        Signable {
+            context: &self.context,
+            ..Signable::plain(self.hash, message)
+        }
+    }
+}
+
 /// A certificate that signs itself, and one that it has issued.
 pub struct Issued {
     pub name: String,
     pub issuer: Vec<u8>,
     pub subject: Vec<u8>,
+}
+
+impl Issued {
+    /// Both as SPDM's chain object.
+    pub fn chain(&self, version: Version, hash: HashAlg) -> Vec<u8> {
+        let mut object = Vec::new();
+        Chain {
+            root_hash: digest(&Ring, hash, &self.issuer).as_ref(),
+            certificates: &[&self.issuer[..], &self.subject].concat(),
+        }
+        .encode(version, &mut object);
+        object
+    }
 }
 
 impl OpenSsl {
@@ -66,6 +98,12 @@ impl OpenSsl {
         list(&self.0["sign"]).iter().map(signed).collect()
     }
 
+    /// By algorithms of one kind alone.
+    pub fn signed_by(&self, post_quantum: bool) -> impl Iterator<Item = Signed> {
+        let all = self.signed().into_iter();
+        all.filter(move |signed| signed.alg.is_post_quantum() == post_quantum)
+    }
+
     pub fn key(&self, name: &str) -> KeyPair {
         let key = list(&self.0["keys"]).iter().find(|key| key["name"] == name);
         let key = key.unwrap();
@@ -84,6 +122,12 @@ impl OpenSsl {
             secret: bytes(&value["secret"]),
         };
         list(&self.0["exchange"]).iter().map(exchanged).collect()
+    }
+
+    /// The certificates of that name.
+    pub fn issued(&self, name: &str) -> Issued {
+        let mut all = self.certificates().into_iter();
+        all.find(|issued| issued.name == name).unwrap()
     }
 
     pub fn certificates(&self) -> Vec<Issued> {

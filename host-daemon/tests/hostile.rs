@@ -5,9 +5,13 @@
 
 mod world;
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    path::Path,
+    process::Output,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use tdisp::relay::{
@@ -34,6 +38,21 @@ fn carrying(command: &Command) -> Play {
         }]),
         other => plain(other),
     }
+}
+
+/// The daemon in the foreground.
+fn daemon(config: &Path) -> std::process::Command {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_tidelockd"));
+    command.arg("--config").arg(config);
+    command
+}
+
+/// How a program ended, and what it said.
+#[track_caller]
+fn check(out: &Output, code: i32, wanted: &str) {
+    let said = text(out);
+    assert_eq!(out.status.code(), Some(code), "{said:?}, wanted {wanted:?}");
+    assert!(said.contains(wanted), "{said:?} does not contain {wanted:?}");
 }
 
 #[test]
@@ -77,12 +96,7 @@ fn a_device_that_misbehaves_fails_the_connect_at_a_named_step_and_leaves_it_disc
         let device = world.device(move |_| answers());
         world.ready(&device);
         let out = world.tidelock(&["connect", "nic0"]);
-        assert_eq!(out.status.code(), Some(1), "{name}");
-        assert!(
-            text(&out).contains(wanted),
-            "{name}: {:?} does not contain {wanted:?}",
-            text(&out)
-        );
+        check(&out, 1, wanted);
         tsm.until(|command| matches!(command, Command::CarryFailed { .. }));
         let shown = &world.status()["devices"][0];
         assert_eq!(shown["state"], "disconnected", "{name}");
@@ -141,12 +155,7 @@ fn a_tsm_that_misbehaves_fails_the_connect_and_is_found_again() {
         let device = world.device(|_| Reply::Silence);
         world.ready(&device);
         let out = world.tidelock(&["connect", "nic0"]);
-        assert_eq!(out.status.code(), Some(1), "{name}");
-        assert!(
-            text(&out).contains(wanted),
-            "{name}: {:?} does not contain {wanted:?}",
-            text(&out)
-        );
+        check(&out, 1, wanted);
         let out = world.tidelock(&["wait-ready", "--timeout", "10"]);
         assert!(out.status.success(), "{name}: {}", text(&out));
         assert_eq!(world.end(), Some(0), "{name}: {}", world.log());
@@ -171,12 +180,7 @@ fn a_tsm_of_another_version_is_not_used() {
     let device = world.device(|_| Reply::Silence);
     world.start(&device);
     let out = world.tidelock(&["wait-ready", "--timeout", "1"]);
-    assert_eq!(out.status.code(), Some(4), "{}", text(&out));
-    assert!(
-        text(&out).contains("the TSM speaks version 9 of the host protocol; wanted 1"),
-        "{}",
-        text(&out)
-    );
+    check(&out, 4, "the TSM speaks version 9 of the host protocol; wanted 1");
 }
 
 #[test]
@@ -185,8 +189,7 @@ fn without_a_tsm_the_daemon_waits_and_says_so() {
     let device = world.device(|_| Reply::Silence);
     world.start(&device);
     let out = world.tidelock(&["wait-ready", "--timeout", "1"]);
-    assert_eq!(out.status.code(), Some(4));
-    assert!(text(&out).contains("cannot be reached"), "{}", text(&out));
+    check(&out, 4, "cannot be reached");
     let _tsm = world.tsm(plain);
     assert!(
         world
@@ -476,17 +479,8 @@ fn a_second_daemon_on_the_same_state_is_refused_though_its_sockets_are_others() 
         text_of.replace("api.sock", "other.sock").replace("/vm", "/other"),
     )
     .unwrap();
-    let out = std::process::Command::new(env!("CARGO_BIN_EXE_tidelockd"))
-        .arg("--config")
-        .arg(other)
-        .output()
-        .unwrap();
-    assert_eq!(out.status.code(), Some(1), "{}", text(&out));
-    assert!(
-        text(&out).contains("state is held by another tidelockd"),
-        "{}",
-        text(&out)
-    );
+    let out = daemon(&other).output().unwrap();
+    check(&out, 1, "state is held by another tidelockd");
     assert!(!world.path("other.sock").exists(), "it leaves nothing behind");
     assert_eq!(world.status()["ready"], true, "the first goes on");
 }
@@ -516,25 +510,10 @@ fn wrong_names_and_wrong_states_are_refused_with_the_cure() {
         (&["identify", "nic9"], "is not configured"),
     ];
     for (arguments, wanted) in cases {
-        let out = world.tidelock(arguments);
-        assert_eq!(out.status.code(), Some(1), "{arguments:?}");
-        assert!(
-            text(&out).contains(wanted),
-            "{arguments:?}: {:?} does not contain {wanted:?}",
-            text(&out)
-        );
+        check(&world.tidelock(arguments), 1, wanted);
     }
-    let second = std::process::Command::new(env!("CARGO_BIN_EXE_tidelockd"))
-        .arg("--config")
-        .arg(world.config(&device))
-        .output()
-        .unwrap();
-    assert_eq!(second.status.code(), Some(1));
-    assert!(
-        text(&second).contains("somebody listens there already"),
-        "{}",
-        text(&second)
-    );
+    let second = daemon(&world.config(&device)).output().unwrap();
+    check(&second, 1, "somebody listens there already");
     assert_eq!(world.end(), Some(0));
     assert!(!world.path("api.sock").exists() && !world.path("vm1.sock").exists());
 }
@@ -543,21 +522,15 @@ fn wrong_names_and_wrong_states_are_refused_with_the_cure() {
 fn a_check_says_that_a_configuration_is_good_and_a_log_level_that_is_none_is_refused() {
     let world = World::new();
     let config = world.config(&world.device(|_| Reply::Silence));
-    let check = |level: &str| {
-        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_tidelockd"));
-        command.env("TIDELOCK_LOG", level).arg("--check").arg("--config");
-        command.arg(&config).output().unwrap()
+    let checked = |level: &str| {
+        let mut command = daemon(&config);
+        command.env("TIDELOCK_LOG", level).arg("--check");
+        command.output().unwrap()
     };
-    let good = check("warn");
-    assert_eq!(good.status.code(), Some(0), "{}", text(&good));
-    assert!(
-        text(&good).contains("good, with 1 device(s) and 2 VM(s)"),
-        "{}",
-        text(&good)
-    );
-    let bad = check("loud");
-    assert_eq!(bad.status.code(), Some(2), "{}", text(&bad));
-    assert!(text(&bad).contains("invalid value 'loud'"), "{}", text(&bad));
+    let good = checked("warn");
+    check(&good, 0, "good, with 1 device(s) and 2 VM(s)");
+    let bad = checked("loud");
+    check(&bad, 2, "invalid value 'loud'");
 }
 
 #[test]
@@ -565,22 +538,8 @@ fn a_wrong_configuration_ends_with_2_and_a_missing_daemon_with_3() {
     let world = World::new();
     let path = world.path("bad.toml");
     std::fs::write(&path, "stat_dir = \"x\"\n").unwrap();
-    let out = std::process::Command::new(env!("CARGO_BIN_EXE_tidelockd"))
-        .arg("--config")
-        .arg(&path)
-        .output()
-        .unwrap();
-    assert_eq!(out.status.code(), Some(2));
-    assert!(
-        text(&out).contains("bad.toml:1: unknown field `stat_dir`"),
-        "{}",
-        text(&out)
-    );
+    let out = daemon(&path).output().unwrap();
+    check(&out, 2, "bad.toml:1: unknown field `stat_dir`");
     let out = world.tidelock(&["status"]);
-    assert_eq!(out.status.code(), Some(3));
-    assert!(
-        text(&out).contains("tidelockd cannot be reached"),
-        "{}",
-        text(&out)
-    );
+    check(&out, 3, "tidelockd cannot be reached");
 }

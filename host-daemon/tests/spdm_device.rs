@@ -153,6 +153,9 @@ fn discovered(index: u8) -> Vec<u8> {
     object
 }
 
+/// By the names that an operator gives them.
+const TRANSPORTS: [(&str, Transport); 2] = [("doe", Transport::Doe), ("mctp", Transport::Mctp)];
+
 struct Desk {
     directory: tempfile::TempDir,
     root: PathBuf,
@@ -173,6 +176,12 @@ impl Desk {
 
     fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
+    }
+
+    /// What comes of `tidelock spdm WORDS --connect …` to who trusts the device's root.
+    #[track_caller]
+    fn check(&self, words: &str, code: i32, wanted: &[&str]) {
+        check(&self.ask(words, Some(&self.root)), code, wanted);
     }
 
     /// `tidelock spdm WORDS --connect …`
@@ -205,14 +214,9 @@ fn check(output: &Output, code: i32, wanted: &[&str]) {
 #[test]
 fn a_device_is_identified_in_every_version_and_over_both_transports() {
     let mut device = Device::new();
-    for transport in [Transport::Doe, Transport::Mctp] {
+    for (name, transport) in TRANSPORTS {
         device.config.transport = transport;
         let desk = Desk::with(&device);
-        let name = if transport == Transport::Doe {
-            "doe"
-        } else {
-            "mctp"
-        };
         for version in ["1.0", "1.1", "1.2", "1.3", "1.4"] {
             let words = format!("identify --transport {name} --spdm {version}");
             let wanted = [
@@ -223,7 +227,7 @@ fn a_device_is_identified_in_every_version_and_over_both_transports() {
                 "vouched for by CN=test root",
                 "challenge      verified: ECDSA P-384, slot 0, CN=test device",
             ];
-            check(&desk.ask(&words, Some(&desk.root)), 0, &wanted);
+            desk.check(&words, 0, &wanted);
             let words = format!("measure --transport {name} --spdm {version}");
             let wanted = [
                 "  1  firmware, digest",
@@ -231,7 +235,7 @@ fn a_device_is_identified_in_every_version_and_over_both_transports() {
                 "  7",
                 "signature      verified",
             ];
-            check(&desk.ask(&words, Some(&desk.root)), 0, &wanted);
+            desk.check(&words, 0, &wanted);
         }
     }
 }
@@ -240,16 +244,12 @@ fn a_device_is_identified_in_every_version_and_over_both_transports() {
 fn a_suite_narrows_what_is_offered() {
     let device = Device::of(&PKCS_ECDSA_P256_SHA256, SignAlg::EcdsaP256, HashAlg::Sha256);
     let desk = Desk::with(&device);
-    check(
-        &desk.ask("identify --suite ecdsa-p256-sha256", Some(&desk.root)),
+    desk.check(
+        "identify --suite ecdsa-p256-sha256",
         0,
         &["signature ECDSA_P256, hash SHA_256"],
     );
-    check(
-        &desk.ask("identify --suite ecdsa-p384", Some(&desk.root)),
-        1,
-        &["not understood"],
-    );
+    desk.check("identify --suite ecdsa-p384", 1, &["not understood"]);
     check(
         &desk.ask("identify --suite md5", None),
         2,
@@ -283,11 +283,7 @@ fn certificates_are_written_as_der_and_pem_and_a_root_in_pem_serves_too() {
     let desk = Desk::with(&device);
     let out = desk.path("chain");
     let words = format!("certs --out {}", out.display());
-    check(
-        &desk.ask(&words, Some(&desk.root)),
-        0,
-        &["CN=test device", "key        EC 384", "vouched for"],
-    );
+    desk.check(&words, 0, &["CN=test device", "key        EC 384", "vouched for"]);
     assert_eq!(std::fs::read(out.join("slot0-0.der")).unwrap(), device.root);
     assert!(out.join("slot0-1.der").is_file() && out.join("slot0.chain").is_file());
     check(
@@ -300,17 +296,12 @@ fn certificates_are_written_as_der_and_pem_and_a_root_in_pem_serves_too() {
 #[test]
 fn what_was_said_is_saved_decoded_and_replayed() {
     let mut device = Device::new();
-    for transport in [Transport::Doe, Transport::Mctp] {
+    for (name, transport) in TRANSPORTS {
         device.config.transport = transport;
         let desk = Desk::with(&device);
-        let name = if transport == Transport::Doe {
-            "doe"
-        } else {
-            "mctp"
-        };
         let trace = desk.path("trace.pcap");
         let words = format!("measure --transport {name} --save {}", trace.display());
-        check(&desk.ask(&words, Some(&desk.root)), 0, &["verified"]);
+        desk.check(&words, 0, &["verified"]);
         let decoded = tidelock(&format!("decode {} --brief", trace.display()))
             .output()
             .unwrap();
@@ -363,7 +354,7 @@ fn what_a_device_could_do_is_shown_beside_what_was_chosen() {
     device.config.offer.aead = vec![AeadAlg::Aes256Gcm, AeadAlg::ChaCha20Poly1305];
     let desk = Desk::with(&device);
     let shown = ["could do", "AES_256_GCM CHACHA20_POLY1305"];
-    check(&desk.ask("identify", Some(&desk.root)), 0, &shown);
+    desk.check("identify", 0, &shown);
     let output = desk.ask("identify --json", Some(&desk.root));
     let json: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(
@@ -378,12 +369,8 @@ fn bit_streams_are_asked_for_with_raw() {
     let mut device = Device::new();
     device.config.measurements[0].bit_stream = Some(b"firmware".to_vec());
     let desk = Desk::with(&device);
-    check(
-        &desk.ask("measure --raw", Some(&desk.root)),
-        0,
-        &[&hex(b"firmware")],
-    );
-    check(&desk.ask("measure", Some(&desk.root)), 0, &[&hex(&[0x22; 48])]);
+    desk.check("measure --raw", 0, &[&hex(b"firmware")]);
+    desk.check("measure", 0, &[&hex(&[0x22; 48])]);
 }
 
 #[test]
@@ -391,28 +378,20 @@ fn a_device_that_lacks_things_is_asked_for_what_it_has() {
     let mut device = Device::new();
     device.config.capabilities = Flags(!Flags::CHAL.0);
     let desk = Desk::with(&device);
-    check(&desk.ask("certs", Some(&desk.root)), 0, &["CN=test device"]);
-    check(
-        &desk.ask("identify", Some(&desk.root)),
+    desk.check("certs", 0, &["CN=test device"]);
+    desk.check(
+        "identify",
         1,
         &["no CHALLENGE", "has shown its chain, but not that it has the key"],
     );
-    check(
-        &desk.ask("measure", Some(&desk.root)),
-        0,
-        &["signature      verified"],
-    );
+    desk.check("measure", 0, &["signature      verified"]);
     device.config.capabilities = Flags(u32::MAX);
     device.config.measured = Measured::Unsigned;
     let desk = Desk::with(&device);
-    check(
-        &desk.ask("measure", Some(&desk.root)),
-        1,
-        &["  1  firmware, digest", "not signed"],
-    );
+    desk.check("measure", 1, &["  1  firmware, digest", "not signed"]);
     device.config.measured = Measured::No;
     let desk = Desk::with(&device);
-    check(&desk.ask("measure", Some(&desk.root)), 1, &["not understood"]);
+    desk.check("measure", 1, &["not understood"]);
 }
 
 #[test]
@@ -445,13 +424,8 @@ fn a_device_that_is_not_there_or_answers_nothing_is_told_apart_from_one_that_ref
 #[test]
 fn a_session_is_opened_measured_in_saved_and_decoded_with_its_secrets() {
     let mut device = Device::new();
-    for transport in [Transport::Doe, Transport::Mctp] {
+    for (name, transport) in TRANSPORTS {
         device.config.transport = transport;
-        let name = if transport == Transport::Doe {
-            "doe"
-        } else {
-            "mctp"
-        };
         let desk = Desk::with(&device);
         let (trace, secrets) = (desk.path("trace.pcap"), desk.path("trace.json"));
         let words = format!(
@@ -464,7 +438,7 @@ fn a_session_is_opened_measured_in_saved_and_decoded_with_its_secrets() {
             "signature      verified",
             "  1  firmware, digest",
         ];
-        check(&desk.ask(&words, Some(&desk.root)), 0, &wanted);
+        desk.check(&words, 0, &wanted);
         let words = format!(
             "decode {} --brief --secrets {}",
             trace.display(),
@@ -495,16 +469,12 @@ fn a_session_on_a_pre_shared_key_needs_the_same_key_on_both_sides() {
     for good in ["shared", "736861726564\n"] {
         std::fs::write(&key, good).unwrap();
         let wanted = ["session, psk exchange verified", "signature      verified"];
-        check(&desk.ask(&words, Some(&desk.root)), 0, &wanted);
+        desk.check(&words, 0, &wanted);
     }
     std::fs::write(&key, "other").unwrap();
-    check(&desk.ask(&words, Some(&desk.root)), 1, &["not understood"]);
+    desk.check(&words, 1, &["not understood"]);
     std::fs::write(&key, "").unwrap();
-    check(
-        &desk.ask(&words, Some(&desk.root)),
-        1,
-        &["wanted a pre-shared key"],
-    );
+    desk.check(&words, 1, &["wanted a pre-shared key"]);
 }
 
 #[test]
@@ -531,11 +501,7 @@ fn a_device_that_wants_to_know_who_asks_is_told() {
         trace.display(),
         secrets.display()
     );
-    check(
-        &desk.ask(&words, Some(&desk.root)),
-        0,
-        &["session, key exchange verified"],
-    );
+    desk.check(&words, 0, &["session, key exchange verified"]);
     let words = format!(
         "decode {} --brief --secrets {}",
         trace.display(),
@@ -546,12 +512,8 @@ fn a_device_that_wants_to_know_who_asks_is_told() {
         "not checked: nothing",
     ];
     check(&tidelock(&words).output().unwrap(), 0, &wanted);
-    check(
-        &desk.ask("identify --session", Some(&desk.root)),
-        1,
-        &["not understood"],
-    );
+    desk.check("identify --session", 1, &["not understood"]);
     std::fs::write(&identity, leaf.pem()).unwrap();
     let words = format!("identify --session --identity {}", identity.display());
-    check(&desk.ask(&words, Some(&desk.root)), 1, &["it has no PRIVATE KEY"]);
+    desk.check(&words, 1, &["it has no PRIVATE KEY"]);
 }

@@ -8,7 +8,7 @@ use firmware_tests::device::measured;
 use firmware_tests::device::report::interface;
 use firmware_tests::identity::{self, Identity};
 use firmware_tests::lie::Lie;
-use firmware_tests::platform::Role;
+use firmware_tests::platform::{Client, Role};
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 use tdisp::clock::Instant;
@@ -162,6 +162,12 @@ impl Tsm {
     }
 
     #[track_caller]
+    fn start(&mut self, function: u8) {
+        let started = self.ask(function, |tdi| tdi.start());
+        assert_eq!(started, Ok(Answer::Started));
+    }
+
+    #[track_caller]
     fn report(&mut self, function: u8) -> Vec<u8> {
         match self.ask(function, |tdi| tdi.report()) {
             Ok(Answer::Report(report)) => report,
@@ -227,7 +233,7 @@ fn an_honest_function_is_locked_reported_started_and_stopped() {
         );
     }
     assert_eq!(tsm.state(1), Ok(Answer::State(State::LOCKED)));
-    assert_eq!(tsm.ask(1, |tdi| tdi.start()), Ok(Answer::Started));
+    tsm.start(1);
     let states = || {
         rig.card
             .enforcer()
@@ -254,7 +260,7 @@ fn a_running_interface_whose_bus_mastering_is_cleared_says_so() {
     let mut driver = rig.driver(1);
     let mut tsm = Tsm::connected(&rig);
     tsm.lock(1);
-    assert_eq!(tsm.ask(1, |tdi| tdi.start()), Ok(Answer::Started));
+    tsm.start(1);
     driver.write_config(4, 2);
     assert_eq!(tsm.state(1), Ok(Answer::State(State::ERROR)));
     assert_eq!(rig.card.enforcer().state(1), TdiState::Error);
@@ -271,12 +277,23 @@ fn what_was_locked_over_a_session_fails_with_it() {
     assert_eq!(rig.card.enforcer().state(2), TdiState::Error);
 }
 
+/// A TSM over whose session the first function runs, and the platform that holds the function to that.
+#[track_caller]
+fn held(rig: &Rig) -> (Tsm, Client) {
+    let mut platform = rig.platform(Role::Tsm).unwrap();
+    let mut tsm = Tsm::connected(rig);
+    tsm.lock(1);
+    tsm.start(1);
+    platform.hold(1).unwrap();
+    (tsm, platform)
+}
+
 /// Everything that the host can do over a session of its own: reset the connection, stop what failed, lock and start it.
 fn lock_anew(rig: &Rig) {
     let mut host = Tsm::connected(rig);
     assert_eq!(host.ask(1, |tdi| tdi.stop()), Ok(Answer::Stopped));
     host.lock(1);
-    assert_eq!(host.ask(1, |tdi| tdi.start()), Ok(Answer::Started));
+    host.start(1);
     assert_eq!(rig.card.enforcer().state(1), TdiState::Run);
 }
 
@@ -284,11 +301,7 @@ fn lock_anew(rig: &Rig) {
 fn a_host_that_locks_anew_over_a_session_of_its_own_does_not_find_the_old_dma() {
     let rig = rig(&[]);
     let _driver = rig.driver(1);
-    let mut platform = rig.platform(Role::Tsm).unwrap();
-    let mut tsm = Tsm::connected(&rig);
-    tsm.lock(1);
-    assert_eq!(tsm.ask(1, |tdi| tdi.start()), Ok(Answer::Started));
-    platform.hold(1).unwrap();
+    let (_tsm, mut platform) = held(&rig);
     platform.dma(1, true).unwrap();
     lock_anew(&rig);
     assert!(!rig.card.enforcer().counters()[1].dma_enabled);
@@ -298,11 +311,7 @@ fn a_host_that_locks_anew_over_a_session_of_its_own_does_not_find_the_old_dma() 
 fn a_host_that_locks_anew_while_the_tsm_waits_for_the_state_gets_no_dma() {
     let rig = rig(&[]);
     let _driver = rig.driver(1);
-    let mut platform = rig.platform(Role::Tsm).unwrap();
-    let mut tsm = Tsm::connected(&rig);
-    tsm.lock(1);
-    assert_eq!(tsm.ask(1, |tdi| tdi.start()), Ok(Answer::Started));
-    platform.hold(1).unwrap();
+    let (mut tsm, mut platform) = held(&rig);
     // The device says RUN, and means it; the host keeps the answer back meanwhile.
     assert_eq!(tsm.state(1), Ok(Answer::State(State::RUN)));
     lock_anew(&rig);

@@ -6,12 +6,12 @@
 #[path = "pair/mod.rs"]
 mod harness;
 
-use harness::{Identity, by_hand::ByHand, responder_config};
+use harness::{Identity, by_hand::ByHand, many_measurements, responder_config};
 use proptest::prelude::*;
 use tdisp::{
     crypto::{HashAlg, Provider, Ring, SignAlg, Wiped},
     spdm::{
-        Measurement, ResponderConfig,
+        ResponderConfig,
         chunk::{Assembler, Progress, Splitter},
         msg::{
             Code, Context, Payload, Version,
@@ -20,7 +20,7 @@ use tdisp::{
             chunk::Chunk,
             digests, end_session,
             error::{self, ErrorCode},
-            measurements::{self, Kind, Operation, Signed},
+            measurements::{self, Operation, Signed},
             vendor::{self, Body},
         },
         responder::Event,
@@ -46,21 +46,9 @@ fn config(transfer: u32) -> ResponderConfig {
         transfer_size: transfer,
         chunk: Some(MESSAGE_MAX),
         versions: VERSIONS.to_vec(),
-        measurements: measurements(),
+        measurements: many_measurements(19), // more than fits 400 bytes
         ..responder_config()
     }
-}
-
-/// More than fits 400 bytes.
-fn measurements() -> Vec<Measurement> {
-    let measurement = |index| Measurement {
-        index,
-        kind: Kind::FIRMWARE,
-        raw: false,
-        value: vec![index; 48],
-        bit_stream: None,
-    };
-    (1..20).map(measurement).collect()
 }
 
 fn agreed(version: Version, ours: u32, theirs: u32) -> ByHand {

@@ -14,11 +14,11 @@ mod told;
 use harness::{
     Identity, Pair,
     endowed::{self, Obedient, VERSIONS, classes, endpoint_info},
-    requester, requester_config, responder,
+    many_measurements, requester, requester_config, responder,
 };
 use std::sync::Arc;
 use tdisp::spdm::{
-    Event, Measurement, RequesterConfig, ResponderConfig,
+    Event, RequesterConfig, ResponderConfig,
     events::Types,
     msg::{
         Version,
@@ -115,17 +115,10 @@ fn small(version: Version, ours: u32, theirs: u32) -> (RequesterConfig, Responde
         chunk: Some(0x2_0000),
         ..asking(version)
     };
-    let measurement = |index| Measurement {
-        index,
-        kind: Kind::FIRMWARE,
-        raw: false,
-        value: vec![index; 48],
-        bit_stream: None,
-    };
     let answering = ResponderConfig {
         transfer_size: theirs,
         chunk: Some(0x2_0000),
-        measurements: (1..30).map(measurement).collect(),
+        measurements: many_measurements(29),
         ..everything()
     };
     (asking, answering)

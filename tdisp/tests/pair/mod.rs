@@ -104,6 +104,18 @@ pub fn measurements() -> Vec<Measurement> {
     ]
 }
 
+/// So many measurements that their record does not fit a small message.
+pub fn many_measurements(count: u8) -> Vec<Measurement> {
+    let measurement = |index| Measurement {
+        index,
+        kind: Kind::FIRMWARE,
+        raw: false,
+        value: vec![index; 48],
+        bit_stream: None,
+    };
+    (1..=count).map(measurement).collect()
+}
+
 pub fn requester_config() -> RequesterConfig {
     RequesterConfig {
         versions: vec![Version::V1_2],

@@ -15,7 +15,7 @@ use tdisp::{
             finish, key_exchange, psk_exchange, psk_finish, version,
         },
         opaque,
-        secured::{Half, Protection, Record, session_id},
+        secured::{Half, Order, Protection, Record, session_id},
         transcript::Transcript,
         transport::Transport,
     },
@@ -28,6 +28,10 @@ pub struct ByHand {
     pub offer: Offer,
     /// SessionPolicy of KEY_EXCHANGE.
     pub policy: u8,
+    /// The capabilities that it has.
+    pub flags: Flags,
+    /// The byte order that it counts records in.
+    pub order: Order,
     pub context: Context,
     pub session: Option<HandSession>,
     chain: Vec<u8>,
@@ -70,6 +74,8 @@ impl ByHand {
             version: V,
             offer: Offer::default(),
             policy: 0,
+            flags: Flags::ENCRYPT | Flags::MAC | Flags::KEY_EX | Flags::HBEAT | Flags::KEY_UPD,
+            order: Order::Little,
             context: Context::new(V),
             session: None,
             vca: Vec::new(),
@@ -180,7 +186,7 @@ impl ByHand {
             version: self.version,
             ct_exponent: 0,
             extended_flags: 0,
-            flags: Flags::ENCRYPT | Flags::MAC | Flags::KEY_EX | Flags::HBEAT | Flags::KEY_UPD,
+            flags: self.flags,
             sizes: Some(Sizes {
                 transfer: 0x1200,
                 message: 0x1200,
@@ -198,7 +204,10 @@ impl ByHand {
     }
 
     fn half(&self, secret: Secret) -> Half {
-        let protection = Protection::new(Offer::default().aead[0]);
+        let protection = Protection {
+            order: self.order,
+            ..Protection::new(Offer::default().aead[0])
+        };
         Half::new(&self.schedule(), protection, secret).unwrap()
     }
 

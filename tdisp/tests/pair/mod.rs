@@ -4,6 +4,7 @@
 #![allow(dead_code, unreachable_pub, reason = "each test program uses its own part")]
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
+pub mod answering;
 pub mod by_hand;
 pub mod endowed;
 pub mod suite;

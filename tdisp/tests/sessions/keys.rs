@@ -1,10 +1,23 @@
 //! What becomes of a session's keys: updates by either end, limits, and what protects records at all.
 
-use super::{Ends, Event, TRANSPORTS, Told, VERSIONS, assert_all_speak, assert_speaks, ready};
+use super::{
+    Ends, Event, HINT, KEY, TRANSPORTS, Told, VERSIONS, assert_all_speak, assert_speaks,
+    pair::{answering::Answering, by_hand::ByHand},
+    ready,
+    unsigned::SIZES,
+};
 use std::time::Duration;
-use tdisp::spdm::{
-    Misuse, SECURED_VERSIONS, Transport,
-    msg::{Code, Version, capabilities::Flags, error::ErrorCode},
+use tdisp::{
+    crypto::Secret,
+    spdm::{
+        Error, Goal, Misbehaviour, Misuse, SECURED_VERSIONS, Transport,
+        events::Types,
+        msg::{
+            Code, Payload, Summary, Version, capabilities::Flags, error::ErrorCode, psk_exchange,
+            version::Entry,
+        },
+        secured::{Order, RecordError},
+    },
 };
 
 #[test]
@@ -118,6 +131,83 @@ fn a_session_whose_keys_are_worn_ends_where_they_cannot_be_replaced() {
 }
 
 #[test]
+fn keys_are_not_replaced_with_who_cannot() {
+    for (ours, theirs) in [(false, true), (true, false)] {
+        let mut ends = Ends::usual().with_encapsulated();
+        ends.asking.records_max = 16;
+        let without = Flags(!Flags::KEY_UPD.0);
+        if !ours {
+            ends.asking.capabilities = without;
+        }
+        if !theirs {
+            ends.answering.capabilities = without;
+        }
+        let mut pair = ends.connected();
+        let session = pair.requester.session().unwrap();
+        let (now, no_update) = (pair.now, Err(Misuse::NoKeyUpdate));
+        assert_eq!(pair.requester.update_keys(now), no_update);
+        assert_eq!(pair.requester.update_keys_in(now, session), no_update);
+        assert_eq!(pair.requester.update_own_keys_in(now, session), no_update);
+        assert_eq!(pair.responder.update_keys(session), Err(Misuse::NoEncapsulation));
+        for _ in 0..16 {
+            assert_speaks(&mut pair, session);
+        }
+        // The keys are worn now, and no message was lost to a wish for new ones.
+        pair.requester.vendor_in(pair.now, session, &[1, 2]).unwrap();
+        pair.collect();
+        let worn = RecordError::Exhausted { records: 16 };
+        assert!(
+            matches!(pair.failure(), Some(Error::Peer { what: Misbehaviour::Record(what), .. }) if *what == worn),
+            "{:?}",
+            pair.failure()
+        );
+    }
+}
+
+/// SessionPolicy has had a bit for that since 1.3.
+#[test]
+fn a_session_that_wants_all_events_is_had_from_who_has_events() {
+    const ALL_EVENTS: u8 = 2;
+    for (version, events, refused) in [
+        (Version::V1_2, false, false),
+        (Version::V1_3, false, true),
+        (Version::V1_3, true, false),
+        (Version::V1_4, false, true),
+    ] {
+        for policy in [0, ALL_EVENTS, ALL_EVENTS | 1] {
+            let mut ends = Ends::of(version, Transport::Doe);
+            if events {
+                ends.answering.events = Types::ALL;
+            }
+            let mut hand = ByHand::start(ends.answering);
+            hand.policy = policy;
+            hand.agree_in(version, Flags(0), SIZES);
+            let wanted = match refused && policy & ALL_EVENTS != 0 {
+                true => Err((ErrorCode::INVALID_REQUEST.0, 0)),
+                false => Ok(()),
+            };
+            assert_eq!(hand.key_exchange(7), wanted, "{version} {policy}");
+        }
+    }
+}
+
+#[test]
+fn a_requester_without_heartbeats_may_be_silent() {
+    for (heartbeats, ends) in [(true, true), (false, false)] {
+        let mut config = Ends::usual().answering;
+        config.heartbeat_s = 10;
+        let mut hand = ByHand::start(config);
+        if !heartbeats {
+            hand.flags = hand.flags.without(Flags::HBEAT);
+        }
+        hand.agree_in(Version::V1_2, Flags(0), SIZES);
+        hand.key_exchange(7).unwrap();
+        hand.finish();
+        assert_eq!(hand.responder.poll_timeout().is_some(), ends);
+    }
+}
+
+#[test]
 fn a_session_without_encryption_is_authenticated_and_carries_its_messages_in_clear() {
     for ends in Ends::all() {
         for (asking, answering) in [(true, false), (false, true), (true, true)] {
@@ -159,6 +249,99 @@ fn each_version_of_secured_messages_is_spoken_if_no_higher_one_is_common() {
     }
 }
 
+/// A responder for peers whose secured messages are of these versions, and a requester by hand in a handshake.
+fn shaking(secured: Entry, order: Order) -> ByHand {
+    let mut ends = Ends::usual();
+    ends.answering.secured_versions = vec![secured];
+    let mut hand = ByHand::agreed(ends.answering);
+    hand.order = order;
+    hand.key_exchange(7).unwrap();
+    hand
+}
+
+const V1_1: Entry = Entry(0x1100);
+
+/// Up to 1.1 the standard was read both ways (DSP0277).
+#[test]
+fn a_requester_that_counts_records_in_either_byte_order_is_answered_in_that_one_up_to_1_1() {
+    for order in [Order::Little, Order::Big] {
+        let mut hand = shaking(V1_1, order);
+        hand.finish();
+        for number in 0..300 {
+            let digests = hand.secured(&[0x12, Code::GET_DIGESTS.0, 0, 0]).unwrap();
+            assert_eq!(digests[1], Code::DIGESTS.0, "{order:?} {number}");
+        }
+    }
+}
+
+#[test]
+fn from_1_2_on_a_requester_that_counts_records_big_endian_is_not_understood() {
+    let mut hand = shaking(Entry(0x1200), Order::Big);
+    hand.finish();
+    let get_digests = [0x12, Code::GET_DIGESTS.0, 0, 0];
+    assert_eq!(hand.secured(&get_digests).unwrap()[1], Code::DIGESTS.0);
+    let answer = hand.secured(&get_digests).unwrap();
+    assert_eq!(answer[1..3], [0x7f, ErrorCode::DECRYPT_ERROR.0]);
+    assert!(hand.responder.sessions().is_empty());
+}
+
+#[test]
+fn a_byte_order_that_the_handshake_has_shown_holds_for_the_session() {
+    for order in [Order::Little, Order::Big] {
+        for changed in [false, true] {
+            let mut hand = shaking(V1_1, order);
+            // The first record looks the same in both; FINISH is the second.
+            let early = hand.secured(&[0x12, Code::HEARTBEAT.0, 0, 0]).unwrap();
+            assert_eq!(early[1..3], [0x7f, ErrorCode::UNEXPECTED_REQUEST.0]);
+            hand.order = match (order, changed) {
+                (Order::Little, true) => Order::Big,
+                (_, true) => Order::Little,
+                _ => order,
+            };
+            hand.finish();
+            let get_digests = [0x12, Code::GET_DIGESTS.0, 0, 0];
+            assert_eq!(hand.secured(&get_digests).unwrap()[1], Code::DIGESTS.0);
+            let code = hand.secured(&get_digests).unwrap()[1];
+            assert_eq!(code == Code::DIGESTS.0, !changed, "{order:?}");
+        }
+    }
+}
+
+#[test]
+fn a_responder_that_counts_records_in_either_byte_order_is_understood_up_to_1_1() {
+    for order in [Order::Little, Order::Big] {
+        let mut ends = Ends::usual().with_psk(false);
+        ends.asking.goal = Goal::PskSession;
+        ends.asking.secured_versions = vec![V1_1];
+        let mut hand = Answering::counting(ends.connected(), &Secret::new(KEY.to_vec()), order);
+        for number in 0..300 {
+            hand.requester.vendor(hand.now, &[1, 2, 3]).unwrap();
+            assert_eq!(hand.asked()[1], Code::VENDOR_DEFINED_REQUEST.0);
+            hand.say(&[
+                0x12,
+                Code::VENDOR_DEFINED_RESPONSE.0,
+                0,
+                0,
+                3,
+                0,
+                2,
+                1,
+                0,
+                3,
+                0,
+                1,
+                3,
+                2,
+            ]);
+            assert_eq!(
+                hand.events(),
+                [Event::Vendor(vec![1, 3, 2])],
+                "{order:?} {number}"
+            );
+        }
+    }
+}
+
 #[test]
 fn the_exported_secret_is_the_same_at_both_ends_and_another_in_each_session() {
     let mut pair = Ends::usual().connected();
@@ -193,4 +376,39 @@ fn a_silent_session_is_kept_by_heartbeats_and_ends_after_two_periods_without() {
     assert_eq!(pair.responder.sessions().len(), 1);
     pair.responder.handle_timeout(last.after(Duration::from_secs(20)));
     assert!(pair.responder.sessions().is_empty());
+}
+
+/// Encrypted records are authenticated whatever the flags say; a requester that does not want that has no session.
+#[test]
+fn a_requester_without_message_authentication_gets_no_session() {
+    for version in VERSIONS {
+        let mut ends = Ends::of(version, Transport::Doe).with_psk(true);
+        ends.answering.versions = vec![version];
+        let mut hand = ByHand::start(ends.answering);
+        hand.flags = hand.flags.without(Flags::MAC);
+        hand.agree_in(version, Flags::PSK, SIZES);
+        let unsupported = |code: Code| (ErrorCode::UNSUPPORTED_REQUEST.0, code.0);
+        assert_eq!(
+            hand.key_exchange(7),
+            Err(unsupported(Code::KEY_EXCHANGE)),
+            "{version}"
+        );
+        let offered = hand.offered();
+        let request = psk_exchange::Request {
+            version,
+            summary: Summary::NONE,
+            policy: 1,
+            session: 3,
+            hint: HINT,
+            psk_context: &[7; 32],
+            opaque: &offered,
+        };
+        let answer = hand.clear(&request.to_vec()).unwrap();
+        assert_eq!(
+            (answer[2], answer[3]),
+            unsupported(Code::PSK_EXCHANGE),
+            "{version}"
+        );
+        assert_eq!(hand.responder.poll_timeout(), None, "no handshake has begun");
+    }
 }

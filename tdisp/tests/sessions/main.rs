@@ -7,7 +7,11 @@ mod keys;
 mod mutual;
 #[path = "../pair/mod.rs"]
 mod pair;
+#[path = "../providers/mod.rs"]
+mod providers;
 mod psk;
+mod questions;
+mod renewal;
 mod side_by_side;
 mod unsigned;
 

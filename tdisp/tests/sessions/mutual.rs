@@ -1,11 +1,11 @@
 //! Requesters that authenticate themselves in turn.
 
-use super::{Ends, Identity, Pair, Told, VERSIONS, assert_all_speak, ready, told, usual};
+use super::{Ends, Identity, Pair, Told, VERSIONS, assert_all_speak, pair::suite::Suite, ready, told, usual};
 use std::sync::{Arc, OnceLock};
 use tdisp::spdm::{
     Goal, Misbehaviour, Transport, Trust,
-    msg::{Code, Version, error::ErrorCode, key_exchange::Mutual as Way},
-    responder::{Event, MultiKey, Mutual, PublicKey, Slot},
+    msg::{Code, Version, capabilities::Flags, error::ErrorCode, key_exchange::Mutual as Way},
+    responder::{Event, MultiKey, Mutual, PublicKey, Slot, usage},
 };
 
 pub(super) fn own() -> &'static Identity {
@@ -178,6 +178,41 @@ fn a_challenge_is_answered_in_kind_in_every_version() {
 }
 
 #[test]
+fn a_requester_that_cannot_answer_a_challenge_is_not_asked_to() {
+    for case in Ends::all() {
+        let able = ends(case, 0, Way::NONE);
+        let mut without_identity = able.clone();
+        without_identity.asking.identity = None;
+        let mut without_challenges = able;
+        without_challenges.asking.capabilities = Flags(u32::MAX).without(Flags::CHAL);
+        for mut ends in [without_identity, without_challenges] {
+            mutual(&mut ends).challenge = true;
+            let mut pair = ends.connected();
+            assert_eq!(pair.failure(), None);
+            assert!(matches!(told(&pair)[..], [Event::SessionStarted { .. }]));
+            assert_all_speak(&mut pair);
+        }
+    }
+}
+
+#[test]
+fn a_requester_that_cannot_be_asked_gets_a_session_only_where_that_is_not_required() {
+    for version in [Version::V1_2, Version::V1_3, Version::V1_4] {
+        for way in [Way::ENCAPSULATED, Way::GET_DIGESTS] {
+            for required in [true, false] {
+                let mut ends = ends(Ends::of(version, Transport::Doe), 0, way);
+                ends.asking.capabilities = Flags(u32::MAX).without(Flags::ENCAP);
+                mutual(&mut ends).required = required;
+                let pair = ends.connected();
+                assert_eq!(ready(&pair).is_empty(), required, "{version} {way}");
+                let authenticated = |event: &&Event| matches!(event, Event::RequesterAuthenticated { .. });
+                assert!(!told(&pair).iter().any(authenticated));
+            }
+        }
+    }
+}
+
+#[test]
 fn a_challenge_that_another_key_answers_is_refused() {
     let mut ends = ends(Ends::usual(), 0, Way::NONE);
     mutual(&mut ends).challenge = true;
@@ -195,7 +230,7 @@ fn a_challenge_that_another_key_answers_is_refused() {
 }
 
 /// A requester with a provisioned key and no chain.
-fn with_public_key(ends: Ends) -> Ends {
+pub(super) fn with_public_key(ends: Ends) -> Ends {
     use x509_parser::prelude::{FromDer, X509Certificate};
     let mut ends = ends;
     let own = own();
@@ -253,6 +288,77 @@ fn several_keys_of_a_requester_have_their_digests_in_the_transcript() {
                 let pair = ends.connected();
                 assert_authenticated(&pair, 6);
             }
+        }
+    }
+}
+
+/// A requester with several keys (1.3), whose key in slot 6 may be used for this.
+fn with_usage(version: Version, usage: u16, way: Way) -> Ends {
+    let mut ends = ends(Ends::of(version, Transport::Doe), 6, way);
+    let identity = ends.asking.identity.as_mut().unwrap();
+    identity.multi_key = MultiKey::Only;
+    identity.slots[6].as_mut().unwrap().key.usage = usage;
+    ends
+}
+
+#[test]
+fn a_key_of_a_requester_signs_no_session_that_it_is_not_for() {
+    for version in [Version::V1_3, Version::V1_4] {
+        for way in WAYS {
+            let pair = with_usage(version, usage::KEY_EXCHANGE, way).connected();
+            assert_authenticated(&pair, 6);
+            let others = usage::ANY & !usage::KEY_EXCHANGE;
+            let mut ends = with_usage(version, others, way);
+            let pair = ends.clone().connected();
+            assert!(ready(&pair).is_empty());
+            let wants_other = Misbehaviour::WantsOther { slot: 6 };
+            assert!(
+                matches!(pair.failure(), Some(tdisp::spdm::Error::Peer { what, .. }) if *what == wants_other),
+                "{version} {way}: {:?}",
+                pair.failure()
+            );
+            // On a connection with one key the slot's is for all.
+            ends.asking.identity.as_mut().unwrap().multi_key = MultiKey::No;
+            assert_authenticated(&ends.connected(), 6);
+        }
+    }
+}
+
+#[test]
+fn a_key_of_a_requester_answers_no_challenge_that_it_is_not_for() {
+    for version in [Version::V1_3, Version::V1_4] {
+        for (usage, signs) in [(usage::CHALLENGE, true), (usage::ANY & !usage::CHALLENGE, false)] {
+            let mut ends = with_usage(version, usage, Way::NONE);
+            mutual(&mut ends).challenge = true;
+            ends.asking.goal = Goal::Identity;
+            let pair = ends.connected();
+            let invalid = Misbehaviour::Refused {
+                code: ErrorCode::INVALID_REQUEST,
+                data: 0,
+            };
+            match told(&pair)[..] {
+                [Told::RequesterAuthenticated { slot: 6, .. }] => assert!(signs),
+                [Told::RequesterRefused { why, .. }] => assert!(!signs && *why == invalid, "{why}"),
+                ref other => panic!("{other:?}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn a_key_of_a_requester_that_is_not_of_the_algorithm_agreed_on_signs_nothing() {
+    for case in Ends::all() {
+        for way in WAYS {
+            let mut ends = ends(case.clone(), 3, way);
+            let slot = ends.asking.identity.as_mut().unwrap().slots[3].as_mut().unwrap();
+            slot.signer = Suite::P256.identity().signer.clone();
+            let pair = ends.connected();
+            let wants_other = Misbehaviour::WantsOther { slot: 3 };
+            assert!(
+                matches!(pair.failure(), Some(tdisp::spdm::Error::Peer { what, .. }) if *what == wants_other),
+                "{way}: {:?}",
+                pair.failure()
+            );
         }
     }
 }

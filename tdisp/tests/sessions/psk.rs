@@ -12,6 +12,7 @@ use tdisp::{
             finish, psk_exchange, psk_finish,
         },
         requester::PreShared,
+        responder::EndpointInfo,
     },
 };
 
@@ -52,6 +53,23 @@ fn a_device_without_any_certificate_has_sessions_on_a_pre_shared_key() {
         let now = pair.now;
         assert_eq!(pair.requester.open_session(now), Err(Misuse::NoIdentity));
     }
+}
+
+/// Nobody's key is known, so that nobody's signature can be judged.
+#[test]
+fn in_a_session_on_a_pre_shared_key_nothing_signed_is_asked_for() {
+    let mut ends = Ends::of(Version::V1_3, Default::default()).with_psk(true);
+    ends.asking.goal = Goal::PskSession;
+    ends.answering.endpoint_info = Some(EndpointInfo {
+        device_classes: vec![0],
+        signed: true,
+    });
+    let mut pair = ends.connected();
+    let (now, session) = (pair.now, pair.requester.session());
+    let signed = pair.requester.endpoint_info(now, session, Some([7; 32]));
+    assert_eq!(signed, Err(Misuse::NoIdentity));
+    assert_eq!(pair.requester.measure(now, None), Err(Misuse::NoMeasurements));
+    assert_all_speak(&mut pair);
 }
 
 #[test]

@@ -1,8 +1,12 @@
 //! Several sessions at once.
 
-use super::{Ends, Event, Pair, Told, assert_all_speak, assert_speaks, pair::measurements, ready, told};
+use super::{
+    Ends, Event, Pair, Told, assert_all_speak, assert_speaks, pair::measurements, providers::Drawing, ready,
+    responder, told,
+};
+use std::sync::Arc;
 use tdisp::spdm::{
-    Misuse, Transport,
+    Misbehaviour, Misuse, Requester, Transport,
     msg::{Code, Version, error::ErrorCode},
 };
 
@@ -177,4 +181,42 @@ fn a_record_of_one_session_does_not_open_in_another() {
             .any(|event| matches!(event, Event::Failed(_)))
     );
     assert_eq!(pair.requester.awaited(), None::<Code>);
+}
+
+/// A responder that has forgotten its sessions, and not the connection, counts them anew.
+#[test]
+fn a_session_with_the_id_of_an_open_one_ends_the_connection() {
+    type Open = fn(&mut Pair) -> Result<(), Misuse>;
+    let opens: [(Open, Option<bool>); 3] = [
+        (|pair| pair.requester.open_session(pair.now), None),
+        (|pair| pair.requester.open_psk_session(pair.now), Some(true)),
+        (|pair| pair.requester.open_psk_session(pair.now), Some(false)),
+    ];
+    for (open, context) in opens {
+        let ends = Ends::usual().with_psk(context.unwrap_or(true));
+        // Its own half of the id is always the same.
+        let draws = Arc::new(Drawing(Some(vec![7, 1])));
+        let mut pair = Pair::of(
+            Requester::new(ends.asking, draws),
+            responder(ends.answering.clone()),
+        );
+        pair.connect();
+        let id = pair.requester.session().unwrap();
+        pair.responder = responder(ends.answering);
+        for request in [0, 2, 4] {
+            let mut said_before = Vec::new();
+            pair.responder.handle(pair.now, &pair.carried[request]);
+            assert!(pair.responder.poll_transmit(&mut said_before));
+            assert_eq!(said_before, pair.carried[request + 1]);
+        }
+        open(&mut pair).unwrap();
+        pair.run();
+        let twice = Misbehaviour::SessionTwice { id };
+        assert!(
+            matches!(pair.failure(), Some(tdisp::spdm::Error::Peer { what, .. }) if *what == twice),
+            "{:?}",
+            pair.requester_events
+        );
+        assert!(pair.requester.sessions().is_empty());
+    }
 }

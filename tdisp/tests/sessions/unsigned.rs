@@ -2,7 +2,11 @@
 
 use super::{
     Ends, Identity, Told, mutual,
-    pair::{Fault, Pair, by_hand::ByHand, requester, responder},
+    pair::{
+        Fault, Pair,
+        by_hand::{ByHand, HandSession},
+        requester, responder,
+    },
     usual,
 };
 use tdisp::spdm::{
@@ -18,13 +22,13 @@ use tdisp::spdm::{
     responder::Slot,
 };
 
-const SIZES: Sizes = Sizes {
+pub(super) const SIZES: Sizes = Sizes {
     transfer: 0x1200,
     message: 0x1200,
 };
 
 /// A requester that can authenticate itself, in a handshake in which it is asked to.
-fn asked_to_sign(version: Version, way: Way) -> ByHand {
+pub(super) fn asked_to_sign(version: Version, way: Way) -> ByHand {
     let ends = mutual::ends(Ends::of(version, Default::default()), 0, way);
     let mut hand = ByHand::start(ends.answering);
     hand.offer.requester_sign = hand.offer.sign.clone();
@@ -187,6 +191,9 @@ fn a_requesters_answer_to_a_challenge_that_differs_from_the_question_is_refused(
         });
         why.unwrap_or_else(|| panic!("{:?}", pair.responder_events))
     };
+    let slot = "slot of the requester's CHALLENGE_AUTH";
+    let found = refused_with(2);
+    assert!(matches!(found, Misbehaviour::Inconsistent { what, .. } if what == slot));
     assert!(matches!(refused_with(3), Misbehaviour::EmptySlot { .. }));
     assert!(matches!(refused_with(4), Misbehaviour::WrongDigest { .. }));
     let context = "whether the requester repeats the context";
@@ -228,4 +235,70 @@ fn a_requesters_chain_other_than_the_one_whose_digest_it_told_is_refused() {
         )
     };
     assert!(events.iter().any(wrong), "{events:?}");
+}
+
+/// Goes on to another session; the first.
+fn go_on_to_another(hand: &mut ByHand) -> HandSession {
+    let first = hand.session.take().unwrap();
+    hand.key_exchange(8).unwrap();
+    hand.finish();
+    first
+}
+
+#[test]
+fn who_a_requester_is_it_says_in_the_session_that_asks_and_nowhere_else() {
+    for version in super::VERSIONS {
+        let (in_flight, get) = (
+            [version.0, 0x7f, ErrorCode::REQUEST_IN_FLIGHT.0],
+            [version.0, Code::GET_ENCAPSULATED_REQUEST.0, 0, 0],
+        );
+        let mut hand = asked_to_sign(version, Way::ENCAPSULATED);
+        assert_eq!(hand.clear(&get).unwrap()[..3], in_flight);
+        let request = hand.secured(&get).unwrap();
+        assert_eq!(request[1], Code::ENCAPSULATED_REQUEST.0);
+        let deliver = [version.0, Code::DELIVER_ENCAPSULATED_RESPONSE.0, request[2], 0];
+        let digests = [&deliver[..], &[version.0, Code::DIGESTS.0, 1, 1], &[7; 48]].concat();
+        assert_eq!(hand.clear(&digests).unwrap()[..3], in_flight, "{version}");
+        let ack = hand.secured(&digests).unwrap();
+        assert_eq!(ack[1], Code::ENCAPSULATED_RESPONSE_ACK.0, "{version}");
+    }
+}
+
+#[test]
+fn what_one_session_is_asked_another_does_not_answer() {
+    for version in super::VERSIONS {
+        let ends = Ends::of(version, Default::default()).with_encapsulated();
+        let mut hand = ByHand::live_in(version, ends.answering, Flags::ENCAP, SIZES);
+        let mut first = go_on_to_another(&mut hand);
+        let asked = [version.0, Code::GET_DIGESTS.0, 0, 0];
+        hand.responder.ask(first.id, &asked).unwrap();
+        let get = [version.0, Code::GET_ENCAPSULATED_REQUEST.0, 0, 0];
+        // The second has nothing to fetch.
+        assert_eq!(hand.secured(&get).unwrap()[1], 0x7f, "{version}");
+        std::mem::swap(hand.session.as_mut().unwrap(), &mut first);
+        let request = hand.secured(&get).unwrap();
+        assert_eq!(request[4..], asked);
+        std::mem::swap(hand.session.as_mut().unwrap(), &mut first);
+        let error = [
+            version.0,
+            0x7f,
+            ErrorCode::UNSUPPORTED_REQUEST.0,
+            Code::GET_DIGESTS.0,
+        ];
+        let deliver = [version.0, Code::DELIVER_ENCAPSULATED_RESPONSE.0, request[2], 0];
+        let deliver = [deliver, error].concat();
+        let in_flight = [version.0, 0x7f, ErrorCode::REQUEST_IN_FLIGHT.0];
+        assert_eq!(hand.secured(&deliver).unwrap()[..3], in_flight, "{version}");
+        assert_eq!(hand.clear(&deliver).unwrap()[..3], in_flight, "{version}");
+        std::mem::swap(hand.session.as_mut().unwrap(), &mut first);
+        let session = hand.session.as_ref().unwrap().id;
+        assert_eq!(
+            hand.secured(&deliver).unwrap()[1],
+            Code::ENCAPSULATED_RESPONSE_ACK.0
+        );
+        let response = error.to_vec();
+        let mut events = std::iter::from_fn(|| hand.responder.poll_event());
+        let answered = events.find(|event| matches!(event, Told::Answered { .. }));
+        assert_eq!(answered, Some(Told::Answered { session, response }), "{version}");
+    }
 }

@@ -56,7 +56,9 @@ proptest! {
         while let Some(chunk) = splitter.next_chunk() {
             sent.push(msg::Response { version, chunk }.to_vec());
         }
-        prop_assert!(sent.iter().all(|message| message.len() <= room));
+        // No chunk but the last has room for more.
+        let (last, others) = sent.split_last().unwrap();
+        prop_assert!(others.iter().all(|message| message.len() == room) && last.len() <= room);
         let context = Context::new(version);
         let chunks: Vec<_> = sent.iter().map(|message| msg::Response::decode_exact(message, &context).unwrap().chunk).collect();
         let whole: Vec<u8> = (0..size).map(|at| at as u8).collect();
@@ -135,6 +137,46 @@ fn a_chunk_or_a_message_with_no_reason_to_be_one_is_refused() {
     for size in [None, Some(0), Some(42)] {
         assert!(spoiled(0, |chunk| chunk.large_size = size).is_err());
     }
+}
+
+#[test]
+fn a_first_chunk_as_large_as_the_message_or_larger_is_refused() {
+    let begun = |size: u32, part: &[u8]| {
+        let chunk = Chunk {
+            handle: 7,
+            sequence: 0,
+            last: false,
+            large_size: Some(size),
+            part,
+        };
+        Assembler::begin(&chunk, MAX).map(drop)
+    };
+    for size in [43, 60, 100] {
+        let missing = size - 1;
+        for part in [size, size + 1, 2 * size] {
+            let beyond = ChunkError::Beyond { size: part, missing };
+            assert_eq!(begun(size as u32, &vec![1; part]), Err(beyond));
+        }
+        assert_eq!(begun(size as u32, &vec![1; missing]), Ok(()));
+    }
+    // A message of 42 bytes fits any chunk, and a first chunk has at least 26 of a larger one.
+    assert!(matches!(
+        begun(42, &[1; 41]),
+        Err(ChunkError::TooSmall {
+            size: 42,
+            least: 43,
+            ..
+        })
+    ));
+    assert!(matches!(
+        begun(43, &[1; 25]),
+        Err(ChunkError::TooSmall {
+            size: 25,
+            least: 26,
+            ..
+        })
+    ));
+    assert_eq!(begun(43, &[1; 26]), Ok(()));
 }
 
 #[test]

@@ -32,15 +32,27 @@ fn spaces_apart_can_be_locked_and_may_touch() {
         space(SpaceKind::VirtualBar(0), u64::MAX - 0xfff, 0x1000),
     ];
     assert_eq!(with(&spaces).check(&LOCK), Ok(()));
+    let mut upside_down = spaces;
+    upside_down.reverse();
+    assert_eq!(with(&upside_down).check(&LOCK), Ok(()));
 }
 
 #[test]
 fn case_52_spaces_that_overlap_are_refused_whichever_they_are() {
     let bar = space(SpaceKind::Bar(0), 0x4000, 0x4000);
     for kind in [SpaceKind::Bar(2), SpaceKind::Rom, SpaceKind::VirtualBar(0)] {
-        for (base, size) in [(0x4000, 0x4000), (0x7fff, 1), (0x5000, 0x1000), (0, u64::MAX)] {
+        for (base, size) in [
+            (0x4000, 0x4000),
+            (0x7fff, 1),
+            (0x5000, 0x1000),
+            (0, u64::MAX),
+            (0x3000, 0x1001),
+        ] {
             let refused = with(&[bar, space(kind, base, size)]).check(&LOCK).unwrap_err();
             let text = format!("address spaces BAR 0 and {kind} overlap; place them apart before the lock");
+            assert_eq!(refused.to_string(), text);
+            let refused = with(&[space(kind, base, size), bar]).check(&LOCK).unwrap_err();
+            let text = format!("address spaces {kind} and BAR 0 overlap; place them apart before the lock");
             assert_eq!(refused.to_string(), text);
         }
     }

@@ -8,10 +8,14 @@ use tdisp::{
     crypto::{AeadAlg, Provider, Ring, Secret},
     ide_km::{
         Requester, Responder,
-        msg::{Direction, Key, KeySub, Message, ObjectId, Slot, Status, SubStream},
+        msg::{
+            Direction, Key, KeySub, Message, ObjectId, QueryCapabilities, Registers, Slot, Status, SubStream,
+        },
+        registers::{AddressAssociation, Control, SelectiveStream, Streams},
         requester::{Answer, Error, Progress},
         responder::{Event, Port},
     },
+    tdi::responder::Misconfigured,
 };
 
 const SESSION: u32 = 7;
@@ -345,6 +349,176 @@ fn an_answer_to_another_request_is_refused() {
     );
     tsm.query().unwrap();
     assert!(matches!(tsm.handle(&[1, 0, 0]), Err(Error::Malformed(_))));
+}
+
+#[test]
+fn the_tsm_refuses_the_registers_of_another_port_and_that_another_set_has_stopped() {
+    let mut tsm = Requester::new(0, 3);
+    let registers = |port| {
+        let found = Registers {
+            abilities: QueryCapabilities::default(),
+            port,
+            device_function: 0,
+            bus: 0,
+            segment: 0,
+            port_max: 1,
+            capability: 0,
+            control: 0,
+            blocks: &[],
+        };
+        let mut answer = Vec::new();
+        Message::QueryResp(found).encode(&mut answer);
+        answer
+    };
+    let unexpected = |found, wanted| Err(Error::Unexpected { found, wanted });
+    tsm.query().unwrap();
+    let refused = tsm.handle(&registers(1)).map(drop);
+    assert_eq!(refused, unexpected(ObjectId::QUERY_RESP, ObjectId::QUERY));
+    tsm.query().unwrap();
+    assert!(tsm.handle(&registers(0)).is_ok());
+    let stopped = |slot: Slot| {
+        let mut answer = Vec::new();
+        Message::KGostopAck(slot).encode(&mut answer);
+        answer
+    };
+    let others: [fn(&mut Slot); 3] = [
+        |slot| slot.stream = 4,
+        |slot| slot.port = 1,
+        |slot| slot.key_sub = KeySub(slot.key_sub.0 ^ 2),
+    ];
+    for change in others {
+        let Ok(Message::KSetStop(mut slot)) = Message::decode(&tsm.stop().unwrap()) else {
+            panic!("a K_SET_STOP")
+        };
+        change(&mut slot);
+        let refused = tsm.handle(&stopped(slot)).map(drop);
+        assert_eq!(refused, unexpected(ObjectId::K_GOSTOP_ACK, ObjectId::K_SET_STOP));
+        assert_eq!(tsm.program(&Ring).map(drop), Err(Error::StopFirst));
+    }
+    let asked = tsm.stop().unwrap();
+    assert!(matches!(
+        run(&mut device(), &mut tsm, &asked),
+        Ok(Answer::Stopped)
+    ));
+    assert!(tsm.program(&Ring).is_ok());
+}
+
+#[test]
+fn a_stop_at_a_port_that_is_not_there_is_not_answered() {
+    for (port, there) in [(0, true), (1, false), (255, false)] {
+        let stop = Message::KSetStop(Slot {
+            port,
+            ..slot(false, Direction::Receive, SubStream::PR)
+        });
+        assert_eq!(send(&mut device(), SESSION, &stop).is_some(), there, "{port}");
+    }
+}
+
+/// Of two ports only one has registers that software wrote: the other's say nothing.
+#[test]
+fn registers_that_nobody_wrote_make_no_default_stream() {
+    let port = |written| Port {
+        streams: Streams {
+            link: Vec::new(),
+            selective: vec![SelectiveStream {
+                control: Control::selective(3, true),
+                ..SelectiveStream::default()
+            }],
+        },
+        written,
+        ..Port::default()
+    };
+    let default = |ports| Responder::new(ports).check_default_stream(3);
+    assert_eq!(default(vec![port(true), port(false)]), Ok(()));
+    assert_eq!(default(vec![port(false), port(false)]), Ok(()));
+    let twice = Err(Misconfigured::DefaultStream(3));
+    assert_eq!(default(vec![port(true), port(true)]), twice);
+    assert_eq!(
+        default(vec![
+            Port {
+                streams: Streams::default(),
+                ..port(true)
+            },
+            port(false)
+        ]),
+        twice
+    );
+}
+
+#[test]
+fn a_peer_stream_is_no_default_stream_and_may_lie_across_one_that_is_not_enabled() {
+    const ENABLED: u32 = 1;
+    let block = |id, default, more| SelectiveStream {
+        control: Control(Control::selective(id, default).0 | more),
+        addresses: vec![AddressAssociation([1 | 1 << 8 | 1 << 20, 0, 0])],
+        ..SelectiveStream::default()
+    };
+    let peer = |selective| {
+        let port = Port {
+            streams: Streams {
+                link: Vec::new(),
+                selective,
+            },
+            written: true,
+            ..Port::default()
+        };
+        Responder::new(vec![port]).check_peer_stream(7)
+    };
+    let refused = Err(Misconfigured::PeerStream(7));
+    assert_eq!(peer(vec![block(7, true, ENABLED)]), refused);
+    assert_eq!(peer(vec![block(7, false, ENABLED)]), Ok(()));
+    assert_eq!(
+        peer(vec![block(7, false, ENABLED), block(8, false, ENABLED)]),
+        refused
+    );
+    assert_eq!(peer(vec![block(7, false, ENABLED), block(8, false, 0)]), Ok(()));
+    // The default stream takes what no other does.
+    assert_eq!(
+        peer(vec![block(7, false, ENABLED), block(8, true, ENABLED)]),
+        Ok(())
+    );
+}
+
+#[test]
+fn one_request_of_a_stream_is_under_way_at_a_time() {
+    let busy = Err(Error::Busy);
+    let mut tsm = Requester::new(0, 3);
+    program(&mut device(), &mut tsm);
+    let asked = tsm.query().unwrap();
+    assert_eq!(tsm.query().map(drop), busy);
+    assert_eq!(tsm.program(&Ring).map(drop), busy);
+    assert_eq!(tsm.go(Direction::Receive).map(drop), busy);
+    assert_eq!(tsm.stop().map(drop), busy);
+    // What was asked is still asked, and an answer that is wrong does the keys no harm.
+    assert!(run(&mut device(), &mut tsm, &asked).is_ok());
+    tsm.query().unwrap();
+    assert!(tsm.handle(&[]).is_err());
+    assert!(tsm.go(Direction::Receive).is_ok());
+}
+
+#[test]
+fn a_stop_is_of_the_sets_that_the_device_may_hold_keys_of() {
+    for (programmed, stops) in [(0, 2), (1, 2), (2, 4), (3, 4)] {
+        let (mut device, mut tsm) = (device(), Requester::new(0, 3));
+        for _ in 0..programmed {
+            program(&mut device, &mut tsm);
+            go(&mut device, &mut tsm);
+        }
+        let mut object = tsm.stop().unwrap();
+        let mut stopped = 1;
+        while let Progress::More(next) = tsm.handle(&device.handle(SESSION, &object).unwrap()).unwrap() {
+            object = next.to_vec();
+            stopped += 1;
+        }
+        assert_eq!(stopped, stops, "{programmed}");
+    }
+}
+
+#[test]
+fn keys_are_the_same_if_their_bytes_and_their_initial_values_are() {
+    assert_eq!(key(1), key(1));
+    assert_ne!(key(1), key(2));
+    assert_ne!(key(1), Key { initial: 2, ..key(1) });
 }
 
 /// AES-256-GCM test case 14 of McGrew and Viega's "The Galois/Counter Mode of Operation", with the key of test case 15:

@@ -23,7 +23,7 @@ use tdisp::{
             respond_if_ready, version,
         },
         opaque,
-        responder::{Delay, KeyPairs, MultiKey, Slot, Wait},
+        responder::{Delay, KeyPairs, Measured, MultiKey, Slot, Wait},
         signing,
         transcript::Transcript,
         transport::Kind,
@@ -428,6 +428,41 @@ fn a_slot_is_one_of_eight_in_every_request_that_has_one() {
     }
 }
 
+#[test]
+fn a_slot_whose_key_is_of_another_algorithm_than_agreed_on_signs_nothing() {
+    for version in VERSIONS {
+        let other = Suite::P256.identity();
+        let mut hand = Hand::agreed(*version, |config| {
+            config.slots[1] = Some(Slot::new(other.chain.clone(), other.signer.clone()));
+        });
+        let invalid = (ErrorCode::INVALID_REQUEST, 0);
+        for (slot, signs) in [(0, true), (1, false)] {
+            let mut challenge = hand.challenge(Summary::NONE);
+            challenge[2] = slot;
+            let mut measure = hand.get_measurements(Operation::ALL, true);
+            // Before 1.1 measurements are signed with slot 0's key.
+            if *version > Version::V1_0 {
+                measure[36] = slot;
+            }
+            let mut requests = vec![challenge];
+            if signs || *version > Version::V1_0 {
+                requests.push(measure);
+            }
+            if *version > Version::V1_0 {
+                requests.push(key_exchange_for(&hand, slot));
+            }
+            for request in requests {
+                let answer = hand.say(&request);
+                let refused = answer[1] == Code::ERROR.0;
+                assert_eq!(refused, !signs, "{version} {slot}: {answer:02x?}");
+                if refused {
+                    assert_eq!((ErrorCode(answer[2]), answer[3]), invalid);
+                }
+            }
+        }
+    }
+}
+
 fn certificate_request(version: Version, length: u32) -> Vec<u8> {
     let request = certificate::Request {
         version,
@@ -509,6 +544,50 @@ fn an_error_among_measurements_begins_their_transcript_anew() {
 }
 
 #[test]
+fn measurements_of_a_device_that_does_not_sign_them_are_not_to_be_had_signed() {
+    for version in VERSIONS {
+        let mut hand = Hand::agreed(*version, |config| config.measured = Measured::Unsigned);
+        let signed = hand.get_measurements(Operation::ALL, true);
+        let unsupported = (ErrorCode::UNSUPPORTED_REQUEST, Code::GET_MEASUREMENTS.0);
+        assert_eq!(hand.refused(&signed), unsupported, "{version}");
+        let unsigned = hand.get_measurements(Operation::ALL, false);
+        assert_eq!(hand.say(&unsigned)[1], Code::MEASUREMENTS.0);
+    }
+}
+
+#[test]
+fn several_keys_are_agreed_on_as_the_device_has_them() {
+    for version in VERSIONS {
+        for (modes, one, several) in [
+            (MultiKey::No, true, false),
+            (MultiKey::Only, false, true),
+            (MultiKey::Negotiated, true, true),
+        ] {
+            for (wanted, goes) in [(0, one), (MULTI_KEY, several)] {
+                let mut hand = Hand::capable(*version, |config| config.multi_key = modes);
+                let mut offer = SUITE.offer();
+                offer.other_params |= wanted;
+                let request = algorithms::Request {
+                    version: *version,
+                    offer: offer.to_set(*version),
+                };
+                let answer = hand.say(&request.to_vec());
+                // Before 1.3 there is no such thing.
+                let goes = goes || *version < Version::V1_3;
+                assert_eq!(
+                    answer[1] == Code::ALGORITHMS.0,
+                    goes,
+                    "{version} {modes:?} {wanted}"
+                );
+                if !goes {
+                    assert_eq!(answer[2], ErrorCode::INVALID_REQUEST.0);
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn measurements_whose_format_was_not_agreed_on_are_unexpected() {
     for version in VERSIONS {
         let mut hand = Hand::capable(*version, nothing);
@@ -553,8 +632,8 @@ fn a_summary_is_the_hash_of_the_blocks_that_are_asked_for() {
     }
 }
 
-/// A KEY_EXCHANGE for a slot, and its response.
-fn exchange_keys(hand: &mut Hand, slot: u8) -> (Vec<u8>, Vec<u8>) {
+/// A KEY_EXCHANGE for a slot.
+fn key_exchange_for(hand: &Hand, slot: u8) -> Vec<u8> {
     let agreement = Ring.key_agreement(ExchangeAlg::EcdhP384).unwrap();
     let mut offered = Vec::new();
     opaque::encode_supported(hand.version, SECURED_VERSIONS, &mut offered);
@@ -568,7 +647,12 @@ fn exchange_keys(hand: &mut Hand, slot: u8) -> (Vec<u8>, Vec<u8>) {
         exchange: agreement.public(),
         opaque: &offered,
     };
-    let request = request.to_vec();
+    request.to_vec()
+}
+
+/// A KEY_EXCHANGE for a slot, and its response.
+fn exchange_keys(hand: &mut Hand, slot: u8) -> (Vec<u8>, Vec<u8>) {
+    let request = key_exchange_for(hand, slot);
     let answer = hand.say(&request);
     assert_eq!(answer[1], Code::KEY_EXCHANGE_RSP.0, "{answer:02x?}");
     (request, answer)

@@ -12,7 +12,12 @@ use tdisp::{
     crypto::{Provider, Ring},
     spdm::{
         Error, Event, Goal, Misbehaviour, Misuse, RequesterConfig, ResponderConfig, Transport, VERSIONS,
-        msg::{Code, Summary, Version, capabilities::Flags, error::ErrorCode, measurements::Operation},
+        msg::{
+            Code, Context, Payload, Summary, Version,
+            capabilities::Flags,
+            error::ErrorCode,
+            measurements::{self, Block, Operation},
+        },
         requester::Measure,
         responder::{Delay, Event as Told, KeyPairs, Measured, MultiKey, PublicKey, Slot, Wait, usage},
         signing,
@@ -268,6 +273,104 @@ fn a_responder_that_does_not_sign_measurements_gives_them_unsigned_and_refuses_m
 }
 
 #[test]
+fn a_wish_for_raw_or_fresh_measurements_is_said_in_the_versions_that_know_it() {
+    for version in from(Version::V1_0) {
+        let mut pair = Case::of(version).pair(|ask| ask.goal = Goal::Identity, |_| {});
+        pair.connect();
+        for (raw, fresh) in [(false, false), (true, false), (false, true), (true, true)] {
+            let wish = Measure {
+                signed: false,
+                raw,
+                fresh,
+                ..Measure::all(None)
+            };
+            pair.carried.clear();
+            pair.requester.measure_in(pair.now, None, wish).unwrap();
+            pair.run();
+            assert!(!measured(&pair).record.is_empty());
+            let raw = u8::from(raw && version >= Version::V1_2);
+            let fresh = u8::from(fresh && version >= Version::V1_3);
+            // Behind the DOE header: version, code, attributes.
+            assert_eq!(pair.carried[0][10], raw << 1 | fresh << 2, "{version}");
+        }
+    }
+}
+
+#[test]
+fn other_measurements_than_those_asked_for_are_refused() {
+    type Lie = fn(&mut Vec<Block<'_>>);
+    let cases: [(Operation, Lie, bool); 7] = [
+        (Operation(2), |_| {}, true),
+        (Operation(2), |blocks| blocks[0].index = 1, false),
+        (Operation(2), |blocks| blocks.push(BLOCK), false),
+        (Operation(2), |blocks| blocks.clear(), false),
+        (Operation::COUNT, |_| {}, true),
+        (Operation::COUNT, |blocks| blocks.push(BLOCK), false),
+        (Operation::ALL, |blocks| blocks.push(BLOCK), true),
+    ];
+    for (operation, lie, goes) in cases {
+        let mut pair = Case::of(Version::V1_2).pair(|ask| ask.goal = Goal::Identity, |_| {});
+        pair.connect();
+        pair.bend = Some(Box::new(move |body| with_blocks(body, lie)));
+        let wish = Measure {
+            operation,
+            signed: false,
+            ..Measure::all(None)
+        };
+        pair.requester.measure_in(pair.now, None, wish).unwrap();
+        pair.run();
+        match goes {
+            true => assert_eq!(pair.failure(), None),
+            false => {
+                let (awaited, what) = peer_fault(&pair);
+                assert_eq!(awaited, Code::MEASUREMENTS);
+                let index = "index of the measurement";
+                assert!(
+                    matches!(what, Misbehaviour::Inconsistent { what, .. } if *what == index),
+                    "{what}"
+                );
+            }
+        }
+    }
+}
+
+/// MEASUREMENTS with other blocks.
+fn with_blocks(body: &mut Vec<u8>, change: impl FnOnce(&mut Vec<Block<'_>>)) {
+    let said = body.clone();
+    let context = Context::new(Version::V1_2);
+    let (mut message, _) = measurements::Response::decode_padded(&said, &context).unwrap();
+    change(&mut message.record.blocks);
+    *body = message.to_vec();
+}
+
+const BLOCK: Block<'_> = Block {
+    index: 3,
+    specification: measurements::SPECIFICATION_DMTF,
+    measurement: &[0x81, 1, 0, 7],
+};
+
+#[test]
+fn measurements_are_not_asked_for_of_who_has_none_nor_signed_of_who_is_not_known() {
+    for version in from(Version::V1_0) {
+        let unsigned = Measure {
+            signed: false,
+            ..Measure::all(None)
+        };
+        let none = Err(Misuse::NoMeasurements);
+        let mut pair = Case::of(version).pair(|ask| ask.goal = Goal::Connection, |_| {});
+        pair.connect();
+        let now = pair.now;
+        assert_eq!(pair.requester.measure(now, None), none);
+        assert_eq!(pair.requester.measure_in(now, None, unsigned), Ok(()));
+        let no_measurements = |answer: &mut ResponderConfig| answer.measured = Measured::No;
+        let mut pair = Case::of(version).pair(|ask| ask.goal = Goal::Identity, no_measurements);
+        pair.connect();
+        assert_eq!(pair.requester.measure(now, None), none);
+        assert_eq!(pair.requester.measure_in(now, None, unsigned), none);
+    }
+}
+
+#[test]
 fn a_session_may_follow_the_certificates_at_once() {
     for version in from(Version::V1_1) {
         let mut pair = Case::of(version).pair(
@@ -467,6 +570,9 @@ fn chains_of_64_kib_and_more_come_in_the_large_form_and_only_from_1_4_on() {
             continue;
         }
         assert!(pair.requester.session().is_some(), "{:?}", pair.failure());
+        let mut pair = with(identity.chain.len());
+        pair.connect();
+        assert!(pair.requester.session().is_some(), "as large as it may be");
         let mut pair = with(0x1_0000);
         pair.connect();
         let (awaited, what) = peer_fault(&pair);
@@ -475,6 +581,28 @@ fn chains_of_64_kib_and_more_come_in_the_large_form_and_only_from_1_4_on() {
             matches!(what, Misbehaviour::Inconsistent { wanted: 0x1_0000, .. }),
             "{what}"
         );
+    }
+}
+
+#[test]
+fn a_chain_comes_in_the_short_form_from_who_has_not_the_large_one() {
+    // Bit 7 of the slot's byte asks for the large form.
+    for (large, bit) in [(true, 0x80), (false, 0)] {
+        let mut pair = Case::of(Version::V1_4).pair(
+            |_| {},
+            |answer| {
+                if !large {
+                    answer.capabilities = Flags(u32::MAX).without(Flags::LARGE_RESPONSE);
+                }
+            },
+        );
+        pair.connect();
+        assert!(pair.requester.session().is_some(), "{:?}", pair.failure());
+        let asked = pair
+            .carried
+            .iter()
+            .find(|object| object[9] == Code::GET_CERTIFICATE.0);
+        assert_eq!(asked.unwrap()[10] & 0x80, bit);
     }
 }
 

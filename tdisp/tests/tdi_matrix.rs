@@ -11,7 +11,7 @@ use tdisp::{
             Capabilities, Code, Error, ErrorCode, Header, InterfaceId, Lock, LockFlags, Request, Response,
             State, Vdm, Version,
         },
-        report::{Attributes, Range},
+        report::{Attributes, Range, SIZE_MAX},
         responder::{Config, Device, Event, Ide, Misconfigured, Optional, Step},
     },
     wire::Write,
@@ -450,6 +450,26 @@ fn a_device_that_cannot_be_locked_stays_unlocked() {
     );
     assert_eq!(dsm.responder.state(TDI), Some(State::UNLOCKED));
     assert_eq!(dsm.events(), []);
+}
+
+/// Offsets have 16 bits, and nothing at all can be asked for of an empty report.
+#[test]
+fn a_report_that_could_never_be_read_is_no_configuration_to_lock() {
+    for (size, locks) in [(0, false), (1, true), (SIZE_MAX, true), (SIZE_MAX + 1, false)] {
+        let mut dsm = Dsm::new();
+        dsm.report = Ok(vec![7; size]);
+        let answer = dsm.ask(&Request::Lock(LOCK));
+        match locks {
+            true => assert!(matches!(answer, Response::Lock { .. }), "{size}"),
+            false => assert_eq!(
+                answer,
+                error(ErrorCode::INVALID_DEVICE_CONFIGURATION, 0),
+                "{size}"
+            ),
+        }
+        let state = if locks { State::LOCKED } else { State::UNLOCKED };
+        assert_eq!(dsm.responder.state(TDI), Some(state));
+    }
 }
 
 #[test]

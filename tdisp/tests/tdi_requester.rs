@@ -4,7 +4,8 @@ use tdisp::{
     crypto::Ring,
     tdi::{
         Requester, Responder,
-        msg::{Code, ErrorCode, InterfaceId, Lock, LockFlags, Response, State, Version},
+        msg::{Code, ErrorCode, Header, InterfaceId, Lock, LockFlags, Request, Response, State, Version},
+        report::{Attributes, Range},
         requester::{Answer, Error, Misuse, Progress},
         responder::{Config, Device, Ide, Optional, Step},
     },
@@ -281,4 +282,21 @@ fn answer(response: &Response<'_>) -> Vec<u8> {
     let mut object = Vec::new();
     response.encode(TDI, &mut object);
     object
+}
+
+#[test]
+fn a_range_is_opened_to_everybody_or_closed_as_it_is_wanted() {
+    let range = Range {
+        first_page: 0x180,
+        pages: 2,
+        attributes: Attributes::UPDATABLE,
+        id: 1,
+    };
+    for (everybody, attributes) in [(true, Attributes::NON_TEE), (false, Attributes::default())] {
+        let mut tsm = Requester::new(TDI);
+        let object = tsm.set_mmio_attribute(&range, everybody).unwrap();
+        let (header, body) = Header::decode(&object).unwrap();
+        let asked = Request::SetMmioAttribute(Range { attributes, ..range });
+        assert_eq!(Request::decode(header.code, body), Ok(asked));
+    }
 }

@@ -306,3 +306,26 @@ fn a_direction_takes_the_others_order_before_it_has_shown_its_own_and_keeps_it_o
     late.settle(Order::Big);
     assert_eq!(late.order(), Order::Unsettled);
 }
+
+#[test]
+fn a_record_shorter_than_its_tag_is_malformed() {
+    for (length, whole) in [(0, false), (15, false), (16, true)] {
+        let mut body = [&[1, 0, 2, 0, length, 0][..], &vec![7; length.into()]].concat();
+        match Record::decode(Transport::Doe, &mut body) {
+            Ok(record) => assert!(whole && record.session == 0x2_0001),
+            Err(error) => assert!(!whole && matches!(error, DecodeError::Invalid { .. }), "{error}"),
+        }
+    }
+}
+
+#[test]
+fn only_a_direction_that_has_not_shown_its_order_goes_over_to_the_others() {
+    for own in [Order::Little, Order::Big, Order::Unsettled] {
+        for others in [Order::Little, Order::Big] {
+            let mut half = half_of(Protection { order: own, ..DOE });
+            half.settle(others);
+            let wanted = if own == Order::Unsettled { others } else { own };
+            assert_eq!(half.order(), wanted);
+        }
+    }
+}

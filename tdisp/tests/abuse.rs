@@ -224,6 +224,65 @@ fn an_early_end_of_a_request_in_chunks_is_an_error_and_no_answer() {
 }
 
 #[test]
+fn the_first_chunk_of_an_answer_is_of_the_answer_that_was_announced() {
+    for (handle, goes) in [(1, true), (2, false)] {
+        let mut pair = in_chunks();
+        let mut seen = 0;
+        pair.bend = Some(Box::new(move |body| {
+            *body = match seen {
+                0 => vec![0x12, 0x7f, 0x0f, 0, 1],
+                _ => part(handle, 0, false, &[7; 40], 60),
+            };
+            seen += 1;
+        }));
+        pair.requester.measure(pair.now, None).unwrap();
+        pair.run();
+        let handle = "handle of CHUNK_RESPONSE";
+        let is_about_it =
+            matches!(failure(&pair), Misbehaviour::Inconsistent { what, .. } if *what == handle);
+        // The right one is asked to go on, and says the same once more.
+        assert_eq!(is_about_it, !goes, "{}", failure(&pair));
+    }
+}
+
+#[test]
+fn a_chunk_that_is_not_the_last_is_acknowledged_with_nothing() {
+    for (bytes, goes) in [(0, true), (6, false)] {
+        let asking = RequesterConfig {
+            chunk: Some(0x1_0000),
+            handshake_in_clear: true,
+            ..requester_config()
+        };
+        let answering = ResponderConfig {
+            chunk: Some(0x1_0000),
+            transfer_size: 64,
+            handshake_in_clear: true,
+            ..responder_config()
+        };
+        let mut pair = Pair::of(requester(asking), responder(answering));
+        let mut first = true;
+        pair.bend = Some(Box::new(move |body| {
+            if body[1] == Code::CHUNK_SEND_ACK.0 && std::mem::take(&mut first) {
+                body.truncate(6);
+                body.resize(6 + bytes, 1);
+            }
+        }));
+        pair.connect();
+        match goes {
+            true => assert!(pair.requester.session().is_some(), "{:?}", pair.failure()),
+            false => {
+                let wanted = Misbehaviour::Inconsistent {
+                    what: "bytes of an answer before the last chunk",
+                    found: 6,
+                    wanted: 0,
+                };
+                assert_eq!(failure(&pair), &wanted);
+            }
+        }
+    }
+}
+
+#[test]
 fn new_keys_are_had_from_who_is_busy_or_not_ready_at_first() {
     let not_ready = Wait::NotReady {
         exponent: 10,

@@ -8,14 +8,14 @@ mod vouched;
 
 use device_support::*;
 use std::sync::{
-    Arc,
+    Arc, Mutex,
     atomic::{AtomicU8, Ordering},
 };
 use tdisp::{
     crypto::Ring,
     doe::{Object, ObjectType, discovery},
     dsm::{Dsm, Event, Honest, Personality},
-    ide_km,
+    ide_km::{self, msg::Direction},
     spdm::{
         self, Requester, RequesterConfig, Transport, Trust,
         events::{Types, What},
@@ -28,10 +28,10 @@ use tdisp::{
     },
     tdi::{
         self,
-        msg::{InterfaceId, Lock, Request, State},
+        msg::{InterfaceId, Lock, LockFlags, Request, State},
         report::Report,
         requester::Answer,
-        responder::{Ide, Misconfigured},
+        responder::{Ide, Misconfigured, NotSettable},
     },
 };
 
@@ -430,4 +430,122 @@ fn judge(version: Version, transport: Transport) {
         verified.measurement(measured[0].index).unwrap().value,
         measured[0].value
     );
+}
+
+/// Writes down what it is told to do.
+struct Told(Honest, Arc<Mutex<Vec<String>>>);
+
+impl Told {
+    fn says(&self, what: String) {
+        self.1.lock().unwrap().push(what);
+    }
+}
+
+impl Personality for Told {
+    fn report(&mut self, interface: InterfaceId, lock: &Lock) -> Result<Vec<u8>, Misconfigured> {
+        match lock.mmio_reporting_offset {
+            0 => Err(Misconfigured::PhantomFunctions),
+            _ => self.0.report(interface, lock),
+        }
+    }
+    fn measurements(&mut self) -> Vec<Measurement> {
+        self.0.measurements()
+    }
+    fn stop(&mut self, interface: InterfaceId) {
+        self.says(format!("stop {interface}"));
+    }
+    fn unbind_peer(&mut self, interface: InterfaceId, stream: u8) {
+        self.says(format!("unbind {interface} from {stream}"));
+    }
+}
+
+/// A device with peer-to-peer streams, and what it is told to do.
+fn told() -> (Dsm, Arc<Mutex<Vec<String>>>) {
+    let mut config = config(Ide::Required);
+    config.tdi.lock_flags = LockFlags(0b1_1111);
+    config.tdi.optional.peer_streams = true;
+    let said = Arc::default();
+    let personality = Told(honest(), Arc::clone(&said));
+    (Dsm::new(config, Box::new(personality), Arc::new(Ring)), said)
+}
+
+#[test]
+fn the_device_has_stopped_and_unbound_before_it_says_so() {
+    const PEER: u8 = 9;
+    const BINDS: Lock = Lock {
+        flags: LockFlags::BIND_P2P,
+        ..LOCK
+    };
+    let (device, said) = told();
+    let (mut pair, _) = Pair::connected(device).keyed();
+    let mut keys = ide_km::Requester::new(0, PEER);
+    pair.keys(|keys| keys.program(&Ring).expect("keys").to_vec(), &mut keys);
+    for way in [Direction::Receive, Direction::Transmit] {
+        pair.keys(|keys| keys.go(way).expect("a programmed set"), &mut keys);
+    }
+    pair.tdisp(|tsm| tsm.lock(BINDS)).expect("a lock");
+    pair.tdisp(tdi::Requester::start).expect("a start");
+    assert_eq!(pair.tdisp(|tsm| tsm.bind_peer(PEER)), Ok(Answer::PeerBound));
+    assert_eq!(*said.lock().unwrap(), Vec::<String>::new());
+    assert_eq!(pair.tdisp(|tsm| tsm.unbind_peer(PEER)), Ok(Answer::PeerUnbound));
+    assert_eq!(*said.lock().unwrap(), [format!("unbind {TDI} from {PEER}")]);
+    assert_eq!(pair.tdisp(tdi::Requester::stop), Ok(Answer::Stopped));
+    assert_eq!(said.lock().unwrap().last(), Some(&format!("stop {TDI}")));
+}
+
+#[test]
+fn a_lock_that_the_configuration_forbids_is_told_with_why() {
+    const FORBIDDEN: Lock = Lock {
+        mmio_reporting_offset: 0,
+        ..LOCK
+    };
+    let (mut pair, _) = Pair::connected(told().0).keyed();
+    assert!(pair.tdisp(|tsm| tsm.lock(FORBIDDEN)).is_err());
+    let refused = Event::LockRefused {
+        interface: TDI,
+        why: Misconfigured::PhantomFunctions,
+    };
+    assert!(pair.seen.contains(&refused), "{:?}", pair.seen);
+    assert_eq!(pair.device.state(TDI), Some(State::UNLOCKED));
+}
+
+#[test]
+fn a_session_that_is_silent_for_too_long_takes_its_locks_along_at_once() {
+    let mut config = config(Ide::Required);
+    config.spdm.heartbeat_s = 10;
+    let device = Dsm::new(config, Box::new(honest()), Arc::new(Ring));
+    let (mut pair, _) = Pair::connected(device).keyed();
+    pair.tdisp(|tsm| tsm.lock(LOCK)).expect("a lock");
+    let id = pair.spdm.session().unwrap();
+    let end = pair.device.poll_timeout().unwrap();
+    pair.device.handle_timeout(end);
+    let events: Vec<_> = std::iter::from_fn(|| pair.device.poll_event()).collect();
+    let fallen = Event::TdiState {
+        interface: TDI,
+        state: State::ERROR,
+    };
+    assert!(
+        events.contains(&fallen) && events.contains(&Event::SessionEnded { id }),
+        "{events:?}"
+    );
+}
+
+#[test]
+fn a_reset_leaves_nothing_to_be_said() {
+    let mut device = device(Ide::Required, honest());
+    let mut object = Vec::new();
+    Object::new(ObjectType::DISCOVERY, &[0; 4]).encode(&mut object);
+    device.handle(NOW, &object);
+    device.reset(NOW);
+    assert!(!device.poll_transmit(&mut Vec::new()));
+    device.handle(NOW, &object);
+    assert!(device.poll_transmit(&mut Vec::new()));
+}
+
+#[test]
+fn a_personality_that_says_nothing_of_it_changes_no_range() {
+    let mut honest = honest();
+    let range = report().ranges[0];
+    assert_eq!(honest.set_mmio_attribute(TDI, &range), Err(NotSettable));
+    assert_eq!(honest.bind_peer(TDI, 9), Ok(()));
 }

@@ -9,9 +9,10 @@ use tdisp::{
     ide_km::{
         Requester, Responder,
         msg::{
-            Direction, Key, KeySub, Message, ObjectId, QueryCapabilities, Registers, Slot, Status, SubStream,
+            Direction, Key, KeySub, Message, ObjectId, QueryCapabilities, REGISTERS_MAX, Registers, Slot,
+            Status, SubStream,
         },
-        registers::{AddressAssociation, Control, SelectiveStream, Streams},
+        registers::{AddressAssociation, Control, LinkStream, SelectiveStream, StreamStatus, Streams},
         requester::{Answer, Error, Progress},
         responder::{Event, Port},
     },
@@ -174,6 +175,58 @@ fn the_end_of_the_session_erases_the_keys_of_its_streams() {
         events(&mut device),
         [Event::Secure { stream: 3 }, Event::Insecure { stream: 3 }]
     );
+}
+
+#[test]
+fn a_stream_that_never_was_secure_ends_without_a_word() {
+    let (mut device, mut tsm) = (device(), Requester::new(0, 3));
+    program(&mut device, &mut tsm);
+    device.session_ended(SESSION);
+    assert_eq!(events(&mut device), []);
+}
+
+/// The TSM does not ask for it, and a device that is asked is not secure for that.
+#[test]
+fn a_stream_that_is_transmitted_on_and_not_received_is_not_secure() {
+    let (mut device, mut tsm) = (device(), Requester::new(0, 3));
+    program(&mut device, &mut tsm);
+    let transmit = slot(false, Direction::Transmit, SubStream::PR);
+    assert!(send(&mut device, SESSION, &Message::KSetGo(transmit)).is_some());
+    assert!(!device.is_secure(3, SESSION));
+    assert_eq!(events(&mut device), []);
+    let receive = slot(false, Direction::Receive, SubStream::PR);
+    assert!(send(&mut device, SESSION, &Message::KSetGo(receive)).is_some());
+    assert!(device.is_secure(3, SESSION));
+}
+
+#[test]
+fn a_query_shows_the_ports_register_blocks() {
+    let streams = Streams {
+        link: vec![LinkStream {
+            control: Control(1 << 24),
+            status: StreamStatus(2),
+        }],
+        selective: vec![SelectiveStream {
+            control: Control::selective(3, true),
+            addresses: vec![AddressAssociation([1, 2, 3])],
+            ..SelectiveStream::default()
+        }],
+    };
+    let port = Port {
+        capability: 3,
+        streams: streams.clone(),
+        ..Port::default()
+    };
+    let answer = send(
+        &mut Responder::new(vec![port]),
+        SESSION,
+        &Message::Query { port: 0 },
+    )
+    .unwrap();
+    let Ok(Message::QueryResp(found)) = Message::decode(&answer) else {
+        panic!("registers")
+    };
+    assert_eq!(found.streams(), Ok((streams, &[][..])));
 }
 
 #[test]
@@ -401,6 +454,33 @@ fn the_tsm_refuses_the_registers_of_another_port_and_that_another_set_has_stoppe
         Ok(Answer::Stopped)
     ));
     assert!(tsm.program(&Ring).is_ok());
+}
+
+#[test]
+fn registers_are_whole_and_no_more_than_there_can_be() {
+    for (size, goes) in [
+        (0, true),
+        (4, true),
+        (6, false),
+        (REGISTERS_MAX, true),
+        (REGISTERS_MAX + 4, false),
+    ] {
+        let blocks = vec![0; size];
+        let found = Registers {
+            abilities: QueryCapabilities::default(),
+            port: 0,
+            device_function: 0,
+            bus: 0,
+            segment: 0,
+            port_max: 0,
+            capability: 0,
+            control: 0,
+            blocks: &blocks,
+        };
+        let mut answer = Vec::new();
+        Message::QueryResp(found).encode(&mut answer);
+        assert_eq!(Message::decode(&answer).is_ok(), goes, "{size}");
+    }
 }
 
 #[test]

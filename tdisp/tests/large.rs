@@ -596,6 +596,20 @@ fn vendor_messages_beyond_64_kib_go_in_the_large_form_of_1_4_and_not_before() {
     }
 }
 
+#[test]
+fn a_vendor_message_is_answered_in_the_form_that_it_came_in() {
+    for large in [None, Some(0)] {
+        let mut hand = live(Version::V1_4, 0x1200, 0x1200);
+        let mut body = Body::pci_sig(Version::V1_4, &[1, 2, 3]);
+        body.large = large;
+        assert_eq!(hand.secured(&vendor::Request(body).to_vec()), None);
+        hand.responder.respond_vendor(hand.now, Some(&[1, 9]));
+        let answer = hand.opened().unwrap();
+        let response = vendor::Response::decode_exact(&answer, &Context::new(Version::V1_4)).unwrap();
+        assert_eq!((response.0.payload, response.0.large), (&[1, 9][..], large));
+    }
+}
+
 /// As [`fetched`], of a message of at most `max` bytes.
 fn fetched_up_to(hand: &mut ByHand, answer: Vec<u8>, max: usize) -> Vec<u8> {
     let context = Context::new(hand.version);

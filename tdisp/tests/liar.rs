@@ -279,6 +279,18 @@ fn a_chain_that_begins_with_the_pinned_root_but_goes_on_with_anothers_is_refused
     );
 }
 
+/// Each of them signs the next, so that nothing but their number is wrong.
+#[test]
+fn a_chain_of_more_than_sixteen_certificates_is_refused() {
+    let [root, ..] = split(&Identity::usual().chain[52..]);
+    let told = |count| peer(failed_with(with_certificates(&root.repeat(count))));
+    let key_of_another = (Code::CHALLENGE_AUTH, Misbehaviour::BadSignature);
+    assert_eq!(told(16), key_of_another);
+    let (awaited, what) = told(17);
+    assert_eq!(awaited, Code::CERTIFICATE);
+    assert!(format!("{what}").contains("more than 16 certificates"), "{what}");
+}
+
 #[test]
 fn certificates_that_are_none_are_refused() {
     let garbage: [&[u8]; 3] = [&[0x30], &[0x30, 0x82, 0xff, 0xff, 1, 2], &[0; 64]];

@@ -10,8 +10,10 @@ use std::time::Duration;
 use tdisp::{
     clock::Instant,
     spdm::{
-        Error, Event, Goal, Misbehaviour, Misuse, RequesterConfig, ResponderConfig, Timing, Trust, msg::Code,
-        responder::Event as Told,
+        Error, Event, Goal, Misbehaviour, Misuse, RequesterConfig, ResponderConfig, Timing, Trust,
+        msg::Code,
+        requester::Measure,
+        responder::{Delay, Event as Told, Wait},
     },
 };
 
@@ -383,6 +385,135 @@ fn objects_that_nobody_asked_for_are_ignored() {
     pair.collect();
     assert_eq!(pair.requester_events, []);
     assert!(pair.requester.session().is_some());
+}
+
+#[test]
+fn a_timeout_that_comes_too_early_changes_nothing() {
+    let early = Duration::from_millis(1);
+    // The answer is waited for.
+    let mut pair = Pair::new();
+    pair.requester.connect(pair.now);
+    pair.requester.handle_timeout(pair.now.after(early));
+    assert_eq!(pair.requester.awaited(), Some(Code::VERSION));
+    pair.run();
+    assert!(pair.requester.session().is_some());
+    // The responder is given time, in which it has nothing to say.
+    let mut pair = pair_of(
+        |_| {},
+        |answer| {
+            answer.delays = vec![Delay {
+                code: Code::GET_DIGESTS,
+                how: Wait::Busy(1),
+            }];
+        },
+    );
+    pair.requester.connect(pair.now);
+    while pair.carry() {}
+    let busy = pair.carried.last().cloned().unwrap();
+    let due = pair.requester.poll_timeout().unwrap();
+    assert_eq!(due.since(pair.now), Timing::default().retry_after);
+    pair.requester.handle_timeout(pair.now.after(early));
+    pair.requester.handle(pair.now, &busy);
+    assert!(!pair.requester.poll_transmit(&mut Vec::new()));
+    assert_eq!(pair.requester.poll_timeout(), Some(due));
+    pair.run();
+    assert!(pair.requester.session().is_some(), "{:?}", pair.failure());
+    // A session is silent for less than its period.
+    let mut pair = pair_of(|_| {}, |answer| answer.heartbeat_s = 10);
+    pair.connect();
+    let due = pair.requester.poll_timeout().unwrap();
+    pair.requester.handle_timeout(pair.now.after(early));
+    assert!(!pair.requester.poll_transmit(&mut Vec::new()));
+    assert_eq!(pair.requester.poll_timeout(), Some(due));
+}
+
+#[test]
+fn what_is_asked_again_is_waited_for_anew() {
+    let how = Wait::Busy(1);
+    let code = Code::GET_DIGESTS;
+    let mut pair = pair_of(|_| {}, |answer| answer.delays = vec![Delay { code, how }]);
+    // The seventh object is GET_DIGESTS, and the ninth its second try.
+    pair.fault = Some((8, Fault::Drop));
+    pair.connect();
+    let Some(Error::TimedOut { awaited, waited }) = pair.failure() else {
+        panic!("{:?}", pair.requester_events)
+    };
+    assert_eq!((*awaited, *waited), (Code::DIGESTS, Timing::default().answer));
+    let both = Timing::default().answer + Timing::default().retry_after;
+    assert_eq!(pair.now.since(Instant::START), both);
+}
+
+#[test]
+fn a_connection_that_begins_anew_says_and_tells_nothing_of_the_old_one() {
+    let mut pair = Pair::in_session();
+    pair.requester.vendor(pair.now, &[1, 2]).unwrap();
+    pair.requester.connect(pair.now);
+    pair.requester.connect(pair.now);
+    let before = pair.carried.len();
+    pair.run();
+    let said: Vec<_> = pair.carried[before..]
+        .iter()
+        .map(|object| Code(object[9]))
+        .collect();
+    assert_eq!(
+        said[..3],
+        [Code::GET_VERSION, Code::VERSION, Code::GET_CAPABILITIES]
+    );
+    let begun = |event: &&Event| matches!(event, Event::Connected(_));
+    assert_eq!(pair.requester_events.iter().filter(begun).count(), 1);
+    // What was not told in time is not told later.
+    pair.requester_events.clear();
+    pair.requester.end_session(pair.now).unwrap();
+    let mut object = Vec::new();
+    assert!(pair.requester.poll_transmit(&mut object));
+    pair.responder.handle(pair.now, &object);
+    let mut answer = Vec::new();
+    assert!(pair.responder.poll_transmit(&mut answer));
+    pair.requester.handle(pair.now, &answer);
+    pair.requester.connect(pair.now);
+    pair.run();
+    assert!(
+        matches!(pair.requester_events[0], Event::Connected(_)),
+        "{:?}",
+        pair.requester_events
+    );
+}
+
+#[test]
+fn a_session_that_is_not_there_is_asked_for_nothing_and_nobody_unknown_for_a_session() {
+    let mut pair = Pair::in_session();
+    let (now, other) = (pair.now, pair.requester.session().unwrap() ^ 1);
+    let none = Err(Misuse::NoSession);
+    let all = Measure::all(None);
+    assert_eq!(pair.requester.measure_in(now, Some(other), all), none);
+    assert_eq!(pair.requester.vendor_in(now, other, &[1]), none);
+    assert_eq!(pair.requester.update_keys_in(now, other), none);
+    assert_eq!(pair.requester.update_own_keys_in(now, other), none);
+    assert_eq!(pair.requester.end_session_in(now, other), none);
+    assert_eq!(pair.requester.fetch_requests(now, other), none);
+    assert_eq!(pair.requester.awaited(), None);
+    let mut pair = pair_of(|ask| ask.goal = Goal::Connection, |_| {});
+    pair.connect();
+    assert_eq!(pair.requester.open_session(now), Err(Misuse::NoIdentity));
+}
+
+#[test]
+fn a_request_as_large_as_the_responder_takes_at_once_goes_whole() {
+    for (size, exchanges) in [(101, 1), (100, 1), (99, 2)] {
+        let mut pair = pair_of(
+            |ask| ask.chunk = Some(0x1_0000),
+            |answer| {
+                answer.chunk = Some(0x1_0000);
+                answer.transfer_size = size;
+            },
+        );
+        pair.connect();
+        pair.carried.clear();
+        // VENDOR_DEFINED_REQUEST has eleven bytes around its payload.
+        pair.requester.vendor(pair.now, &[1; 100 - 11]).unwrap();
+        pair.run();
+        assert_eq!(pair.carried.len(), 2 * exchanges, "{size}");
+    }
 }
 
 #[test]

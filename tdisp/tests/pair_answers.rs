@@ -764,6 +764,36 @@ fn what_is_not_ready_is_answered_to_who_asks_again_with_its_code_and_token() {
 }
 
 #[test]
+fn a_device_is_busy_as_often_as_it_is_asked_the_same_in_a_row() {
+    let mut hand = Hand::agreed(Version::V1_2, |config| {
+        let delay = |code| Delay {
+            code,
+            how: Wait::Busy(2),
+        };
+        config.delays = vec![delay(Code::GET_DIGESTS), delay(Code::GET_CERTIFICATE)];
+    });
+    let digests = digests::Request {
+        version: Version::V1_2,
+    }
+    .to_vec();
+    let certificate = certificate_request(Version::V1_2, 0x20);
+    let mut busy = |message: &[u8]| {
+        let answer = hand.say(message);
+        answer[1..3] == [Code::ERROR.0, ErrorCode::BUSY.0]
+    };
+    assert!(busy(&digests));
+    assert!(busy(&certificate), "another request");
+    assert_eq!(
+        [busy(&digests), busy(&digests), busy(&digests)],
+        [true, true, false]
+    );
+    assert_eq!(
+        [busy(&certificate), busy(&certificate), busy(&certificate)],
+        [true, true, false]
+    );
+}
+
+#[test]
 fn what_is_not_ready_is_forgotten_after_another_request_and_after_its_time() {
     let version = Version::V1_2;
     let mut hand = Hand::agreed(version, slow);

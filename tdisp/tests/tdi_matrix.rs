@@ -573,3 +573,125 @@ fn a_fault_of_an_unlocked_interface_is_nothing() {
     dsm.responder.fault(TDI);
     assert_eq!(dsm.responder.state(TDI), Some(State::UNLOCKED));
 }
+
+#[test]
+fn a_fault_of_one_interface_leaves_its_sibling_locked() {
+    let (mut dsm, _) = Dsm::in_state(State::LOCKED);
+    dsm.responder.fault(SIBLING);
+    assert_eq!(dsm.responder.state(TDI), Some(State::LOCKED));
+    assert_eq!(dsm.events(), []);
+    dsm.responder.fault(TDI);
+    assert_eq!(dsm.events(), [State::ERROR]);
+}
+
+#[test]
+fn what_an_interface_is_and_can_another_session_than_the_locks_may_ask() {
+    for state in [State::LOCKED, State::RUN] {
+        let (mut dsm, _) = Dsm::in_state(state);
+        for request in [
+            Request::GetVersion,
+            Request::GetCapabilities { tsm_caps: 0 },
+            Request::GetState,
+        ] {
+            let mut object = Vec::new();
+            request.encode(TDI, &mut object);
+            let answer = dsm.send_over(8, &object);
+            assert!(!matches!(answer, Response::Error(_)), "{request:?}: {answer:?}");
+        }
+    }
+}
+
+/// On a device without IDE a stream is a number in a lock, and no stream's end says anything about that.
+#[test]
+fn without_ide_no_stream_voids_a_lock() {
+    let config = Config {
+        ide: Ide::Absent,
+        ..Config::new(vec![TDI])
+    };
+    let mut dsm = Dsm {
+        responder: Responder::new(config),
+        ..Dsm::new()
+    };
+    dsm.lock();
+    dsm.responder.stream_stopped(LOCK.default_stream);
+    assert_eq!(dsm.responder.state(TDI), Some(State::LOCKED));
+}
+
+/// A device with peer-to-peer streams, whose interface runs over a session.
+fn running_with_peers(ide: Ide, session: u32) -> Responder {
+    let mut config = Config::new(vec![TDI]);
+    config.ide = ide;
+    config.lock_flags = LockFlags(0b1_1111);
+    config.optional.peer_streams = true;
+    let mut responder = Responder::new(config);
+    run_over(&mut responder, session);
+    responder
+}
+
+/// Locks the interface anew over a session and starts it.
+fn run_over(responder: &mut Responder, session: u32) {
+    let lock = Lock {
+        flags: LockFlags::BIND_P2P,
+        ..LOCK
+    };
+    let Step::Lock(token) = asked(responder, session, &Request::Lock(lock)) else {
+        panic!("a lock to be made")
+    };
+    let answer = responder.locked(token, Ok(vec![1]), &Ring);
+    let (header, body) = Header::decode(&answer).unwrap();
+    let Ok(Response::Lock { nonce }) = Response::decode(header.code, body) else {
+        panic!("a lock")
+    };
+    assert!(matches!(
+        asked(responder, session, &Request::Start { nonce }),
+        Step::Respond(_)
+    ));
+    assert_eq!(responder.state(TDI), Some(State::RUN));
+}
+
+fn asked(responder: &mut Responder, session: u32, request: &Request<'_>) -> Step {
+    let mut object = Vec::new();
+    request.encode(TDI, &mut object);
+    responder.handle(session, &object, &Keyed)
+}
+
+/// Every stream has its keys.
+struct Keyed;
+
+impl Device for Keyed {
+    fn stream_is_secure(&self, _: u8, _: u32) -> bool {
+        true
+    }
+}
+
+#[test]
+fn a_stream_that_is_bound_too_late_is_not_bound_to_the_next_lock() {
+    for next in [SESSION + 1, SESSION] {
+        let mut responder = running_with_peers(Ide::Required, SESSION);
+        let Step::Bind(late) = asked(&mut responder, SESSION, &Request::BindP2p { stream: 9 }) else {
+            panic!("a stream to be bound")
+        };
+        let Step::Stop(token) = asked(&mut responder, SESSION, &Request::Stop) else {
+            panic!("a stop to be made")
+        };
+        responder.stopped(token);
+        if next == SESSION {
+            let answer = responder.bound(late, Ok(()));
+            assert_eq!(Header::decode(&answer).unwrap().0.code, Code::ERROR);
+            continue;
+        }
+        run_over(&mut responder, next);
+        let answer = responder.bound(late, Ok(()));
+        assert_eq!(Header::decode(&answer).unwrap().0.code, Code::ERROR);
+        assert_eq!(responder.peer_streams(TDI), []);
+    }
+}
+
+#[test]
+fn without_ide_there_is_no_peer_stream() {
+    for (ide, binds) in [(Ide::Required, true), (Ide::Absent, false)] {
+        let mut responder = running_with_peers(ide, SESSION);
+        let step = asked(&mut responder, SESSION, &Request::BindP2p { stream: 9 });
+        assert_eq!(matches!(step, Step::Bind(_)), binds);
+    }
+}

@@ -183,9 +183,13 @@ fn a_requester_that_cannot_answer_a_challenge_is_not_asked_to() {
         let able = ends(case, 0, Way::NONE);
         let mut without_identity = able.clone();
         without_identity.asking.identity = None;
-        let mut without_challenges = able;
-        without_challenges.asking.capabilities = Flags(u32::MAX).without(Flags::CHAL);
-        for mut ends in [without_identity, without_challenges] {
+        let without = |flags| {
+            let mut ends = able.clone();
+            ends.asking.capabilities = Flags(u32::MAX).without(flags);
+            ends
+        };
+        let unable = [without_identity, without(Flags::CHAL), without(Flags::MUT_AUTH)];
+        for mut ends in unable {
             mutual(&mut ends).challenge = true;
             let mut pair = ends.connected();
             assert_eq!(pair.failure(), None);

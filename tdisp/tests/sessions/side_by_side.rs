@@ -7,7 +7,8 @@ use super::{
 use std::sync::Arc;
 use tdisp::spdm::{
     Misbehaviour, Misuse, Requester, Transport,
-    msg::{Code, Version, error::ErrorCode},
+    events::Types,
+    msg::{Code, Version, error::ErrorCode, send_event::Dmtf},
 };
 
 /// Two sessions on a key exchange, and two on a pre-shared key that were opened between them.
@@ -139,6 +140,41 @@ fn a_new_connection_ends_all_sessions_and_shares_no_keys_with_the_old_one() {
     assert_eq!(ended, old);
     assert!(keys(&pair).iter().all(|key| !before.contains(key)));
     assert_all_speak(&mut pair);
+}
+
+#[test]
+fn a_session_in_its_handshake_is_not_there_yet() {
+    let mut pair = Ends::usual().pair();
+    pair.requester.connect(pair.now);
+    while pair.requester.awaited() != Some(Code::FINISH_RSP) {
+        assert!(pair.carry());
+    }
+    assert_eq!(
+        (pair.requester.session(), pair.requester.sessions()),
+        (None, vec![])
+    );
+    assert!(pair.responder.sessions().is_empty());
+    pair.run();
+    assert_all_speak(&mut pair);
+}
+
+#[test]
+fn a_session_that_is_gone_waits_for_no_events() {
+    let mut ends = Ends::of(Version::V1_3, Transport::Doe).with_encapsulated();
+    ends.answering.events = Types::ALL;
+    let mut pair = ends.connected();
+    pair.requester.open_session(pair.now).unwrap();
+    pair.run();
+    let sessions = pair.requester.sessions();
+    for session in &sessions {
+        pair.requester.subscribe(pair.now, *session, Types::ALL).unwrap();
+        pair.run();
+    }
+    pair.responder.notify(Dmtf::CertificateChanged(1));
+    assert_eq!(pair.responder.sessions_with_events(), sessions);
+    pair.requester.end_session_in(pair.now, sessions[0]).unwrap();
+    pair.run();
+    assert_eq!(pair.responder.sessions_with_events(), sessions[1..]);
 }
 
 #[test]

@@ -22,6 +22,8 @@ use tdisp::spdm::msg::Version;
 const DEVICE_INFO: [u64; 9] = [1, 3, 6, 1, 4, 1, 412, 274, 1];
 /// `id-DMTF-eku-responder-auth`.
 const RESPONDER_AUTH: [u64; 9] = [1, 3, 6, 1, 4, 1, 412, 274, 3];
+/// `id-DMTF-eku-requester-auth`.
+const REQUESTER_AUTH: [u64; 9] = [1, 3, 6, 1, 4, 1, 412, 274, 4];
 /// `id-DMTF-spdm-extension`.
 const SPDM_EXTENSION: [u64; 9] = [1, 3, 6, 1, 4, 1, 412, 274, 6];
 /// Content of the SPDM extension: a list of one, `id-DMTF-hardware-identity` (1.3.6.1.4.1.412.274.2).
@@ -129,11 +131,20 @@ const ROGUE: [&str; 3] = ["rogue-root.der", "rogue-intermediate.der", "rogue-lea
 
 /// An identity that is nowhere kept.
 pub fn new(alg: SignAlg) -> Result<Identity, IdentityError> {
+    new_for(alg, &RESPONDER_AUTH)
+}
+
+/// The same of one that asks, and authenticates itself in turn.
+pub fn of_requester(alg: SignAlg) -> Result<Identity, IdentityError> {
+    new_for(alg, &REQUESTER_AUTH)
+}
+
+fn new_for(alg: SignAlg, purpose: &[u64]) -> Result<Identity, IdentityError> {
     let curve = curve(alg)?;
     let key = KeyPair::generate_for(curve)?;
     Ok(Identity {
-        vendor: issue(&key, curve)?,
-        rogue: issue(&key, curve)?,
+        vendor: issue(&key, curve, purpose)?,
+        rogue: issue(&key, curve, purpose)?,
         key: Secret::new(key.serialize_der()),
         alg,
     })
@@ -218,7 +229,11 @@ fn create(path: &Path, bytes: &[u8], mode: u32) -> Result<(), IdentityError> {
 }
 
 /// A fresh root and intermediate, and a leaf for `leaf_key`.
-fn issue(leaf_key: &KeyPair, curve: &'static SignatureAlgorithm) -> Result<Chain, rcgen::Error> {
+fn issue(
+    leaf_key: &KeyPair,
+    curve: &'static SignatureAlgorithm,
+    purpose: &[u64],
+) -> Result<Chain, rcgen::Error> {
     let new_key = || KeyPair::generate_for(curve);
     let root = CertifiedIssuer::self_signed(authority("Tidelock Test Vendor Root CA", 1), new_key()?)?;
     let intermediate_params = authority("Tidelock Test Vendor Device CA", 0);
@@ -228,7 +243,7 @@ fn issue(leaf_key: &KeyPair, curve: &'static SignatureAlgorithm) -> Result<Chain
     Ok(Chain {
         root: root.der().to_vec(),
         intermediate: intermediate.der().to_vec(),
-        leaf: leaf().signed_by(leaf_key, &issuer)?.der().to_vec(),
+        leaf: leaf(purpose).signed_by(leaf_key, &issuer)?.der().to_vec(),
     })
 }
 
@@ -252,11 +267,11 @@ fn authority(name: &str, path_len: u8) -> CertificateParams {
     params
 }
 
-fn leaf() -> CertificateParams {
+fn leaf(purpose: &[u64]) -> CertificateParams {
     let mut params = subject("Tidelock Emulated TEE-IO NIC");
     params.is_ca = IsCa::ExplicitNoCa;
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::Other(RESPONDER_AUTH.to_vec())];
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::Other(purpose.to_vec())];
     let name = OtherNameValue::Utf8String(DEVICE_NAME.to_owned());
     params.subject_alt_names = vec![SanType::OtherName((DEVICE_INFO.to_vec(), name))];
     let marker = CustomExtension::from_oid_content(&SPDM_EXTENSION, HARDWARE_IDENTITY.to_vec());

@@ -222,8 +222,8 @@ fn a_pre_shared_key_opens_a_session_and_one_with_another_hint_does_not() {
 fn a_requester_authenticates_itself_and_one_with_an_unknown_root_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let (known, unknown) = (
-        identity::new(SignAlg::EcdsaP384).unwrap(),
-        identity::new(SignAlg::EcdsaP384).unwrap(),
+        identity::of_requester(SignAlg::EcdsaP384).unwrap(),
+        identity::of_requester(SignAlg::EcdsaP384).unwrap(),
     );
     let root = folder.path().join("root.der");
     let chain = folder.path().join("chain.der");

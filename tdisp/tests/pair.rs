@@ -6,6 +6,9 @@
 mod harness;
 
 use harness::{Fault, Pair, requester, requester_config, responder, responder_config};
+use rcgen::{
+    BasicConstraints, CertificateParams, CustomExtension, ExtendedKeyUsagePurpose, IsCa, KeyUsagePurpose,
+};
 use std::time::Duration;
 use tdisp::{
     clock::Instant,
@@ -561,4 +564,78 @@ fn a_relying_party_may_decide_about_the_root_later() {
     );
     pair.connect();
     assert!(pair.requester.session().is_some());
+}
+
+/// How a requester that pins its root takes a responder with this identity.
+fn judged(identity: &harness::Identity) -> Option<Error> {
+    let mut pair = pair_of(
+        |ask| ask.roots = Trust::Pinned(vec![identity.root]),
+        |answer| {
+            *answer = ResponderConfig::new(identity.chain.clone(), identity.signer.clone(), Vec::new());
+        },
+    );
+    pair.connect();
+    pair.failure().cloned()
+}
+
+#[test]
+fn a_certificate_that_a_leaf_has_signed_is_not_trusted() {
+    let failure = judged(&harness::Identity::minted("vendor")).unwrap().to_string();
+    assert!(
+        failure.contains("certificate 1 (CN=vendor leaf): it is not a CA"),
+        "{failure}"
+    );
+}
+
+#[test]
+fn a_pinned_root_vouches_for_a_path_alone_that_keeps_every_rule() {
+    type Spoil = fn(&mut CertificateParams, &mut CertificateParams);
+    let cases: [(Spoil, &str); 8] = [
+        (|_, _| {}, ""),
+        (|ca, _| ca.is_ca = IsCa::Ca(BasicConstraints::Constrained(0)), ""),
+        (
+            |ca, _| ca.key_usages = vec![KeyUsagePurpose::DigitalSignature],
+            "certificate 1 (CN=the middle): its key usage does not include signing certificates",
+        ),
+        (
+            |ca, _| ca.custom_extensions.push(critical()),
+            "certificate 1 (CN=the middle): it has the critical extension 1.2.3.4",
+        ),
+        (
+            |_, leaf| leaf.custom_extensions.push(critical()),
+            "certificate 2 (CN=the leaf): it has the critical extension 1.2.3.4",
+        ),
+        (
+            |_, leaf| leaf.is_ca = IsCa::Ca(BasicConstraints::Unconstrained),
+            "certificate 2 (CN=the leaf): it is a CA",
+        ),
+        (
+            |_, leaf| leaf.key_usages = vec![KeyUsagePurpose::KeyAgreement],
+            "certificate 2 (CN=the leaf): its key usage does not include signatures",
+        ),
+        (
+            |_, leaf| leaf.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth],
+            "certificate 2 (CN=the leaf): its extended key usage allows neither an SPDM responder",
+        ),
+    ];
+    for (spoil, wanted) in cases {
+        let (mut ca, mut leaf) = (harness::authority("the middle"), harness::leaf("the leaf"));
+        spoil(&mut ca, &mut leaf);
+        let failure = judged(&harness::Identity::of("the", ca, leaf));
+        match wanted {
+            "" => assert_eq!(failure, None),
+            _ => assert!(
+                failure
+                    .as_ref()
+                    .is_some_and(|failure| failure.to_string().contains(wanted)),
+                "{failure:?}, wanted {wanted}"
+            ),
+        }
+    }
+}
+
+fn critical() -> CustomExtension {
+    let mut extension = CustomExtension::from_oid_content(&[1, 2, 3, 4], vec![5, 0]);
+    extension.set_criticality(true);
+    extension
 }

@@ -1,7 +1,7 @@
 //! A whole connection: two suites, and from GET_VERSION to signed measurements in the session.
 
 use crate::{counting::Counting, pair};
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
 use std::sync::{Arc, LazyLock};
 use tdisp::{
     clock::Instant,
@@ -174,8 +174,9 @@ fn carry(requester: &mut Requester, responder: &mut Responder) -> usize {
 fn named(name: &str, ca: bool) -> CertificateParams {
     let mut params = CertificateParams::default();
     params.distinguished_name.push(DnType::CommonName, name);
-    if ca {
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    match ca {
+        true => params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained),
+        false => params.key_usages = vec![KeyUsagePurpose::DigitalSignature],
     }
     params
 }

@@ -8,6 +8,8 @@ use crate::wire::{DecodeError, Reader};
 use alloc::{borrow::Cow, string::String, vec, vec::Vec};
 use x509_parser::asn1_rs::Oid;
 
+pub mod path;
+
 /// A public key, with what it is good for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PublicKey {

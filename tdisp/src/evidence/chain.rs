@@ -19,7 +19,10 @@ use crate::{
     clock::UnixTime,
     crypto::{
         Digest, HashAlg, Provider, SignAlg, digest, same,
-        x509::{PublicKey, X509Error},
+        x509::{
+            PublicKey, X509Error,
+            path::{self, printable},
+        },
     },
     spdm::msg::{Version, certificate},
 };
@@ -28,14 +31,12 @@ use alloc::{
     string::{String, ToString},
     vec::Vec,
 };
-use x509_parser::prelude::{
-    ASN1Time, ExtendedKeyUsage, FromDer, ParsedExtension, SubjectPublicKeyInfo, X509Certificate, X509Name,
-    X509Version,
-};
+use x509_parser::prelude::{ASN1Time, FromDer, X509Certificate};
 
 mod error;
 mod identity;
 mod revocation;
+pub use crate::crypto::x509::path::Role;
 pub use error::{Error, Fault};
 pub use identity::{Identity, IdentityRule, Mismatch, PciIdentity};
 pub use revocation::{CrlFault, CrlRule, Crls, LISTS_MAX, SIZE_MAX as CRL_SIZE_MAX};
@@ -78,16 +79,6 @@ pub struct Rules<'a> {
     pub crls: Crls<'a>,
 }
 
-/// What a leaf's key is used for, which its extended key usage must allow if it has one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
-pub enum Role {
-    /// To answer as an SPDM responder: a device.
-    #[default]
-    Responder,
-    /// To ask as an SPDM requester, where both authenticate each other.
-    Requester,
-}
-
 /// How a device makes its certificate chains (DSP0274 §10.6.1), which tells where the one of its hardware is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Model {
@@ -122,32 +113,34 @@ pub struct Leaf {
 pub fn validate(object: &[u8], rules: &Rules<'_>, provider: &dyn Provider) -> Result<Leaf, Error> {
     let (root_hash, certificates) = split(object, rules)?;
     let root = pinned(root_hash, certificates[0].as_raw(), rules, provider)?;
-    let mut issuer = &certificates[0];
-    for (position, certificate) in certificates.iter().enumerate() {
-        let link = Link {
-            certificate,
-            issuer,
-            cas_after: (certificates.len() - 2).saturating_sub(position),
-        };
-        let checked =
-            link.check(rules.now, provider)
-                .and_then(|()| match position + 1 == certificates.len() {
-                    true => leaf_rules(certificate, rules),
-                    false => link.ca_rules(),
-                });
-        checked.map_err(|fault| broken(position, certificate, fault))?;
-        issuer = certificate;
-    }
     let leaf = certificates.len() - 1;
+    check_path(&certificates, rules, provider)
+        .map_err(|(position, fault)| broken(position, &certificates[position], fault))?;
     let mut identity = identity::read(&certificates, root, provider)?;
     let model = rules.model.map_or(Ok(()), |model| identity.check_model(model));
-    model.map_err(|fault| broken(leaf, issuer, fault))?;
+    model.map_err(|fault| broken(leaf, &certificates[leaf], fault))?;
     rules.identity.check(&identity).map_err(Error::Identity)?;
     identity.revocation_checked = revocation::check(&certificates, rules, provider)?;
     Ok(Leaf {
-        public_key: issuer.public_key().subject_public_key.data.to_vec(),
+        public_key: certificates[leaf].public_key().subject_public_key.data.to_vec(),
         identity,
     })
+}
+
+/// The rules of every path, a root that has signed itself, the time, and a leaf whose key is for what it is used for.
+fn check_path(
+    certificates: &[X509Certificate<'_>],
+    rules: &Rules<'_>,
+    provider: &dyn Provider,
+) -> Result<(), (usize, Fault)> {
+    let of_path = |(position, fault): (usize, path::Fault)| (position, fault.into());
+    path::check(certificates, provider).map_err(of_path)?;
+    path::issued_by(&certificates[0], &certificates[0], provider).map_err(|fault| of_path((0, fault)))?;
+    for (position, certificate) in certificates.iter().enumerate() {
+        validity(certificate, rules.now).map_err(|fault| (position, fault))?;
+    }
+    let leaf = certificates.len() - 1;
+    leaf_rules(&certificates[leaf], rules).map_err(|fault| of_path((leaf, fault)))
 }
 
 /// The root hash and the certificates, each decoded.
@@ -176,7 +169,7 @@ fn certificates(mut rest: &[u8]) -> Result<Vec<X509Certificate<'_>>, Error> {
         let malformed = |_| Error::Certificate {
             position,
             subject: String::new(),
-            fault: Fault::Malformed,
+            fault: path::Fault::Malformed.into(),
         };
         let (after, certificate) = X509Certificate::from_der(rest).map_err(malformed)?;
         certificates.push(certificate);
@@ -221,124 +214,15 @@ fn pinned<'r>(
         })
 }
 
-/// One certificate and the one before it; the root's is itself.
-struct Link<'c, 'a> {
-    certificate: &'c X509Certificate<'a>,
-    issuer: &'c X509Certificate<'a>,
-    cas_after: usize,
-}
-
-impl Link<'_, '_> {
-    /// The rules for all certificates.
-    fn check(&self, now: UnixTime, provider: &dyn Provider) -> Result<(), Fault> {
-        let certificate = self.certificate;
-        if certificate.version() != X509Version::V3 {
-            return Err(Fault::Version {
-                found: certificate.version().0.saturating_add(1),
-            });
-        }
-        extensions(certificate)?;
-        validity(certificate, now)?;
-        if certificate.issuer().as_raw() != self.issuer.subject().as_raw() {
-            let found = printable(certificate.issuer());
-            let wanted = printable(self.issuer.subject());
-            return Err(Fault::Issuer { found, wanted });
-        }
-        signature(certificate, self.issuer.public_key(), provider)
-    }
-
-    /// The rules for certificates that issue others.
-    fn ca_rules(&self) -> Result<(), Fault> {
-        let constraints = self
-            .certificate
-            .basic_constraints()
-            .ok()
-            .flatten()
-            .map(|extension| extension.value);
-        let constraints = constraints
-            .filter(|constraints| constraints.ca)
-            .ok_or(Fault::NotCa)?;
-        let (limit, wanted) = (constraints.path_len_constraint, self.cas_after);
-        if let Some(found) = limit.filter(|limit| wanted > *limit as usize) {
-            return Err(Fault::PathLength { found, wanted });
-        }
-        match self.certificate.key_usage() {
-            Ok(Some(usage)) if !usage.value.key_cert_sign() => Err(Fault::KeyUsage {
-                wanted: "signing certificates (keyCertSign)",
-            }),
-            _ => Ok(()),
-        }
-    }
-}
-
-/// The rules for the device's own certificate.
-fn leaf_rules(certificate: &X509Certificate<'_>, rules: &Rules<'_>) -> Result<(), Fault> {
+/// Whether the leaf's key may sign, and is of the negotiated algorithm.
+fn leaf_rules(certificate: &X509Certificate<'_>, rules: &Rules<'_>) -> Result<(), path::Fault> {
+    path::check_leaf(certificate, rules.role)?;
     let wanted = rules.leaf;
-    if certificate.is_ca() {
-        return Err(Fault::LeafIsCa);
-    }
-    let usage = certificate.key_usage().ok().flatten();
-    if !usage.is_some_and(|usage| usage.value.digital_signature()) {
-        return Err(Fault::KeyUsage {
-            wanted: "signatures (digitalSignature)",
-        });
-    }
-    if let Ok(Some(purpose)) = certificate.extended_key_usage()
-        && !rules.role.is_in(purpose.value)
-    {
-        return Err(Fault::Purpose {
-            wanted: rules.role.words(),
-        });
-    }
     match PublicKey::from_der(certificate.public_key().raw) {
         Ok(key) => Ok(key.for_alg(wanted).map(drop)?),
-        Err(X509Error::Algorithm { found }) => Err(Fault::LeafKey { found, wanted }),
+        Err(X509Error::Algorithm { found }) => Err(path::Fault::LeafKey { found, wanted }),
         Err(error) => Err(error.into()),
     }
-}
-
-impl Role {
-    /// Whether an extended key usage allows it.
-    fn is_in(self, purpose: &ExtendedKeyUsage<'_>) -> bool {
-        let (known, oid) = match self {
-            Self::Responder => (purpose.server_auth, oid::SPDM_RESPONDER),
-            Self::Requester => (purpose.client_auth, oid::SPDM_REQUESTER),
-        };
-        let spdm = || purpose.other.iter().any(|other| other.to_id_string() == oid);
-        purpose.any || known || spdm()
-    }
-
-    fn words(self) -> &'static str {
-        match self {
-            Self::Responder => "an SPDM responder nor any server",
-            Self::Requester => "an SPDM requester nor any client",
-        }
-    }
-}
-
-/// Every extension once, none malformed, and no critical one that is not understood.
-fn extensions(certificate: &X509Certificate<'_>) -> Result<(), Fault> {
-    let mut seen: Vec<String> = Vec::new();
-    for extension in certificate.extensions() {
-        let oid = extension.oid.to_id_string();
-        if seen.contains(&oid) {
-            return Err(Fault::Extension { oid });
-        }
-        match extension.parsed_extension() {
-            ParsedExtension::ParseError { .. } => return Err(Fault::Extension { oid }),
-            ParsedExtension::BasicConstraints(_)
-            | ParsedExtension::KeyUsage(_)
-            | ParsedExtension::ExtendedKeyUsage(_)
-            | ParsedExtension::SubjectAlternativeName(_) => {}
-            _ if oid == oid::SPDM_EXTENSION => {}
-            // What it constrains would go unseen, whether it calls itself critical or not.
-            ParsedExtension::NameConstraints(_) => return Err(Fault::UnknownCritical { oid }),
-            _ if extension.critical => return Err(Fault::UnknownCritical { oid }),
-            _ => {}
-        }
-        seen.push(oid);
-    }
-    Ok(())
 }
 
 /// A time as people read it.
@@ -366,16 +250,6 @@ fn validity(certificate: &X509Certificate<'_>, now: UnixTime) -> Result<(), Faul
     Ok(())
 }
 
-/// Whether the key before it, its issuer's, has signed a certificate.
-fn signature(
-    certificate: &X509Certificate<'_>,
-    issuer: &SubjectPublicKeyInfo<'_>,
-    provider: &dyn Provider,
-) -> Result<(), Fault> {
-    PublicKey::from_der(issuer.raw)?.check_signed(certificate.as_raw(), provider)?;
-    Ok(())
-}
-
 fn broken(position: usize, certificate: &X509Certificate<'_>, fault: Fault) -> Error {
     Error::Certificate {
         position,
@@ -384,24 +258,7 @@ fn broken(position: usize, certificate: &X509Certificate<'_>, fault: Fault) -> E
     }
 }
 
-/// A name as it may be printed: a certificate can hold any text, control characters and more.
-fn printable(name: &X509Name<'_>) -> String {
-    name.to_string()
-        .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .take(NAME_CHARS_MAX)
-        .collect()
-}
-
-const NAME_CHARS_MAX: usize = 200;
-
 mod oid {
-    /// DMTF: extended key usage of an SPDM responder (DSP0274, id-DMTF-eku-responder-auth).
-    pub(super) const SPDM_RESPONDER: &str = "1.3.6.1.4.1.412.274.3";
-    /// DMTF: extended key usage of an SPDM requester (DSP0274, id-DMTF-eku-requester-auth).
-    pub(super) const SPDM_REQUESTER: &str = "1.3.6.1.4.1.412.274.4";
-    /// DMTF: what kind of certificate it is (DSP0274, id-spdm-cert-oids).
-    pub(super) const SPDM_EXTENSION: &str = "1.3.6.1.4.1.412.274.6";
     /// DMTF: this certificate names the hardware (DSP0274, id-DMTF-hardware-identity).
     pub(super) const HARDWARE_IDENTITY: &str = "1.3.6.1.4.1.412.274.2";
     /// DMTF: subject alternative name manufacturer:product:serial (DSP0274, id-DMTF-device-info).

@@ -1,10 +1,13 @@
-//! As much of a certificate chain as the machines need: the key that signs, and for a requester with pinned roots the
-//! link from that key to the root. Everything else about certificates is judged by `evidence`.
+//! As much of a certificate chain as the machines need: the key that signs, and where roots are pinned the path from the
+//! root to that key. What needs a clock, revocation lists or a rule about whom it names is judged by `evidence`.
 
 use super::{connection::Connection, error::Misbehaviour, msg::certificate};
 use crate::crypto::{
     Digest, SignAlg, same,
-    x509::{PublicKey, X509Error},
+    x509::{
+        PublicKey,
+        path::{self, Fault, Role, printable},
+    },
 };
 use alloc::{format, vec::Vec};
 use x509_parser::prelude::{FromDer, X509Certificate};
@@ -16,7 +19,7 @@ const CERTIFICATES_MAX: usize = 16;
 #[derive(Debug)]
 pub(super) struct Chain<'a> {
     root_hash: &'a [u8],
-    certificates: Vec<(&'a [u8], X509Certificate<'a>)>,
+    certificates: Vec<X509Certificate<'a>>,
 }
 
 impl<'a> Chain<'a> {
@@ -33,7 +36,7 @@ impl<'a> Chain<'a> {
                 )));
             }
             let (after, certificate) = X509Certificate::from_der(rest).map_err(unusable)?;
-            certificates.push((&rest[..rest.len() - after.len()], certificate));
+            certificates.push(certificate);
             rest = after;
         }
         Ok(Self {
@@ -44,18 +47,20 @@ impl<'a> Chain<'a> {
 
     /// The leaf's key, as the provider wants it. It must be of the negotiated algorithm.
     pub(super) fn leaf_key(&self, alg: SignAlg) -> Result<Vec<u8>, Misbehaviour> {
-        let (_, leaf) = self
-            .certificates
-            .last()
-            .ok_or_else(|| unusable("it has no certificate"))?;
-        let key = key_of(leaf).and_then(|key| key.for_alg(alg).map(<[u8]>::to_vec));
+        let key = PublicKey::from_der(self.leaf()?.public_key().raw);
+        let key = key.and_then(|key| key.for_alg(alg).map(<[u8]>::to_vec));
         key.map_err(|error| unusable(format_args!("its leaf is of no use: {error}")))
     }
 
-    /// Whether the chain begins with one of the `pinned` roots and each certificate is signed by the one before.
+    fn leaf(&self) -> Result<&X509Certificate<'a>, Misbehaviour> {
+        self.certificates.last().ok_or_else(no_certificate)
+    }
+
+    /// Whether the chain is a path from one of the `pinned` roots to a leaf whose key may sign in this role.
     pub(super) fn check_rooted(
         &self,
         pinned: &[Digest],
+        role: Role,
         connection: &Connection,
     ) -> Result<(), Misbehaviour> {
         let found = self.root(connection)?;
@@ -63,16 +68,15 @@ impl<'a> Chain<'a> {
             let pinned = pinned.len();
             return Err(Misbehaviour::UntrustedRoot { found, pinned });
         }
-        self.check_linked(connection)
+        self.check_path(connection)?;
+        let last = self.certificates.len() - 1;
+        path::check_leaf(self.leaf()?, role).map_err(|fault| self.broken(last, &fault))
     }
 
     /// The digest of the root, with which the chain must begin.
     fn root(&self, connection: &Connection) -> Result<Digest, Misbehaviour> {
-        let (root, _) = self
-            .certificates
-            .first()
-            .ok_or_else(|| unusable("it has no certificate"))?;
-        let found = connection.digest(root);
+        let root = self.certificates.first().ok_or_else(no_certificate)?;
+        let found = connection.digest(root.as_raw());
         if same(found.as_ref(), self.root_hash) {
             return Ok(found);
         }
@@ -81,31 +85,34 @@ impl<'a> Chain<'a> {
         ))
     }
 
-    /// Whether the chain begins with the root that its header names and each certificate is signed by the one before.
+    /// Whether the chain is a path from the root that its header names. Of the last certificate only the form and the
+    /// issuer are looked at: where the device makes an alias of it (DSP0274 §10.6.1), it is a CA.
     pub(super) fn check_linked(&self, connection: &Connection) -> Result<(), Misbehaviour> {
         self.root(connection)?;
-        let pairs = self.certificates.iter().zip(self.certificates.iter().skip(1));
-        for (number, ((_, issuer), (subject, _))) in pairs.enumerate() {
-            let signed = key_of(issuer).and_then(|key| key.check_signed(subject, &*connection.provider));
-            signed.map_err(|error| {
-                unusable(format_args!(
-                    "certificate {} is not signed by the one before: {error}",
-                    number + 1
-                ))
-            })?;
-        }
-        Ok(())
+        self.check_path(connection)
     }
-}
 
-fn key_of(certificate: &X509Certificate<'_>) -> Result<PublicKey, X509Error> {
-    PublicKey::from_der(certificate.public_key().raw)
+    fn check_path(&self, connection: &Connection) -> Result<(), Misbehaviour> {
+        path::check(&self.certificates, &*connection.provider)
+            .map_err(|(position, fault)| self.broken(position, &fault))
+    }
+
+    fn broken(&self, position: usize, fault: &Fault) -> Misbehaviour {
+        let subject = self.certificates.get(position);
+        let subject = subject.map(|certificate| printable(certificate.subject()));
+        let subject = subject.unwrap_or_default();
+        unusable(format_args!("certificate {position} ({subject}): {fault}"))
+    }
 }
 
 /// A key without a chain, as the provider wants it. It must be of the negotiated algorithm.
 pub(super) fn public_key(der: &[u8], alg: SignAlg) -> Result<Vec<u8>, Misbehaviour> {
     let key = PublicKey::from_der(der).and_then(|key| key.for_alg(alg).map(<[u8]>::to_vec));
     key.map_err(unusable)
+}
+
+fn no_certificate() -> Misbehaviour {
+    unusable("it has no certificate")
 }
 
 fn unusable(error: impl core::fmt::Display) -> Misbehaviour {

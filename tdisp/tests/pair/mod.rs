@@ -9,7 +9,10 @@ pub mod by_hand;
 pub mod endowed;
 pub mod suite;
 
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, PKCS_ECDSA_P384_SHA384};
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+    PKCS_ECDSA_P384_SHA384,
+};
 use std::{sync::Arc, sync::OnceLock, time::Duration};
 use tdisp::{
     clock::Instant,
@@ -32,12 +35,25 @@ pub struct Identity {
 impl Identity {
     /// A new one, unlike any other.
     pub fn new(name: &str) -> Self {
+        Self::of(
+            name,
+            authority(&format!("{name} middle")),
+            leaf(&format!("{name} leaf")),
+        )
+    }
+
+    /// One that whoever has a leaf of the root's makes with that leaf's key.
+    pub fn minted(name: &str) -> Self {
+        Self::of(name, leaf(&format!("{name} leaf")), leaf("whom it likes"))
+    }
+
+    /// One whose certificates after the root are these.
+    pub fn of(name: &str, middle: CertificateParams, last: CertificateParams) -> Self {
         let key = || KeyPair::generate_for(&PKCS_ECDSA_P384_SHA384).unwrap();
         let root = authority(&format!("{name} root"));
         let root_key = key();
         let root_der = root.self_signed(&root_key).unwrap().der().to_vec();
         let root_issuer = Issuer::new(root, root_key);
-        let middle = authority(&format!("{name} middle"));
         let middle_key = key();
         let middle_der = middle
             .signed_by(&middle_key, &root_issuer)
@@ -46,9 +62,7 @@ impl Identity {
             .to_vec();
         let middle_issuer = Issuer::new(middle, middle_key);
         let leaf_key = key();
-        let leaf = named(&format!("{name} leaf"))
-            .signed_by(&leaf_key, &middle_issuer)
-            .unwrap();
+        let leaf = last.signed_by(&leaf_key, &middle_issuer).unwrap();
         let root = digest(&Ring, HashAlg::Sha384, &root_der);
         let certificates = [&root_der[..], &middle_der, leaf.der()].concat();
         let mut chain = Vec::new();
@@ -78,7 +92,15 @@ fn named(name: &str) -> CertificateParams {
     params
 }
 
-fn authority(name: &str) -> CertificateParams {
+/// Whose key may sign what its owner says, and no certificates.
+pub fn leaf(name: &str) -> CertificateParams {
+    let mut params = named(name);
+    params.is_ca = IsCa::ExplicitNoCa;
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params
+}
+
+pub fn authority(name: &str) -> CertificateParams {
     let mut params = named(name);
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     params

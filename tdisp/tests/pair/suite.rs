@@ -1,6 +1,6 @@
 //! Algorithms that go together, and identities and configurations for them.
 
-use super::{Identity, authority, measurements, named};
+use super::{Identity, authority, leaf, measurements};
 use rcgen::{Issuer, KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384};
 use std::sync::{Arc, OnceLock};
 use tdisp::{
@@ -69,7 +69,7 @@ impl Suite {
         let root = authority(&format!("{name} root"));
         let root_der = root.self_signed(&root_key).unwrap().der().to_vec();
         let issuer = Issuer::new(root, root_key);
-        let mut leaf = named(&format!("{name} leaf"));
+        let mut leaf = leaf(&format!("{name} leaf"));
         if more > 0 {
             let oid = [1, 3, 6, 1, 4, 1, 99999, 1];
             let extension = rcgen::CustomExtension::from_oid_content(&oid, vec![0; more]);

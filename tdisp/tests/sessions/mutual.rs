@@ -129,6 +129,27 @@ fn a_requester_with_an_unknown_root_gets_no_session() {
 }
 
 #[test]
+fn a_requester_whose_certificate_a_leaf_has_signed_gets_no_session() {
+    let minted = Identity::minted("owner");
+    for way in [Way::ENCAPSULATED, Way::GET_DIGESTS] {
+        let mut ends = ends(Ends::usual(), 0, way);
+        let slot = Slot::new(minted.chain.clone(), minted.signer.clone());
+        ends.asking.identity.as_mut().unwrap().slots[0] = Some(slot);
+        mutual(&mut ends).roots = Trust::Pinned(vec![minted.root]);
+        let pair = ends.connected();
+        assert!(ready(&pair).is_empty());
+        let [Event::RequesterRefused { why, .. }] = told(&pair)[..] else {
+            panic!("{:?}", pair.responder_events);
+        };
+        let why = why.to_string();
+        assert!(
+            why.contains("certificate 1 (CN=owner leaf): it is not a CA"),
+            "{why}"
+        );
+    }
+}
+
+#[test]
 fn a_requester_that_signs_with_another_key_gets_no_session() {
     for way in WAYS {
         let mut ends = ends(Ends::usual(), 0, way);

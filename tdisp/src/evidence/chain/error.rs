@@ -2,7 +2,7 @@
 
 use super::{CrlFault, LISTS_MAX, Model, Root, identity};
 use crate::{
-    crypto::{Digest, SignAlg, x509::X509Error},
+    crypto::{Digest, x509::path},
     wire::DecodeError,
 };
 use alloc::{
@@ -116,27 +116,9 @@ pub enum Error {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Fault {
-    /// It is no certificate.
-    #[error("it is no well-formed X.509 certificate")]
-    Malformed,
-    /// It is not of version 3.
-    #[error("it is of X.509 version {found}, wanted 3")]
-    Version {
-        /// Its version.
-        found: u32,
-    },
-    /// It has the same extension twice, or one that is malformed.
-    #[error("its extension {oid} is malformed or there twice")]
-    Extension {
-        /// Which.
-        oid: String,
-    },
-    /// It has a critical extension that is not understood here.
-    #[error("it has the critical extension {oid}, which is not understood and so may not be ignored")]
-    UnknownCritical {
-        /// Which.
-        oid: String,
-    },
+    /// One of every path's.
+    #[error(transparent)]
+    Path(#[from] path::Fault),
     /// Its time is over.
     #[error("it expired on {found}, and it is {now}; renew the device's certificates, or check the clock")]
     Expired {
@@ -155,51 +137,6 @@ pub enum Fault {
         /// The time given.
         now: String,
     },
-    /// Its issuer is not the certificate before it.
-    #[error("it was issued by {found}, wanted the certificate before it, {wanted}")]
-    Issuer {
-        /// Its issuer.
-        found: String,
-        /// Subject of the certificate before it.
-        wanted: String,
-    },
-    /// Its signature is not by the key before it.
-    #[error(
-        "its signature is not by the key of the certificate before it: another key bears the same name, or it was altered"
-    )]
-    Signature,
-    /// The signature or the key is of an algorithm that is not accepted.
-    #[error("it uses the algorithm {found}, wanted ECDSA on P-256 or P-384, RSA or ML-DSA as SPDM has them")]
-    Algorithm {
-        /// Object id.
-        found: String,
-    },
-    /// A CA is wanted.
-    #[error("it is not a CA, but another certificate is issued by it")]
-    NotCa,
-    /// A leaf is wanted.
-    #[error("it is a CA, but stands at the end of the chain, where the device's own certificate belongs")]
-    LeafIsCa,
-    /// Its path length is too short for what follows.
-    #[error("it allows {found} CAs after it, and {wanted} follow")]
-    PathLength {
-        /// Its path length constraint.
-        found: u32,
-        /// CAs between it and the leaf.
-        wanted: usize,
-    },
-    /// Its key may not be used so.
-    #[error("its key usage does not include {wanted}")]
-    KeyUsage {
-        /// What is wanted.
-        wanted: &'static str,
-    },
-    /// Its key is for another purpose.
-    #[error("its extended key usage allows neither {wanted}")]
-    Purpose {
-        /// What is wanted.
-        wanted: &'static str,
-    },
     /// It does not go with the model of the chain.
     #[error("{found}, which does not go with the {model} that the device announced")]
     Model {
@@ -207,14 +144,6 @@ pub enum Fault {
         found: &'static str,
         /// What was announced.
         model: Model,
-    },
-    /// The leaf's key is not for the negotiated algorithm.
-    #[error("its key is for {found}, but the session was negotiated with {wanted}")]
-    LeafKey {
-        /// What the key is for.
-        found: String,
-        /// What was negotiated.
-        wanted: SignAlg,
     },
 }
 
@@ -233,19 +162,5 @@ fn of(issuer: &str) -> String {
     match issuer {
         "" => String::new(),
         issuer => format!(" (of {issuer})"),
-    }
-}
-
-impl From<X509Error> for Fault {
-    fn from(error: X509Error) -> Self {
-        match error {
-            X509Error::Malformed(_) => Self::Malformed,
-            X509Error::Algorithm { found } => Self::Algorithm { found },
-            X509Error::Key { found, wanted } => Self::LeafKey {
-                found: found.to_string(),
-                wanted,
-            },
-            X509Error::Mismatch { .. } | X509Error::Signature => Self::Signature,
-        }
     }
 }

@@ -2,7 +2,10 @@
 
 use super::{Error, Fault, Model, Root, broken, oid};
 use crate::{
-    crypto::{Digest, HashAlg, Provider, der, digest},
+    crypto::{
+        Digest, HashAlg, Provider, der, digest,
+        x509::path::{self, SPDM_EXTENSION},
+    },
     wire::{DecodeError, Reader},
 };
 use alloc::{
@@ -10,7 +13,7 @@ use alloc::{
     string::{String, ToString},
     vec::Vec,
 };
-use x509_parser::prelude::{GeneralName, ParsedExtension, X509Certificate};
+use x509_parser::prelude::{GeneralName, ParsedExtension, X509Certificate, X509Extension};
 
 /// Whom a chain names.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -142,13 +145,11 @@ pub(super) fn read(
 /// What DMTF's extension calls a certificate.
 fn kinds_of<'a>(certificate: &'a X509Certificate<'_>) -> Result<Vec<&'a [u8]>, Fault> {
     let mut extensions = certificate.extensions().iter();
-    let extension = extensions.find(|extension| extension.oid.to_id_string() == oid::SPDM_EXTENSION);
+    let extension = extensions.find(|extension| extension.oid.to_id_string() == SPDM_EXTENSION);
     let Some(extension) = extension else {
         return Ok(Vec::new());
     };
-    kinds(extension.value).map_err(|_| Fault::Extension {
-        oid: oid::SPDM_EXTENSION.to_string(),
-    })
+    kinds(extension.value).map_err(|_| malformed(extension))
 }
 
 impl Identity {
@@ -167,9 +168,7 @@ impl Identity {
         for extension in leaf.extensions() {
             if let ParsedExtension::SubjectAlternativeName(names) = extension.parsed_extension() {
                 let read = names.general_names.iter().try_for_each(|name| self.name(name));
-                read.map_err(|_| Fault::Extension {
-                    oid: extension.oid.to_id_string(),
-                })?;
+                read.map_err(|_| malformed(extension))?;
             }
         }
         Ok(())
@@ -185,6 +184,11 @@ impl Identity {
             _ => Ok(()),
         }
     }
+}
+
+fn malformed(extension: &X509Extension<'_>) -> Fault {
+    let oid = extension.oid.to_id_string();
+    path::Fault::Extension { oid }.into()
 }
 
 /// Two alternative names of one kind leave open which one is meant.

@@ -2,7 +2,7 @@
 
 use super::PUBLIC_KEY;
 use crate::{
-    crypto::{CryptoError, Digest, SignAlg, same},
+    crypto::{CryptoError, Digest, SignAlg, same, x509::path::Role},
     spdm::{
         chain::{Chain, public_key},
         connection::Connection,
@@ -313,7 +313,7 @@ impl Fetching {
         }
         let chain = Chain::decode(&self.chain, connection)?;
         if let Trust::Pinned(roots) = wanted.roots {
-            chain.check_rooted(roots, connection)?;
+            chain.check_rooted(roots, Role::Requester, connection)?;
         }
         let alg = requester_alg(connection)?;
         Ok(Known {

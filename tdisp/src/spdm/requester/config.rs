@@ -146,7 +146,8 @@ impl Default for RequesterConfig {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Trust {
     /// This machine: the chain must begin with a root certificate that has one of these digests (in the negotiated hash),
-    /// and each certificate must be signed by the one before. Anything else is a failure, never a warning.
+    /// and be a path from there to a leaf whose key may sign. Anything else is a failure, never a warning. Dates and
+    /// revocation lists are not looked at.
     Pinned(Vec<Digest>),
     /// Somebody else, later, with the chain that [`Event::Certificates`] shows. This is the TSM's lot: it proves that
     /// the session's other end holds the leaf key, and vouches for the chain's digest; the guest that relies on it judges the

@@ -9,7 +9,10 @@ use super::{
     step::{Channel, Exchange, Output},
 };
 use crate::{
-    crypto::{Digest, same, x509},
+    crypto::{
+        Digest, same,
+        x509::{self, path::Role},
+    },
     spdm::{
         ability,
         algorithms::{MULTI_KEY, Needs, Offer},
@@ -342,7 +345,7 @@ impl ExpectCertificate {
         }
         let chain = Chain::decode(&self.chain, connection)?;
         if let Trust::Pinned(roots) = &output.config.roots {
-            chain.check_rooted(roots, connection)?;
+            chain.check_rooted(roots, Role::Responder, connection)?;
         }
         let slot = output.config.slot;
         peer.identity = Some(Identity {

@@ -120,7 +120,7 @@ pub(super) fn check(
             fault,
         };
         let list = List::read(list).map_err(untold)?;
-        if let Some(position) = list.judge(path, number, rules.now, provider)? {
+        for position in list.judge(path, number, rules.now, provider)? {
             covered[position] = true;
         }
     }
@@ -148,36 +148,37 @@ impl<'a> List<'a> {
         }
     }
 
-    /// Judges what the issuer of this list has issued in the path. Answers which certificate the issuer's is, if it is there.
+    /// Judges what the issuer of this list has issued in the path. Answers which certificates are the issuer's, none if it is
+    /// not there: two may bear one name and one key, and a list of one is a list of both.
     fn judge(
         &self,
         path: &[X509Certificate<'_>],
         number: usize,
         now: UnixTime,
         provider: &dyn Provider,
-    ) -> Result<Option<usize>, Error> {
+    ) -> Result<Vec<usize>, Error> {
         let cas = &path[..path.len().saturating_sub(1)];
-        let mut named = (0..cas.len())
-            .filter(|position| self.is_named(&cas[*position]))
-            .peekable();
-        if named.peek().is_none() {
-            return Ok(None);
-        }
+        let named = || (0..cas.len()).filter(|position| self.is_named(&cas[*position]));
+        let signed = named().filter(|position| self.is_signed_by(&cas[*position], provider));
+        let issuers: Vec<usize> = signed.collect();
         let fault = |fault| Error::Crl {
             number,
             issuer: printable(self.0.issuer()),
             fault,
         };
-        // Two CAs may bear one name: the list is the one's that signed it.
-        let signed = named.find(|position| self.is_signed_by(&cas[*position], provider));
-        let position = signed.ok_or_else(|| fault(CrlFault::Signature))?;
-        self.check(&cas[position], now).map_err(fault)?;
-        let issued = &path[position + 1];
-        let mut revoked = self.0.iter_revoked_certificates();
-        match revoked.find(|entry| entry.user_certificate == issued.tbs_certificate.serial) {
-            None => Ok(Some(position)),
-            Some(entry) => Err(revocation(entry, position + 1, issued)),
+        if issuers.is_empty() && named().next().is_some() {
+            return Err(fault(CrlFault::Signature));
         }
+        for position in &issuers {
+            self.check(&cas[*position], now).map_err(fault)?;
+            let issued = &path[position + 1];
+            let mut revoked = self.0.iter_revoked_certificates();
+            let entry = revoked.find(|entry| entry.user_certificate == issued.tbs_certificate.serial);
+            if let Some(entry) = entry {
+                return Err(revocation(entry, position + 1, issued));
+            }
+        }
+        Ok(issuers)
     }
 
     /// Whether a certificate bears the issuer's name: in the same bytes, or in the same words, so that a list is not passed over

@@ -4,7 +4,7 @@ use crate::{
     evidence::{
         chain::{IdentityRule, Leaf, Role, validate},
         testing::{
-            NOW, Plan,
+            Certificate, NOW, Plan,
             crl::{
                 CERTIFICATE_ISSUER, CRL_NUMBER, CrlPlan, DELTA, DISTRIBUTION_POINT, PRIVATE, extension, tlv,
             },
@@ -84,6 +84,31 @@ fn a_certificate_that_another_ca_revoked_is_not_revoked() {
     assert!(
         judge(&plan, &[list], CrlRule::WhenPresent).is_ok(),
         "the serial number is another issuer's"
+    );
+}
+
+#[test]
+fn a_leaf_that_a_ca_of_the_same_name_and_key_as_the_one_above_it_revoked_is_refused() {
+    let mut plan = Plan::good();
+    let key = KeyPair::try_from(plan.model().key.serialize_der()).unwrap();
+    let again = Certificate {
+        key,
+        ..Certificate::ca("Vendor model")
+    };
+    plan.certificates.insert(2, again);
+    let lists = [CrlPlan::of(0).der(&plan), CrlPlan::of(1).der(&plan)];
+    let leaf = judge(&plan, &lists, CrlRule::Required).unwrap();
+    assert!(
+        leaf.identity.revocation_checked,
+        "a list of one is a list of both"
+    );
+    let list = CrlPlan::of(2).revoking(&plan, 3).der(&plan);
+    let text = judge(&plan, &[list], CrlRule::WhenPresent)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        text.starts_with("certificate 3 of the chain (CN=Device 1"),
+        "{text}"
     );
 }
 

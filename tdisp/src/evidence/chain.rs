@@ -1,7 +1,7 @@
 //! The certificate chain object of SPDM and the strict validation of its path.
 //!
 //! ```text
-//!   u16 length ‖ u16 0 ‖ H(root) ‖ root ‖ intermediate … ‖ leaf          DSP0274 §10.6.1, SPDM 1.2 and 1.3
+//!   u16 length ‖ u16 0 ‖ H(root) ‖ root ‖ intermediate … ‖ leaf          DSP0274 §10.6.1; from SPDM 1.4 on u32 length
 //!                          │        │      signs            │
 //!                          └─ of ───┘ must be pinned         └ its key signs the measurements
 //! ```
@@ -24,7 +24,10 @@ use crate::{
             path::{self, printable},
         },
     },
-    spdm::msg::{Version, certificate},
+    spdm::{
+        CHAIN_SIZE_MAX,
+        msg::{Version, certificate},
+    },
 };
 use alloc::{
     boxed::Box,
@@ -41,8 +44,8 @@ pub use error::{Error, Fault};
 pub use identity::{Identity, IdentityRule, Mismatch, PciIdentity};
 pub use revocation::{CrlFault, CrlRule, Crls, LISTS_MAX, SIZE_MAX as CRL_SIZE_MAX};
 
-/// Bytes of the longest chain object: its length field has 16 bits.
-pub const SIZE_MAX: usize = 0xffff;
+/// Bytes of the longest chain object: what a requester takes. Before 1.4 its length field has 16 bits and allows half of that.
+pub const SIZE_MAX: usize = CHAIN_SIZE_MAX;
 
 /// Certificates in the longest chain.
 pub const LENGTH_MAX: usize = 8;

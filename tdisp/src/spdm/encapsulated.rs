@@ -38,7 +38,7 @@ impl Identity {
     pub(super) fn flags(&self) -> Flags {
         let mutual = Flags::MUT_AUTH | Flags::ENCAP | Flags::CHAL;
         let holds = match (self.slots.iter().any(Option::is_some), &self.public_key) {
-            (true, _) => Flags::CERT | self.multi_key.flags(),
+            (true, _) => Flags::CERT | Flags::LARGE_RESPONSE | self.multi_key.flags(),
             (false, Some(_)) => Flags::PUB_KEY_ID,
             (false, None) => return Flags(0),
         };

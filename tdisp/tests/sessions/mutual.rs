@@ -86,6 +86,27 @@ fn a_requesters_chain_comes_in_as_many_portions_as_it_takes() {
 }
 
 #[test]
+fn a_requesters_chain_of_64_kib_and_more_is_taken_from_1_4_on_up_to_what_is_configured() {
+    let large = Suite::P384.new_identity("large", 70_000);
+    assert!(large.chain.len() > 0x1_0000);
+    for (version, max, taken) in [
+        (Version::V1_4, 0x2_0000, true),
+        (Version::V1_4, 0x1_0000, false),
+        (Version::V1_3, 0x2_0000, false),
+    ] {
+        let mut ends = ends(Ends::of(version, Transport::Doe), 0, Way::ENCAPSULATED);
+        (ends.asking.transfer_size, ends.answering.transfer_size) = (0x8000, 0x8000);
+        let slot = Slot::new(large.chain.clone(), large.signer.clone());
+        ends.asking.identity.as_mut().unwrap().slots[0] = Some(slot);
+        mutual(&mut ends).roots = Trust::Pinned(vec![large.root]);
+        mutual(&mut ends).chain_size_max = max;
+        let pair = ends.connected();
+        let sessions = pair.requester.sessions().len();
+        assert_eq!(sessions, usize::from(taken), "{version} {:?}", told(&pair));
+    }
+}
+
+#[test]
 fn the_responder_chooses_among_a_requesters_slots() {
     let mut ends = ends(Ends::usual(), 1, Way::ENCAPSULATED);
     let slots = &mut ends.asking.identity.as_mut().unwrap().slots;

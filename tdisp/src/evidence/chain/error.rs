@@ -1,6 +1,6 @@
 //! Why a chain is refused, in words that operators read.
 
-use super::{CrlFault, LISTS_MAX, Model, Root, identity};
+use super::{CrlFault, LISTS_MAX, Model, Root, SIZE_MAX, identity};
 use crate::{
     crypto::{Digest, x509::path},
     wire::DecodeError,
@@ -19,8 +19,8 @@ pub enum Error {
     /// The object does not have its form.
     #[error("the certificate chain object is malformed: {0}; the host or the device damaged it")]
     Malformed(DecodeError),
-    /// The object is longer than SPDM allows.
-    #[error("the certificate chain has {found} bytes, wanted at most 65535")]
+    /// The object is longer than any that is taken.
+    #[error("the certificate chain has {found} bytes, wanted at most {SIZE_MAX}")]
     TooLarge {
         /// Its length.
         found: usize,

@@ -17,17 +17,25 @@ fn judge_as(
     (role, model): (Role, Option<Model>),
 ) -> Result<Leaf, Error> {
     let rules = Rules {
+        role,
+        model,
+        ..rules(roots, rule)
+    };
+    validate(object, &rules, &Ring)
+}
+
+fn rules<'a>(roots: &'a [Root], identity: &'a IdentityRule) -> Rules<'a> {
+    Rules {
         version: Version::V1_2,
         hash: HashAlg::Sha384,
         leaf: SignAlg::EcdsaP384,
         roots,
         now: NOW,
-        identity: rule,
-        role,
-        model,
+        identity,
+        role: Role::Responder,
+        model: None,
         crls: Crls::default(),
-    };
-    validate(object, &rules, &Ring)
+    }
 }
 
 /// Judges a chain by its own root.
@@ -277,12 +285,39 @@ fn case_28_a_chain_too_long_is_refused() {
 }
 
 #[test]
-fn case_28_a_chain_of_more_than_64_kib_is_refused() {
-    let error = judge(&vec![0; 0x10000], &[], &IdentityRule::default()).unwrap_err();
+fn case_28_a_chain_larger_than_a_requester_takes_is_refused() {
+    let error = judge(&vec![0; 0x20001], &[], &IdentityRule::default()).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "the certificate chain has 65536 bytes, wanted at most 65535"
+        "the certificate chain has 131073 bytes, wanted at most 131072"
     );
+}
+
+#[test]
+fn a_chain_of_64_kib_and_more_is_taken_in_1_4_and_has_no_form_before() {
+    let mut plan = Plan::good();
+    plan.leaf().extend(&[1, 2, 3, 4], false, vec![0; 70_000]);
+    let ders = plan.ders();
+    let root = digest(&Ring, HashAlg::Sha384, &ders[0]);
+    let pinned = Root {
+        name: "vendor".into(),
+        digest: root,
+    };
+    let chain = certificate::Chain {
+        root_hash: root.as_ref(),
+        certificates: &ders.concat(),
+    };
+    let anyone = IdentityRule::default();
+    for (version, taken) in [(Version::V1_4, true), (Version::V1_3, false)] {
+        let mut object = Vec::new();
+        chain.encode(version, &mut object);
+        let rules = Rules {
+            version,
+            ..rules(core::slice::from_ref(&pinned), &anyone)
+        };
+        let judged = validate(&object, &rules, &Ring);
+        assert_eq!(judged.is_ok(), taken, "{version} {judged:?}");
+    }
 }
 
 #[test]

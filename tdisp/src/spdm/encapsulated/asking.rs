@@ -8,10 +8,12 @@ use crate::{
         connection::Connection,
         error::Misbehaviour,
         msg::{
-            Code, Context, Header, Payload, RequesterContext, SLOT_PUBLIC_KEY, Summary, Version, certificate,
-            challenge, check_padding, digests,
+            Code, Context, Header, Payload, RequesterContext, SLOT_PUBLIC_KEY, Summary, Version,
+            capabilities::Flags,
+            certificate, challenge, check_padding, digests,
             error::{self as error_msg, ErrorCode},
         },
+        portions::Portions,
         requester::Trust,
         signing,
         transcript::Transcript,
@@ -20,11 +22,8 @@ use crate::{
 };
 use alloc::{boxed::Box, vec::Vec};
 
-/// Bytes of a chain object, at most: its length field has 16 bits in the form that is asked for here.
-const CHAIN_SIZE_MAX: usize = 0xffff;
-
-/// Bytes in front of a portion: DELIVER_ENCAPSULATED_RESPONSE's header and CERTIFICATE's.
-const PORTION_HEADERS_SIZE: u32 = 4 + 8;
+/// Bytes of DELIVER_ENCAPSULATED_RESPONSE in front of the answer.
+const DELIVER_HEADER_SIZE: u32 = 4;
 
 /// What the requester's identity is wanted for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,6 +43,8 @@ pub(in crate::spdm) struct Wanted<'a> {
     pub(in crate::spdm) roots: &'a Trust,
     /// Bytes of the largest message that this side takes.
     pub(in crate::spdm) transfer_size: u32,
+    /// Bytes of the largest chain that this side takes.
+    pub(in crate::spdm) chain_size_max: usize,
 }
 
 /// Who the requester is. In a session nothing is proven by that yet: FINISH does it.
@@ -113,15 +114,9 @@ enum Step {
 }
 
 struct Fetching {
-    slot: u8,
     digest: Digest,
     digests: Vec<u8>,
-    /// What has come of the chain.
-    chain: Vec<u8>,
-    /// The whole chain's size, once the first portion has come.
-    size: Option<usize>,
-    /// Bytes that the current portion may have at most.
-    asked: u32,
+    portions: Portions,
 }
 
 impl Known {
@@ -211,7 +206,7 @@ impl Asking {
             Step::Digests => {
                 let (message, bytes) = read::<digests::Response<'_>>(response, &inside)?;
                 m1.add(bytes);
-                let fetching = Fetching::new(&message, bytes, wanted)?;
+                let fetching = Fetching::new(&message, bytes, connection, wanted)?;
                 Ok(Turn::Ask(fetching.ask_on(m1, connection, wanted)))
             }
             Step::Certificate(fetching) => fetching.on_response(response, m1, connection, wanted),
@@ -228,32 +223,28 @@ impl Asking {
 }
 
 impl Fetching {
-    fn new(message: &digests::Response<'_>, bytes: &[u8], wanted: Wanted<'_>) -> Result<Self, Misbehaviour> {
+    fn new(
+        message: &digests::Response<'_>,
+        bytes: &[u8],
+        connection: &Connection,
+        wanted: Wanted<'_>,
+    ) -> Result<Self, Misbehaviour> {
         let provisioned = message.provisioned();
         let first = message.slots.first().map_or(0, |slot| slot.number);
         let slot = wanted.slot.unwrap_or(first);
         let digest = message.digest(slot).and_then(Digest::new);
+        let negotiated = &connection.negotiated;
+        let large = negotiated.version >= Version::V1_4 && negotiated.peer_flags.any(Flags::LARGE_RESPONSE);
         Ok(Self {
-            slot,
             digest: digest.ok_or(Misbehaviour::EmptySlot { slot, provisioned })?,
             digests: bytes.to_vec(),
-            chain: Vec::new(),
-            size: None,
-            asked: 0,
+            portions: Portions::of(slot, large),
         })
     }
 
     fn ask_on(mut self, m1: Transcript, connection: &Connection, wanted: Wanted<'_>) -> Asking {
-        let room = wanted.transfer_size.saturating_sub(PORTION_HEADERS_SIZE);
-        self.asked = room.min(CHAIN_SIZE_MAX as u32);
-        let request = certificate::Request {
-            version: connection.negotiated.version,
-            slot: self.slot,
-            size_asked: false,
-            large: false,
-            offset: self.chain.len() as u32,
-            length: self.asked,
-        };
+        let room = wanted.transfer_size.saturating_sub(DELIVER_HEADER_SIZE);
+        let request = self.portions.ask(connection.negotiated.version, room);
         Asking {
             request: request.to_vec(),
             m1,
@@ -271,11 +262,7 @@ impl Fetching {
         let inside = connection.context.encapsulated();
         let (message, bytes) = read::<certificate::Response<'_>>(response, &inside)?;
         m1.add(bytes);
-        expect("slot of the requester's CERTIFICATE", message.slot, self.slot)?;
-        let size = self.check_portion(message.portion.len(), message.remainder as usize)?;
-        self.size = Some(size);
-        self.chain.extend_from_slice(message.portion);
-        if self.chain.len() < size {
+        if !self.portions.take(&message, wanted.chain_size_max)? {
             return Ok(Turn::Ask(self.ask_on(m1, connection, wanted)));
         }
         let known = self.complete(connection, wanted)?;
@@ -285,44 +272,26 @@ impl Fetching {
         }
     }
 
-    /// A portion is not empty, not more than was asked for, and adds up to the same whole as the first. As none is
-    /// empty, there are at most as many as the chain has bytes.
-    fn check_portion(&self, portion: usize, remainder: usize) -> Result<usize, Misbehaviour> {
-        let asked = self.asked as usize;
-        if portion == 0 || portion > asked {
-            return Err(Misbehaviour::Portion { portion, asked });
-        }
-        let what = "size of the requester's certificate chain";
-        let size = self.chain.len().saturating_add(portion).saturating_add(remainder);
-        let wanted = self.size.unwrap_or(size.min(CHAIN_SIZE_MAX));
-        match size == wanted {
-            true => Ok(size),
-            false => Err(Misbehaviour::Inconsistent {
-                what,
-                found: size as u64,
-                wanted: wanted as u64,
-            }),
-        }
-    }
-
     /// The whole chain is there.
     fn complete(self, connection: &Connection, wanted: Wanted<'_>) -> Result<Known, Misbehaviour> {
-        let found = connection.digest(&self.chain);
+        let slot = self.portions.slot();
+        let bytes = self.portions.into_bytes();
+        let found = connection.digest(&bytes);
         if !same(found.as_ref(), self.digest.as_ref()) {
             return Err(wrong_chain(found, self.digest));
         }
-        let chain = Chain::decode(&self.chain, connection)?;
+        let chain = Chain::decode(&bytes, connection)?;
         if let Trust::Pinned(roots) = wanted.roots {
             chain.check_rooted(roots, Role::Requester, connection)?;
         }
         let alg = requester_alg(connection)?;
         Ok(Known {
-            slot: self.slot,
+            slot,
             hash: found,
             digests: Some(self.digests),
             alg,
             key: chain.leaf_key(alg)?,
-            bytes: self.chain,
+            bytes,
         })
     }
 }

@@ -26,18 +26,12 @@ use crate::{
             key_exchange::Mutual,
             mel, version,
         },
+        portions::Portions,
         signing,
     },
 };
 use alloc::{boxed::Box, format, vec::Vec};
 use core::time::Duration;
-
-/// Bytes of a chain object whose length field, and whose remainders, have 16 bits.
-const SHORT_CHAIN_MAX: usize = 0xffff;
-
-/// Bytes of CERTIFICATE in front of the portion, and of its large form.
-const HEADER_SIZE: u32 = 8;
-const LARGE_HEADER_SIZE: u32 = 16;
 
 /// What stands for a provisioned key where a slot has four bits.
 const PUBLIC_KEY: u8 = 0x0f;
@@ -272,13 +266,10 @@ impl Expect for ExpectDigests {
         if peer.connection.context.multi_key && peer.digests.is_none() {
             peer.digests = Some(bytes.to_vec());
         }
-        let expect = ExpectCertificate {
-            digest,
-            chain: Vec::new(),
-            size: None,
-            asked: 0,
-            large: false,
-        };
+        let version = peer.connection.negotiated.version;
+        let large = version >= Version::V1_4 && peer.flags().any(Flags::LARGE_RESPONSE);
+        let portions = Portions::of(slot, large);
+        let expect = ExpectCertificate { digest, portions };
         expect.ask_on(peer, output)
     }
 }
@@ -286,77 +277,37 @@ impl Expect for ExpectDigests {
 pub(super) struct ExpectCertificate {
     /// The chain's, as DIGESTS told.
     digest: Digest,
-    /// What has come of the chain.
-    chain: Vec<u8>,
-    /// The whole chain's size, once the first portion has come.
-    size: Option<usize>,
-    /// Bytes that the current portion may have at most.
-    asked: u32,
-    /// Whether the large form is used, for chains of 64 KiB and more (1.4).
-    large: bool,
+    portions: Portions,
 }
 
 impl ExpectCertificate {
     fn ask_on(mut self, peer: &Peer, output: &mut Output<'_>) -> Next {
         let version = peer.connection.negotiated.version;
-        self.large = version >= Version::V1_4 && peer.flags().any(Flags::LARGE_RESPONSE);
-        let (header, most) = match self.large {
-            true => (LARGE_HEADER_SIZE, u32::MAX),
-            false => (HEADER_SIZE, SHORT_CHAIN_MAX as u32),
-        };
-        self.asked = output.config.transfer_size.saturating_sub(header).min(most);
-        let request = certificate::Request {
-            version,
-            slot: output.config.slot,
-            size_asked: false,
-            large: self.large,
-            offset: self.chain.len() as u32,
-            length: self.asked,
-        };
+        let request = self.portions.ask(version, output.config.transfer_size);
         output.ask(Channel::Clear, Duration::ZERO, &request);
         Ok(Some(self.into()))
-    }
-
-    /// A portion is not empty, not more than was asked for, and adds up to the same whole as the first. As none is
-    /// empty, there are at most as many as the chain has bytes.
-    fn check_portion(&self, portion: usize, remainder: usize, max: usize) -> Result<usize, Misbehaviour> {
-        let asked = self.asked as usize;
-        if portion == 0 || portion > asked {
-            return Err(Misbehaviour::Portion { portion, asked });
-        }
-        let what = "size of the certificate chain";
-        let size = self.chain.len().saturating_add(portion).saturating_add(remainder);
-        if size > max {
-            return Err(inconsistent(what, size, max));
-        }
-        match self.size {
-            Some(before) if before != size => Err(inconsistent(what, size, before)),
-            _ => Ok(size),
-        }
     }
 
     /// The whole chain is there.
     fn complete(self, link: &mut Link, output: &mut Output<'_>) -> Next {
         let peer = link.peer_mut()?;
         let connection = &peer.connection;
-        let found = connection.digest(&self.chain);
+        let slot = self.portions.slot();
+        let bytes = self.portions.into_bytes();
+        let found = connection.digest(&bytes);
         if !same(found.as_ref(), self.digest.as_ref()) {
             return Err(wrong_chain(found, self.digest).into());
         }
-        let chain = Chain::decode(&self.chain, connection)?;
+        let chain = Chain::decode(&bytes, connection)?;
         if let Trust::Pinned(roots) = &output.config.roots {
             chain.check_rooted(roots, Role::Responder, connection)?;
         }
-        let slot = output.config.slot;
         peer.identity = Some(Identity {
             slot,
             hash: self.digest,
             key: chain.leaf_key(connection.sign_alg()?)?,
         });
-        output.tell(Event::Certificates {
-            slot,
-            chain: self.chain,
-        });
+        output.tell(Event::Certificates { slot, chain: bytes });
         challenge(link, output)
     }
 }
@@ -365,18 +316,8 @@ impl Expect for ExpectCertificate {
     fn on_response(mut self, link: &mut Link, exchange: &Exchange<'_>, output: &mut Output<'_>) -> Next {
         let peer = link.peer_mut()?;
         let (message, bytes) = exchange.read::<certificate::Response<'_>>(&peer.connection.context)?;
-        expect("slot of CERTIFICATE", message.slot, output.config.slot)?;
-        let form = "large form of CERTIFICATE";
-        expect(form, u8::from(message.large), u8::from(self.large))?;
         peer.add_to_m1([exchange.request, bytes]);
-        let max = match self.large {
-            true => output.config.chain_size_max,
-            false => output.config.chain_size_max.min(SHORT_CHAIN_MAX),
-        };
-        let size = self.check_portion(message.portion.len(), message.remainder as usize, max)?;
-        self.size = Some(size);
-        self.chain.extend_from_slice(message.portion);
-        if self.chain.len() < size {
+        if !self.portions.take(&message, output.config.chain_size_max)? {
             return self.ask_on(peer, output);
         }
         self.complete(link, output)

@@ -332,6 +332,7 @@ impl Responder {
             slot: mutual.slot,
             roots: &mutual.roots,
             transfer_size: self.config.transfer_size,
+            chain_size_max: mutual.chain_size_max,
         };
         match asking.on_response(&agreed.connection, wanted, answer)? {
             Turn::Ask(asking) => Ok(Outcome::Next(Task::Authenticate(purpose, Box::new(asking)))),

@@ -6,6 +6,7 @@ use crate::spdm::{
     encapsulated::{Asking, Known, PUBLIC_KEY},
     error::Misbehaviour,
     msg::{capabilities::Flags, finish, key_exchange},
+    portions::CHAIN_SIZE_MAX,
     requester::Trust,
     session::Handshake,
     signing,
@@ -19,6 +20,8 @@ use alloc::{boxed::Box, vec::Vec};
 pub struct Mutual {
     /// Which of its certificate chains go.
     pub roots: Trust,
+    /// Bytes of the largest chain that this side takes; before 1.4 none can be larger than 65535.
+    pub chain_size_max: usize,
     /// Its slot whose chain is asked for, or else the first that it has.
     pub slot: Option<u8>,
     /// Whether CHALLENGE_AUTH asks it to let itself be challenged.
@@ -40,6 +43,7 @@ impl Mutual {
     pub fn new(roots: Trust) -> Self {
         Self {
             roots,
+            chain_size_max: CHAIN_SIZE_MAX,
             slot: None,
             challenge: false,
             session: key_exchange::Mutual::ENCAPSULATED,

@@ -5,7 +5,9 @@
 #[path = "pair/mod.rs"]
 mod harness;
 
-use harness::{Identity, Pair, by_hand::ByHand, requester, requester_config, responder, responder_config};
+use harness::{
+    Identity, Pair, by_hand::ByHand, requester, requester_config, responder, responder_config, suite::Suite,
+};
 use std::{sync::Arc, time::Duration};
 use tdisp::{
     crypto::{HashAlg, Provider, Ring, Secret, SignAlg, Signable, x509::PublicKey},
@@ -14,14 +16,14 @@ use tdisp::{
         msg::{
             Code, Payload, Summary, Version,
             capabilities::{Flags, Sizes},
-            challenge,
+            certificate, challenge,
             chunk::{self, Chunk, SendAck},
             digests,
             error::ErrorCode,
             measurements,
         },
         requester::PreShared,
-        responder::{Delay, Psk, Wait},
+        responder::{Delay, Psk, Slot, Wait},
     },
 };
 use x509_parser::prelude::{FromDer, X509Certificate};
@@ -337,12 +339,12 @@ fn what_a_session_waits_for_is_not_to_be_had_outside() {
 // Without bound
 
 /// The most that a responder keeps of what is to be signed where the bytes themselves are signed.
-const KEPT_MAX: usize = 0x4_0000;
+const KEPT_MAX: usize = 0x4000;
 
-fn hand() -> ByHand {
+fn hand(config: ResponderConfig) -> ByHand {
     let config = ResponderConfig {
         versions: vec![Version::V1_1],
-        ..responder_config()
+        ..config
     };
     let sizes = Sizes {
         transfer: 0x1200,
@@ -351,8 +353,8 @@ fn hand() -> ByHand {
     ByHand::agreed_in(Version::V1_1, config, Flags(0), sizes)
 }
 
-fn leaf_key() -> Vec<u8> {
-    let mut rest = &Identity::usual().chain[4 + 48..];
+fn leaf_key(chain: &[u8]) -> Vec<u8> {
+    let mut rest = &chain[4 + 48..];
     let mut key = Vec::new();
     while !rest.is_empty() {
         let (after, certificate) = X509Certificate::from_der(rest).unwrap();
@@ -363,27 +365,22 @@ fn leaf_key() -> Vec<u8> {
     key
 }
 
-/// Whether a signature is over these very bytes, as before 1.2.
-fn is_signed(parts: &[&[u8]], signature: &[u8]) -> bool {
+/// Whether a signature by a chain's key is over these very bytes, as before 1.2.
+fn is_signed(chain: &[u8], parts: &[&[u8]], signature: &[u8]) -> bool {
     let all = parts.concat();
     let what = Signable::plain(HashAlg::Sha384, &all);
-    let verified = Ring.verify(SignAlg::EcdsaP384, &leaf_key(), &what, signature);
+    let verified = Ring.verify(SignAlg::EcdsaP384, &leaf_key(chain), &what, signature);
     verified.is_ok()
 }
 
-/// Asks for digests until more than so many bytes are said, then for a challenge: whether that is signed.
-fn challenged_after(said_min: usize) -> bool {
-    let version = Version::V1_1;
-    let mut hand = hand();
-    let request = digests::Request { version }.to_vec();
-    let mut said = hand.vca().to_vec();
-    while said.len() < said_min {
-        let answer = hand.clear(&request).unwrap();
-        said.extend_from_slice(&request);
-        said.extend_from_slice(&answer);
-    }
+fn is_error(answer: &[u8]) -> bool {
+    answer[1..3] == [Code::ERROR.0, ErrorCode::UNSPECIFIED.0]
+}
+
+/// Whether a challenge is signed over all that was said.
+fn is_challenged(hand: &mut ByHand, chain: &[u8], said: &[u8]) -> bool {
     let request = challenge::Request {
-        version,
+        version: Version::V1_1,
         slot: 0,
         summary: Summary::NONE,
         nonce: [9; 32],
@@ -393,21 +390,64 @@ fn challenged_after(said_min: usize) -> bool {
     let answer = hand.clear(&request).unwrap();
     let (_, size) = challenge::Response::decode_padded(&answer, &hand.context).unwrap();
     let (unsigned, signature) = answer[..size].split_at(size - 96);
-    is_signed(&[&said, &request, unsigned], signature)
+    is_signed(chain, &[said, &request, unsigned], signature)
 }
 
 #[test]
 fn what_is_to_be_signed_before_1_2_is_not_kept_without_bound() {
-    assert!(challenged_after(KEPT_MAX / 2));
-    assert!(
-        !challenged_after(KEPT_MAX + 1),
-        "the responder has kept all of it"
-    );
+    let version = Version::V1_1;
+    let mut hand = hand(responder_config());
+    let request = digests::Request { version }.to_vec();
+    let mut said = hand.vca().to_vec();
+    for again in 0..2 {
+        loop {
+            let answer = hand.clear(&request).unwrap();
+            if is_error(&answer) {
+                break;
+            }
+            said.extend_from_slice(&request);
+            said.extend_from_slice(&answer);
+            assert!(said.len() <= KEPT_MAX, "{} bytes are kept", said.len());
+        }
+        assert!(said.len() > KEPT_MAX - 0x100);
+        assert!(
+            is_challenged(&mut hand, &Identity::usual().chain, &said),
+            "what was refused is not in it ({again})"
+        );
+        said = hand.vca().to_vec();
+    }
 }
 
-/// Asks for measurements until more than so many bytes are said, then for signed ones: whether they are.
-fn measured_after(said_min: usize) -> bool {
-    let mut hand = hand();
+#[test]
+fn the_largest_chain_is_signed_before_1_2_in_whatever_portions_it_was_fetched() {
+    let large = Suite::P384.new_identity("large", 60_000);
+    let mut config = responder_config();
+    config.slots[0] = Some(Slot::new(large.chain.clone(), large.signer.clone()));
+    let mut hand = hand(config);
+    let mut said = hand.vca().to_vec();
+    let mut fetched = 0;
+    while fetched < large.chain.len() {
+        let request = certificate::Request {
+            version: Version::V1_1,
+            slot: 0,
+            size_asked: false,
+            large: false,
+            offset: fetched as u32,
+            length: 34,
+        };
+        let request = request.to_vec();
+        let answer = hand.clear(&request).unwrap();
+        let (response, size) = certificate::Response::decode_padded(&answer, &hand.context).unwrap();
+        fetched += response.portion.len();
+        said.extend_from_slice(&request);
+        said.extend_from_slice(&answer[..size]);
+    }
+    assert!(is_challenged(&mut hand, &large.chain, &said));
+}
+
+#[test]
+fn measurements_to_be_signed_before_1_2_are_not_kept_without_bound() {
+    let mut hand = hand(responder_config());
     let asked = |signed| {
         let request = measurements::Request {
             version: Version::V1_1,
@@ -420,13 +460,17 @@ fn measured_after(said_min: usize) -> bool {
         request.to_vec()
     };
     let request = asked(None);
-    let mut said = Vec::new();
-    while said.len() < said_min {
+    let mut said = 0;
+    loop {
         let answer = hand.clear(&request).unwrap();
-        let (_, size) = measurements::Response::decode_padded(&answer, &hand.context).unwrap();
-        said.extend_from_slice(&request);
-        said.extend_from_slice(&answer[..size]);
+        if is_error(&answer) {
+            break;
+        }
+        said += request.len() + answer.len();
+        assert!(said <= KEPT_MAX + 0x100, "{said} bytes are kept");
     }
+    assert!(said > KEPT_MAX - 0x200);
+    // An error begins it anew.
     let nonce = [9; 32];
     let request = asked(Some(measurements::Signed { nonce, slot: 0 }));
     let answer = hand.clear(&request).unwrap();
@@ -434,11 +478,9 @@ fn measured_after(said_min: usize) -> bool {
     context.signature_asked = true;
     let (_, size) = measurements::Response::decode_padded(&answer, &context).unwrap();
     let (unsigned, signature) = answer[..size].split_at(size - 96);
-    is_signed(&[&said, &request, unsigned], signature)
-}
-
-#[test]
-fn measurements_to_be_signed_before_1_2_are_not_kept_without_bound() {
-    assert!(measured_after(KEPT_MAX / 2));
-    assert!(!measured_after(KEPT_MAX + 1), "the responder has kept all of it");
+    assert!(is_signed(
+        &Identity::usual().chain,
+        &[&request, unsigned],
+        signature
+    ));
 }

@@ -538,6 +538,8 @@ fn known_error(version: Version, code: ErrorCode) -> ErrorCode {
 const UNEXPECTED: Refusal = Refusal::new(ErrorCode::UNEXPECTED_REQUEST);
 const INVALID: Refusal = Refusal::new(ErrorCode::INVALID_REQUEST);
 const DECRYPT: Refusal = Refusal::new(ErrorCode::DECRYPT_ERROR);
+/// More would have to be kept of what is to be signed than any requester needs: what begins it anew makes room.
+const TOO_MUCH: Refusal = Refusal::new(ErrorCode::UNSPECIFIED);
 
 impl From<DecodeError> for Refusal {
     fn from(_: DecodeError) -> Self {

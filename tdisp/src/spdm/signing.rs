@@ -4,8 +4,6 @@
 //! ≥ 1.2:  ("dmtf-spdm-v1.x.*" × 4) ‖ zeros ‖ context ‖ H(transcript)      64 + 36 + H bytes, then hash and sign
 //! < 1.2:  transcript                                                      hash and sign
 //! ```
-//! Of a transcript that was too large to be kept the hash is signed in any version: before 1.2 nobody takes that.
-//!
 //! ML-DSA signs the same bytes, unhashed, with the context's text as its own context string (1.4).
 
 use super::{msg::Version, transcript::Transcript};

@@ -40,11 +40,14 @@ pub(super) const fn forgets_measurements(code: Code) -> bool {
     )
 }
 
-/// Bytes of a transcript that are kept, at most: the largest chain, fetched in small portions, and more.
-const KEPT_MAX: usize = 0x4_0000;
+/// Bytes of a transcript that are kept, at most, where what this side has to tell needs no more.
+const KEPT_MAX: usize = 0x4000;
 
-/// A transcript being hashed. Below 1.2, where the transcript itself is what is signed, its bytes are kept too: up to a
-/// bound, beyond which none are, so that no signature goes that would have been over them.
+/// Bytes of room that is made for what is kept, at a time: to double it each time would make twice of [`KEPT_MAX`].
+const KEPT_STEP: usize = 0x400;
+
+/// A transcript being hashed. Below 1.2, where the transcript itself is what is signed, its bytes are kept too. Who adds to
+/// it as often as the peer likes asks before whether there is [room](Self::has_room), and else refuses what was asked.
 pub struct Transcript {
     alg: HashAlg,
     hash: Box<dyn Hash>,
@@ -64,12 +67,20 @@ impl Transcript {
     /// Adds bytes: whole messages without transport padding, or the parts that the rules above name.
     pub fn add(&mut self, bytes: &[u8]) {
         self.hash.update(bytes);
-        let kept = self.bytes.as_mut();
-        if let Some(kept) = kept.filter(|kept| kept.len() + bytes.len() <= KEPT_MAX) {
+        if let Some(kept) = &mut self.bytes {
+            if kept.capacity() - kept.len() < bytes.len() {
+                kept.reserve_exact(bytes.len().next_multiple_of(KEPT_STEP));
+            }
             kept.extend_from_slice(bytes);
-        } else {
-            self.bytes = None;
         }
+    }
+
+    /// Whether so many bytes more can be kept, or need not be. `told` are the bytes of what this side can be asked for: in
+    /// small portions, each with its request and header, they take up to twice as many.
+    pub(super) fn has_room(&self, more: usize, told: usize) -> bool {
+        let max = told.saturating_mul(2).saturating_add(KEPT_MAX / 2).max(KEPT_MAX);
+        let kept = self.bytes.as_ref();
+        kept.is_none_or(|kept| kept.len().saturating_add(more) <= max)
     }
 
     /// The hash of what was added so far.
@@ -82,7 +93,7 @@ impl Transcript {
         self.alg
     }
 
-    /// The bytes, where the version signs them instead of their hash, and they are not too many.
+    /// The bytes, where the version signs them instead of their hash.
     pub fn bytes(&self) -> Option<&[u8]> {
         self.bytes.as_deref()
     }

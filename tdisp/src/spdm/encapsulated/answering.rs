@@ -165,6 +165,11 @@ impl Answering {
             remainder,
         };
         let response = response.to_vec();
+        // Digests begin it anew, and a responder asks for no more than the chains after them.
+        let told = identity.slots.iter().flatten().map(|slot| slot.chain.len()).sum();
+        if !self.m1.has_room(request.len() + response.len(), told) {
+            return Err(TOO_MUCH);
+        }
         self.m1.add(request);
         self.m1.add(&response);
         Ok(response)
@@ -213,6 +218,7 @@ enum Refused {
 }
 
 const INVALID: Refused = Refused::Error(ErrorCode::INVALID_REQUEST, 0);
+const TOO_MUCH: Refused = Refused::Error(ErrorCode::UNSPECIFIED, 0);
 
 fn refused(code: Code) -> Refused {
     Refused::Error(ErrorCode::UNSUPPORTED_REQUEST, code.0)

@@ -57,7 +57,7 @@ impl Responder {
         let response = response.to_vec();
         agreed.check_fits(asked.at, response.len())?;
         if asked.at == At::Clear {
-            agreed.add_to_m1([request, &response]);
+            agreed.add_to_m1([request, &response], told(&self.config.slots))?;
             if several && agreed.digests.is_none() {
                 agreed.digests = Some(response.clone());
             }
@@ -89,7 +89,7 @@ impl Responder {
         };
         let response = response.to_vec();
         if asked.at == At::Clear {
-            agreed.add_to_m1([request, &response]);
+            agreed.add_to_m1([request, &response], told(&self.config.slots))?;
         }
         Ok(Some(response))
     }
@@ -119,8 +119,9 @@ impl Responder {
             asked.at,
             unsigned.len() + agreed.connection.context.signature_size,
         )?;
-        agreed.add_to_m1([request, &unsigned]);
-        let m1 = agreed.take_m1();
+        let mut m1 = agreed.take_m1();
+        m1.add(request);
+        m1.add(&unsigned);
         let to_sign = signing::message(message.version, signing::Context::ChallengeAuth, &m1);
         let signature = identity.signer.sign(&to_sign)?;
         response.signature = &signature;
@@ -176,6 +177,11 @@ impl Identity {
 fn held(slots: &[Option<Slot>; 8]) -> impl Iterator<Item = (u8, &Slot)> + Clone {
     let numbered = (0u8..).zip(slots);
     numbered.filter_map(|(number, slot)| slot.as_ref().map(|slot| (number, slot)))
+}
+
+/// Bytes of all chains.
+fn told(slots: &[Option<Slot>; 8]) -> usize {
+    held(slots).map(|(_, slot)| slot.chain.len()).sum()
 }
 
 fn provisioned(slots: &[Option<Slot>; 8]) -> u8 {

@@ -1,6 +1,8 @@
 //! GET_MEASUREMENTS, in clear and in a session; and the summaries of measurements that other answers have.
 
-use super::{Asked, At, INVALID, Measured, Measurement, Open, Refusal, Reply, Responder, UNEXPECTED, usage};
+use super::{
+    Asked, At, INVALID, Measured, Measurement, Open, Refusal, Reply, Responder, TOO_MUCH, UNEXPECTED, usage,
+};
 use crate::{
     crypto::Digest,
     spdm::{
@@ -18,6 +20,9 @@ use alloc::vec::Vec;
 /// What is in bits 5:4 of signed MEASUREMENTS from 1.2 on: measurements changed, or did not, since they were last signed.
 const CHANGED: u8 = 1 << 4;
 const UNCHANGED: u8 = 2 << 4;
+
+/// Bytes of GET_MEASUREMENTS, and of MEASUREMENTS but for the measurement.
+const TOLD_WITH_SIZE: usize = 64;
 
 impl Responder {
     /// An error begins L1/L2 anew, as everything does that is no part of it.
@@ -73,8 +78,12 @@ impl Responder {
             .map_or(0, |_| agreed.connection.context.signature_size);
         agreed.check_fits(asked.at, unsigned.len() + signature_size)?;
         let fresh = agreed.connection.measurement_transcript();
+        let told = self.config.measurements.iter().map(Measurement::told).sum();
         let l1_of = self.l1_mut(asked.at)?;
         let mut l1 = l1_of.take().unwrap_or(fresh);
+        if !l1.has_room(request.len() + unsigned.len(), told) {
+            return Err(TOO_MUCH);
+        }
         l1.add(request);
         l1.add(&unsigned);
         let Some(signer) = signer else {
@@ -135,6 +144,14 @@ impl Responder {
         let mut bytes = Vec::new();
         record.encode(&mut bytes);
         Ok(Some(connection.digest(&bytes)))
+    }
+}
+
+impl Measurement {
+    /// Bytes of it and of what it is told with, where it is asked for alone.
+    fn told(&self) -> usize {
+        let raw = self.bit_stream.as_ref().map_or(0, Vec::len);
+        self.value.len().max(raw) + TOLD_WITH_SIZE
     }
 }
 

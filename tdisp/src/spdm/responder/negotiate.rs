@@ -3,7 +3,7 @@
 //! Each comes once in a connection. A GET_CAPABILITIES or NEGOTIATE_ALGORITHMS that comes again is a retry if it is the same
 //! to the byte, and is answered with the same bytes; if it is not, it is unexpected.
 
-use super::{Asked, At, INVALID, Measured, MultiKey, Refusal, Reply, Responder, UNEXPECTED};
+use super::{Asked, At, INVALID, Measured, MultiKey, Refusal, Reply, Responder, TOO_MUCH, UNEXPECTED};
 use crate::{
     crypto::Digest,
     spdm::{
@@ -137,11 +137,16 @@ impl Agreed {
         Err(Refusal::new(ErrorCode::RESPONSE_TOO_LARGE))
     }
 
-    /// Adds to M1/M2.
-    pub(super) fn add_to_m1(&mut self, messages: [&[u8]; 2]) {
+    /// Adds to M1/M2 an answer about chains of `told` bytes and its request, or refuses them: before 1.2 they are kept.
+    pub(super) fn add_to_m1(&mut self, messages: [&[u8]; 2], told: usize) -> Result<(), Refusal> {
         let connection = &self.connection;
         let m1 = self.m1.get_or_insert_with(|| connection.transcript_from_vca());
+        let size = messages.iter().map(|message| message.len()).sum();
+        if !m1.has_room(size, told) {
+            return Err(TOO_MUCH);
+        }
         messages.iter().for_each(|message| m1.add(message));
+        Ok(())
     }
 
     /// M1/M2, which begins anew.

@@ -11,7 +11,8 @@ use tdisp::{
     clock::Instant,
     crypto::{Provider, Ring},
     spdm::{
-        Error, Event, Goal, Misbehaviour, Misuse, RequesterConfig, ResponderConfig, Transport, VERSIONS,
+        Error, Event, Goal, Misbehaviour, Misuse, RequesterConfig, ResponderConfig, Timing, Transport,
+        VERSIONS,
         msg::{
             Code, Context, Payload, Summary, Version,
             capabilities::Flags,
@@ -524,23 +525,58 @@ fn a_connection_with_several_keys_uses_the_slots_own_and_says_which() {
     }
 }
 
+/// Both ends of a connection with several keys, of which the first is for every use but one.
+fn without(use_: u16, challenge: bool) -> Pair {
+    Case::of(Version::V1_3).pair(
+        |ask| (ask.multi_key, ask.challenge) = (true, challenge),
+        |answer| {
+            answer.multi_key = MultiKey::Negotiated;
+            answer.key_pairs = Some(KeyPairs::default());
+            answer.slots[0].as_mut().unwrap().key.usage = usage::ANY & !use_;
+        },
+    )
+}
+
+#[test]
+fn a_requester_asks_no_key_for_what_digests_say_that_it_is_not_for() {
+    for (wanted, asked, awaited) in [
+        (usage::CHALLENGE, Code::CHALLENGE, Code::CERTIFICATE),
+        (usage::KEY_EXCHANGE, Code::KEY_EXCHANGE, Code::CHALLENGE_AUTH),
+    ] {
+        let mut pair = without(wanted, true);
+        pair.connect();
+        let refused = Misbehaviour::KeyUsage {
+            slot: 0,
+            allowed: usage::ANY & !wanted,
+            wanted,
+        };
+        assert_eq!(peer_fault(&pair), (awaited, &refused));
+        let mut asked_for = pair.carried.iter().map(|object| Code(object[9]));
+        assert!(!asked_for.any(|code| code == asked));
+    }
+    let mut pair = without(usage::MEASUREMENTS, true);
+    pair.connect();
+    let what = "key for that in its slot (KeyUsageMask of DIGESTS)";
+    let refused = pair.requester.measure(pair.now, None);
+    assert_eq!(refused, Err(Misuse::Lacks { what }));
+    assert!(pair.requester.session().is_some(), "{:?}", pair.failure());
+}
+
 #[test]
 fn a_key_is_used_for_nothing_that_its_mask_does_not_have() {
-    let others = |use_: u16| usage::ANY & !use_;
     for (use_, awaited) in [
         (usage::CHALLENGE, Code::CHALLENGE_AUTH),
         (usage::KEY_EXCHANGE, Code::KEY_EXCHANGE_RSP),
-        (usage::MEASUREMENTS, Code::MEASUREMENTS),
     ] {
-        let mut pair = Case::of(Version::V1_3).pair(
-            |ask| ask.multi_key = true,
-            |answer| {
-                answer.multi_key = MultiKey::Negotiated;
-                answer.key_pairs = Some(KeyPairs::default());
-                answer.slots[0].as_mut().unwrap().key.usage = others(use_);
-            },
-        );
-        pair.say_everything();
+        let mut pair = without(use_, use_ == usage::CHALLENGE);
+        // A requester that does not look at the masks, the last bytes of DIGESTS.
+        pair.bend = Some(Box::new(|body: &mut Vec<u8>| {
+            if body[1] == Code::DIGESTS.0 {
+                let masks = body.len() - 2;
+                body[masks..].copy_from_slice(&usage::ANY.to_le_bytes());
+            }
+        }));
+        pair.connect();
         let refused = Misbehaviour::Refused {
             code: ErrorCode::INVALID_REQUEST,
             data: 0,

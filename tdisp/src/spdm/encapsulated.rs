@@ -18,6 +18,7 @@ pub(super) use answering::{Answering, Own};
 pub(super) use asking::{Asking, Known, Purpose, Turn, Unknown, Wanted};
 
 use super::{
+    error::Misbehaviour,
     msg::capabilities::Flags,
     responder::{MultiKey, PublicKey, Slot},
 };
@@ -43,6 +44,18 @@ impl Identity {
             (false, None) => return Flags(0),
         };
         mutual | holds
+    }
+}
+
+/// Whether a slot's key is for a `wanted` use, as its owner's DIGESTS say on a connection with several keys (1.3).
+pub(super) fn check_usage(slot: u8, allowed: u16, wanted: u16) -> Result<(), Misbehaviour> {
+    match allowed & wanted {
+        0 => Err(Misbehaviour::KeyUsage {
+            slot,
+            allowed,
+            wanted,
+        }),
+        _ => Ok(()),
     }
 }
 

@@ -176,6 +176,18 @@ pub enum Misbehaviour {
         /// The slots that it has.
         provisioned: u8,
     },
+    /// The key of a slot is not for what is wanted, as its DIGESTS say (1.3).
+    #[error(
+        "the key of slot {slot} is not for that: its KeyUsageMask is {allowed:#06x}, wanted {wanted:#06x} in it"
+    )]
+    KeyUsage {
+        /// The slot.
+        slot: u8,
+        /// What the key is for, in bits of [`usage`](crate::spdm::responder::usage).
+        allowed: u16,
+        /// What it was wanted for.
+        wanted: u16,
+    },
     /// Its message is larger than the requester takes.
     #[error("a message of {size} bytes came, at most {max} were announced")]
     TooLarge {

@@ -47,6 +47,7 @@ pub use psk::PreShared;
 use super::{
     error::Misuse,
     msg::{Code, capabilities::Flags, error::ErrorCode, key_update::Operation as KeyOperation},
+    responder::usage,
     transport::Kind,
 };
 use crate::crypto::Wiped;
@@ -99,9 +100,10 @@ impl Requester {
     /// Opens a session, beside those that are open.
     pub fn open_session(&mut self, now: Instant) -> Result<(), Misuse> {
         let peer = self.ready()?;
-        if peer.identity.is_none() || !peer.flags().any(Flags::KEY_EX) {
+        if !peer.flags().any(Flags::KEY_EX) {
             return Err(Misuse::NoIdentity);
         }
+        peer.check_signs(usage::KEY_EXCHANGE)?;
         check_protects(peer)?;
         self.check_room()?;
         self.begin(now, Code::KEY_EXCHANGE_RSP, session::key_exchange);

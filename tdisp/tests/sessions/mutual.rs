@@ -498,3 +498,25 @@ fn a_requester_does_not_sign_for_a_responder_that_has_not_said_that_it_asks() {
         ));
     }
 }
+
+#[test]
+fn a_requesters_key_that_is_for_nothing_of_a_session_brings_none_up() {
+    let connected = |wanted| {
+        let mut ends = ends(Ends::of(Version::V1_3, Transport::Doe), 1, Way::ENCAPSULATED);
+        let identity = ends.asking.identity.as_mut().unwrap();
+        identity.multi_key = MultiKey::Only;
+        identity.slots[6] = identity.slots[1].clone();
+        identity.slots[1].as_mut().unwrap().key.usage = usage::CHALLENGE;
+        mutual(&mut ends).slot = wanted;
+        ends.connected()
+    };
+    let pair = connected(Some(1));
+    assert!(ready(&pair).is_empty());
+    let not_for_it = Misbehaviour::KeyUsage {
+        slot: 1,
+        allowed: usage::CHALLENGE,
+        wanted: usage::KEY_EXCHANGE,
+    };
+    assert!(matches!(&told(&pair)[..], [Event::RequesterRefused { why, .. }] if *why == not_for_it));
+    assert_authenticated(&connected(None), 6);
+}

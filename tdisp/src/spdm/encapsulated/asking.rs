@@ -1,6 +1,6 @@
 //! The responder's part: what it asks, and what it makes of the answers.
 
-use super::PUBLIC_KEY;
+use super::{PUBLIC_KEY, check_usage};
 use crate::{
     crypto::{CryptoError, Digest, SignAlg, same, x509::path::Role},
     spdm::{
@@ -15,6 +15,7 @@ use crate::{
         },
         portions::Portions,
         requester::Trust,
+        responder::usage,
         signing,
         transcript::Transcript,
     },
@@ -38,7 +39,7 @@ pub(in crate::spdm) enum Purpose {
 #[derive(Debug, Clone, Copy)]
 pub(in crate::spdm) struct Wanted<'a> {
     pub(in crate::spdm) purpose: Purpose,
-    /// The slot whose chain is asked for, or else the first that it has.
+    /// The slot whose chain is asked for, or else the first that it has for that purpose.
     pub(in crate::spdm) slot: Option<u8>,
     pub(in crate::spdm) roots: &'a Trust,
     /// Bytes of the largest message that this side takes.
@@ -230,10 +231,18 @@ impl Fetching {
         wanted: Wanted<'_>,
     ) -> Result<Self, Misbehaviour> {
         let provisioned = message.provisioned();
+        // A session's FINISH is part of its key exchange.
+        let usage = match wanted.purpose {
+            Purpose::Challenge => usage::CHALLENGE,
+            Purpose::Session => usage::KEY_EXCHANGE,
+        };
+        let mut numbers = message.slots.iter().map(|slot| slot.number);
         let first = message.slots.first().map_or(0, |slot| slot.number);
-        let slot = wanted.slot.unwrap_or(first);
+        let fit = numbers.find(|slot| message.usage(*slot) & usage != 0);
+        let slot = wanted.slot.or(fit).unwrap_or(first);
         let digest = message.digest(slot).and_then(Digest::new);
         let negotiated = &connection.negotiated;
+        check_usage(slot, message.usage(slot), usage)?;
         let large = negotiated.version >= Version::V1_4 && negotiated.peer_flags.any(Flags::LARGE_RESPONSE);
         Ok(Self {
             digest: digest.ok_or(Misbehaviour::EmptySlot { slot, provisioned })?,

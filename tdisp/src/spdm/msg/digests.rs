@@ -49,6 +49,13 @@ impl<'a> Response<'a> {
         found.map(|held| held.digest)
     }
 
+    /// What the key of a slot is for: bits of KeyUsageMask, all of them where there is none.
+    pub fn usage(&self, slot: u8) -> u16 {
+        let found = self.slots.iter().find(|held| held.number == slot);
+        let key = found.and_then(|held| held.key);
+        key.map_or(u16::MAX, |key| key.usage)
+    }
+
     /// Slots that hold a chain, one bit each.
     pub fn provisioned(&self) -> u8 {
         let bit = |slot: &Slot<'_>| 1u8.checked_shl(u32::from(slot.number)).unwrap_or(0);

@@ -75,7 +75,7 @@ pub(super) struct EndpointInfo {
 impl Inquiry for EndpointInfo {
     fn request(&mut self, peer: &Peer, _: usize) -> Result<Vec<u8>, Fault> {
         let slot = match self.nonce {
-            Some(_) => peer.identity()?.slot & 0x0f,
+            Some(_) => peer.signer(usage::ENDPOINT_INFO)?.slot & 0x0f,
             None => 0,
         };
         let request = endpoint_info::Request {

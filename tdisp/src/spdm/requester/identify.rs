@@ -27,6 +27,7 @@ use crate::{
             mel, version,
         },
         portions::Portions,
+        responder::usage,
         signing,
     },
 };
@@ -243,6 +244,7 @@ fn identify(link: &mut Link, output: &mut Output<'_>) -> Next {
             slot: SLOT_PUBLIC_KEY,
             hash: peer.connection.digest(provisioned),
             key,
+            usage: usage::ANY,
         });
         return challenge(link, output);
     }
@@ -258,6 +260,7 @@ impl Expect for ExpectDigests {
         let peer = link.peer_mut()?;
         let (message, bytes) = exchange.read::<digests::Response<'_>>(&peer.connection.context)?;
         let slot = output.config.slot;
+        let usage = message.usage(slot);
         let Some(digest) = message.digest(slot).and_then(Digest::new) else {
             let provisioned = message.provisioned();
             return Err(Misbehaviour::EmptySlot { slot, provisioned }.into());
@@ -269,7 +272,11 @@ impl Expect for ExpectDigests {
         let version = peer.connection.negotiated.version;
         let large = version >= Version::V1_4 && peer.flags().any(Flags::LARGE_RESPONSE);
         let portions = Portions::of(slot, large);
-        let expect = ExpectCertificate { digest, portions };
+        let expect = ExpectCertificate {
+            digest,
+            usage,
+            portions,
+        };
         expect.ask_on(peer, output)
     }
 }
@@ -277,6 +284,8 @@ impl Expect for ExpectDigests {
 pub(super) struct ExpectCertificate {
     /// The chain's, as DIGESTS told.
     digest: Digest,
+    /// What the chain's key is for, as DIGESTS told.
+    usage: u16,
     portions: Portions,
 }
 
@@ -306,6 +315,7 @@ impl ExpectCertificate {
             slot,
             hash: self.digest,
             key: chain.leaf_key(connection.sign_alg()?)?,
+            usage: self.usage,
         });
         output.tell(Event::Certificates { slot, chain: bytes });
         challenge(link, output)
@@ -333,7 +343,7 @@ fn challenge(link: &mut Link, output: &mut Output<'_>) -> Next {
     let version = peer.connection.negotiated.version;
     let request = challenge::Request {
         version,
-        slot: peer.identity()?.slot,
+        slot: peer.signer(usage::CHALLENGE)?.slot,
         summary: output.config.summary,
         nonce: output.random()?,
         context: output.requester_context(version)?,

@@ -24,6 +24,7 @@ use crate::{
         error::Misuse,
         events::{Subscription, Types},
         msg::{Code, Version, capabilities::Flags},
+        responder::usage,
     },
 };
 use alloc::{boxed::Box, vec::Vec};
@@ -160,8 +161,8 @@ impl Requester {
             Some(_) => Flags::EP_INFO_SIG,
             None => Flags::EP_INFO_MASK,
         };
-        if nonce.is_some() && self.ready()?.identity.is_none() {
-            return Err(Misuse::NoIdentity);
+        if nonce.is_some() {
+            self.ready()?.check_signs(usage::ENDPOINT_INFO)?;
         }
         let needs = Needs {
             code: Code::ENDPOINT_INFO,

@@ -7,6 +7,7 @@ use crate::{
     crypto::{Digest, Secret},
     spdm::{
         connection::{Connection, Reach},
+        encapsulated::check_usage,
         error::{Misbehaviour, Misuse},
         msg::{Code, Context, Summary, capabilities::Flags, key_exchange::Mutual},
         secured::{Record, RecordError},
@@ -81,6 +82,8 @@ pub(super) struct Identity {
     pub(super) hash: Digest,
     /// The public key as the provider wants it.
     pub(super) key: Vec<u8>,
+    /// What DIGESTS says that it is for; on a connection with one key, for all.
+    pub(super) usage: u16,
 }
 
 impl Peer {
@@ -116,6 +119,23 @@ impl Peer {
     pub(super) fn identity(&self) -> Result<&Identity, Misbehaviour> {
         let what = "key that signs";
         self.identity.as_ref().ok_or(Misbehaviour::NotNegotiated { what })
+    }
+
+    /// Whose key signs, if it is for that `usage`.
+    pub(super) fn signer(&self, usage: u16) -> Result<&Identity, Misbehaviour> {
+        let identity = self.identity()?;
+        check_usage(identity.slot, identity.usage, usage)?;
+        Ok(identity)
+    }
+
+    /// Whether the caller may ask for a signature of that `usage`.
+    pub(super) fn check_signs(&self, usage: u16) -> Result<(), Misuse> {
+        let identity = self.identity.as_ref().ok_or(Misuse::NoIdentity)?;
+        let what = "key for that in its slot (KeyUsageMask of DIGESTS)";
+        match identity.usage & usage {
+            0 => Err(Misuse::Lacks { what }),
+            _ => Ok(()),
+        }
     }
 
     /// To read an answer with, which has a summary of measurements if one was asked for and there can be one.

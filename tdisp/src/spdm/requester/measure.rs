@@ -16,6 +16,7 @@ use crate::spdm::{
         capabilities::Flags,
         measurements::{self, Operation, Record, Signed},
     },
+    responder::usage,
     signing,
 };
 use core::time::Duration;
@@ -57,7 +58,11 @@ impl Measure {
         let known = peer.identity.is_some() || !self.signed;
         let format = peer.connection.negotiated.algorithms.measurement_hash;
         let can = known && format.is_some() && peer.flags().any(needed);
-        can.then_some(()).ok_or(Misuse::NoMeasurements)
+        can.then_some(()).ok_or(Misuse::NoMeasurements)?;
+        match self.signed {
+            true => peer.check_signs(usage::MEASUREMENTS),
+            false => Ok(()),
+        }
     }
 }
 
@@ -68,7 +73,7 @@ pub(super) fn measure(link: &mut Link, session: Option<u32>, what: Measure, outp
     let signed = match what.signed {
         true => Some(Signed {
             nonce,
-            slot: peer.identity()?.slot & 0x0f,
+            slot: peer.signer(usage::MEASUREMENTS)?.slot & 0x0f,
         }),
         false => None,
     };

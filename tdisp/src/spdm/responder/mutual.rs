@@ -22,7 +22,7 @@ pub struct Mutual {
     pub roots: Trust,
     /// Bytes of the largest chain that this side takes; before 1.4 none can be larger than 65535.
     pub chain_size_max: usize,
-    /// Its slot whose chain is asked for, or else the first that it has.
+    /// Its slot whose chain is asked for, or else the first that it has with a key for that.
     pub slot: Option<u8>,
     /// Whether CHALLENGE_AUTH asks it to let itself be challenged.
     pub challenge: bool,

@@ -412,6 +412,31 @@ fn a_response_that_is_not_ready_is_asked_for_again_by_its_token() {
 }
 
 #[test]
+fn a_response_that_is_not_ready_names_its_request_and_is_not_dropped_when_it_is() {
+    for (code, multiplier, what, found, wanted) in [
+        (
+            Code::GET_DIGESTS,
+            2,
+            "request code of ResponseNotReady",
+            0x81,
+            0x82,
+        ),
+        (Code::GET_CERTIFICATE, 0, "RDTM of ResponseNotReady", 0, 2),
+        (Code::GET_CERTIFICATE, 1, "RDTM of ResponseNotReady", 1, 2),
+    ] {
+        let error = lied(Code::CERTIFICATE, move |body| {
+            *body = error::Response {
+                extended: &[10, code.0, 1, multiplier],
+                ..error::Response::new(V, ErrorCode::RESPONSE_NOT_READY, 0)
+            }
+            .to_vec();
+        });
+        let inconsistent = Misbehaviour::Inconsistent { what, found, wanted };
+        assert_eq!(peer(error), (Code::CERTIFICATE, inconsistent));
+    }
+}
+
+#[test]
 fn a_response_that_wants_to_be_waited_for_too_long_is_asked_for_sooner_and_given_up() {
     for exponent in [30u8, 63, 64, 255] {
         let error = lied(Code::CERTIFICATE, move |body| {

@@ -794,6 +794,23 @@ fn a_device_is_busy_as_often_as_it_is_asked_the_same_in_a_row() {
 }
 
 #[test]
+fn what_is_not_ready_is_kept_for_twice_its_delay_at_least() {
+    for multiplier in [0, 1, 2] {
+        let mut hand = Hand::agreed(Version::V1_2, |config| {
+            config.delays = vec![Delay {
+                code: Code::CHALLENGE,
+                how: Wait::NotReady {
+                    exponent: 13,
+                    multiplier,
+                },
+            }];
+        });
+        let challenge = hand.challenge(Summary::NONE);
+        assert_eq!(hand.not_ready(&challenge).multiplier, 2);
+    }
+}
+
+#[test]
 fn what_is_not_ready_is_forgotten_after_another_request_and_after_its_time() {
     let version = Version::V1_2;
     let mut hand = Hand::agreed(version, slow);

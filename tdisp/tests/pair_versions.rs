@@ -675,6 +675,38 @@ fn a_device_that_is_busy_or_not_ready_is_waited_for_wherever_it_is() {
 }
 
 #[test]
+fn a_device_that_says_how_many_seconds_it_needs_is_given_them_up_to_the_limit() {
+    let how = Wait::NotReady {
+        exponent: 24,
+        multiplier: 2,
+    };
+    let connected = |limit| {
+        let mut pair = Case::of(Version::V1_2).pair(
+            |ask| ask.timing.crypto_max = Duration::from_secs(limit),
+            |answer| {
+                answer.delays = vec![Delay {
+                    code: Code::CHALLENGE,
+                    how,
+                }];
+            },
+        );
+        pair.connect();
+        pair
+    };
+    let pair = connected(30);
+    assert!(pair.requester.session().is_some(), "{:?}", pair.failure());
+    assert_eq!(pair.now.since(Instant::START), Duration::from_micros(1 << 24));
+    let pair = connected(1);
+    assert!(matches!(peer_fault(&pair).1, Misbehaviour::NeverReady { .. }));
+    let tries = u32::from(Timing::default().retries);
+    assert_eq!(
+        pair.now.since(Instant::START),
+        Duration::from_secs(1) * tries,
+        "no longer than the limit at a time"
+    );
+}
+
+#[test]
 fn a_device_that_is_never_ready_is_given_up() {
     let mut pair = delayed(Version::V1_2, Code::CHALLENGE, Wait::Busy(200));
     pair.connect();

@@ -129,11 +129,14 @@ pub struct NotReady {
     pub code: Code,
     /// To be repeated in RESPOND_IF_READY.
     pub token: u8,
-    /// RDTM: after that many times the delay the response is dropped.
+    /// RDTM: after that many times the delay the response is dropped; at least [`NotReady::MULTIPLIER_MIN`].
     pub multiplier: u8,
 }
 
 impl NotReady {
+    /// Less would drop a response when it is ready, if not before.
+    pub const MULTIPLIER_MIN: u8 = 2;
+
     /// The extended data.
     pub fn to_bytes(self) -> [u8; 4] {
         [self.exponent, self.code.0, self.token, self.multiplier]

@@ -175,9 +175,10 @@ pub enum Goal {
 pub struct Timing {
     /// For an answer, the way there and back included.
     pub answer: Duration,
-    /// What a responder may ask for on top, at most, where it must compute a signature (CTExponent).
+    /// What a responder may ask for on top, at most, where it must compute a signature (CTExponent), and at a time where its
+    /// answer is not ready (ResponseNotReady).
     pub crypto_max: Duration,
-    /// Between tries when the responder is busy; what it asks for itself with ResponseNotReady is held to ten times this.
+    /// Between tries when the responder is busy.
     pub retry_after: Duration,
     /// Tries of one request after the first.
     pub retries: u8,

@@ -3,6 +3,7 @@
 use super::{
     Requester,
     chunk::{self, Carriage, Receiver},
+    identify::expect,
     operation::Operation,
     step::{Channel, Fault, Pending, Received},
 };
@@ -13,7 +14,7 @@ use crate::{
         error::Misbehaviour,
         msg::{
             Code, Context, Header, Payload, Version,
-            error::{self as error_msg, ErrorCode},
+            error::{self as error_msg, ErrorCode, NotReady},
             respond_if_ready,
         },
         secured::Record,
@@ -124,12 +125,13 @@ impl Requester {
             return Ok(Received::More(carriage, first));
         }
         if let Some(not_ready) = error.not_ready() {
+            let code = Code(pending.request.get(1).copied().unwrap_or_default());
+            check_not_ready(not_ready, code)?;
             let micros = not_ready.delay_us().unwrap_or(u64::MAX);
-            let longest = self.config.timing.retry_after.saturating_mul(10);
-            let after = Duration::from_micros(micros).min(longest);
+            let after = Duration::from_micros(micros).min(self.config.timing.crypto_max);
             let again = respond_if_ready::Request {
                 version: error.version,
-                code: Code(pending.request.get(1).copied().unwrap_or_default()),
+                code,
                 token: not_ready.token,
             };
             return self.later(pending, after, Some(Wiped::new(again.to_vec())));
@@ -166,4 +168,13 @@ impl Requester {
             ..pending
         });
     }
+}
+
+/// It is the request that is not ready, and is not dropped before it can be asked for.
+fn check_not_ready(not_ready: NotReady, asked: Code) -> Result<(), Misbehaviour> {
+    let (found, wanted) = (not_ready.code.0, asked.0);
+    expect("request code of ResponseNotReady", found, wanted)?;
+    let multiplier = not_ready.multiplier;
+    let wanted = multiplier.max(NotReady::MULTIPLIER_MIN);
+    expect("RDTM of ResponseNotReady", multiplier, wanted)
 }

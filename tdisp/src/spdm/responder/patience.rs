@@ -39,7 +39,7 @@ pub enum Wait {
     NotReady {
         /// RDTExponent, at most 31.
         exponent: u8,
-        /// RDTM: it is forgotten after so many times that.
+        /// RDTM: it is forgotten after so many times that; at least 2.
         multiplier: u8,
     },
 }
@@ -77,7 +77,10 @@ impl Responder {
             None => Ok(()),
             Some(Wait::Busy(times)) => self.patience.be_busy(code, times),
             Some(Wait::NotReady { exponent, multiplier }) => {
-                let wait = (exponent.min(EXPONENT_MAX), multiplier);
+                let wait = (
+                    exponent.min(EXPONENT_MAX),
+                    multiplier.max(NotReady::MULTIPLIER_MIN),
+                );
                 Err(self.patience.hold(asked, wait))
             }
         }
@@ -126,7 +129,7 @@ impl Patience {
     fn hold(&mut self, asked: Asked<'_>, (exponent, multiplier): (u8, u8)) -> Refusal {
         self.token = self.token.wrapping_add(1);
         let delay = Duration::from_micros(1 << exponent);
-        let patience = delay.saturating_mul(u32::from(multiplier.max(1)));
+        let patience = delay.saturating_mul(u32::from(multiplier));
         let held = Held {
             at: asked.at,
             request: asked.message.to_vec(),

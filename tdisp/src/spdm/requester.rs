@@ -64,6 +64,9 @@ use step::{Ask, Channel, Exchange, Fault, Output, Pending, Received};
 /// Records that are left when keys are replaced, at most.
 const RECORDS_LOW_MAX: u64 = 1024;
 
+/// Records under a new key that its update may take: the acknowledgement of it, and the one that it is in use.
+const RECORDS_OF_UPDATE: u64 = 2;
+
 /// The requester's machine. It takes and gives units of its transport.
 pub struct Requester {
     config: RequesterConfig,
@@ -350,7 +353,11 @@ impl Requester {
             .peer
             .as_ref()
             .is_some_and(|peer| peer.both_can(Flags::KEY_UPD));
-        let low = (self.config.records_max / 4).clamp(2, RECORDS_LOW_MAX);
+        // New keys have protected their own update: what is left of so few then must be more, or they are replaced for ever.
+        let max = self.config.records_max;
+        let low = (max / 4)
+            .clamp(2, RECORDS_LOW_MAX)
+            .min(max.saturating_sub(RECORDS_OF_UPDATE + 1));
         if let Some(session) = self.link.sessions.wearing_out(low).filter(|_| can) {
             self.begin(now, Code::KEY_UPDATE_ACK, |link, output| {
                 session::update_keys(link, session, KeyOperation::UPDATE_ALL_KEYS, output)

@@ -235,6 +235,22 @@ fn a_session_without_encryption_is_authenticated_and_carries_its_messages_in_cle
 }
 
 #[test]
+fn keys_of_few_records_are_not_renewed_for_ever() {
+    for records in 0..8 {
+        let mut ends = Ends::usual();
+        ends.asking.records_max = records;
+        let mut pair = ends.pair();
+        let now = pair.now;
+        pair.requester.connect(now);
+        let mut carried = 0;
+        while pair.carry() {
+            carried += 1;
+            assert!(carried < 100, "with {records} records a key");
+        }
+    }
+}
+
+#[test]
 fn each_version_of_secured_messages_is_spoken_if_no_higher_one_is_common() {
     for secured in SECURED_VERSIONS {
         let mut ends = Ends::usual();

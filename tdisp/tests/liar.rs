@@ -149,8 +149,8 @@ fn a_crypto_timeout_out_of_range_is_refused_from_32_to_255() {
 // Certificates
 
 #[test]
-fn an_empty_portion_is_refused_and_so_is_one_larger_than_asked() {
-    for size in [0usize, 0x11fc] {
+fn an_empty_or_tiny_portion_is_refused_and_so_is_one_larger_than_asked() {
+    for size in [0usize, 1, 21, 0x11fc] {
         let error = lied(Code::CERTIFICATE, move |body| {
             let portion = vec![1; size];
             *body = certificate::Response {
@@ -165,6 +165,7 @@ fn an_empty_portion_is_refused_and_so_is_one_larger_than_asked() {
         });
         let wanted = Misbehaviour::Portion {
             portion: size,
+            least: 22,
             asked: 0x1200 - 8,
         };
         assert_eq!(peer(error), (Code::CERTIFICATE, wanted));
@@ -182,15 +183,15 @@ fn portions_without_end_are_refused_once_they_do_not_add_up() {
             slot: 0,
             certificate_info: 0,
             large: false,
-            portion: &[7],
+            portion: &[7; 22],
             remainder: 0x7000,
         }
         .to_vec();
     });
     let wanted = Misbehaviour::Inconsistent {
         what: "size of the certificate chain",
-        found: 0x7002,
-        wanted: 0x7001,
+        found: 0x702c,
+        wanted: 0x7016,
     };
     assert_eq!(peer(error), (Code::CERTIFICATE, wanted));
     assert_eq!(asked.load(Ordering::Relaxed), 2);

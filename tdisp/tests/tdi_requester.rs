@@ -255,7 +255,15 @@ fn case_43_portions_that_do_not_fit_together_are_refused() {
         tsm.handle(&portion(second.0, second.1)).unwrap_err().to_string()
     };
     let text = "a portion of the interface report has";
-    assert_eq!(second((10, 20), (0, 20)), format!("{text} 0 as length, wanted 1"));
+    assert_eq!(
+        second((10, 20), (0, 20)),
+        format!("{text} 0 as length, wanted 10")
+    );
+    assert_eq!(
+        second((10, 20), (9, 11)),
+        format!("{text} 9 as length, wanted 10")
+    );
+    assert_eq!(second((10, 20), (0, 0)), format!("{text} 0 as length, wanted 1"));
     assert_eq!(
         second((10, 20), (10, 20)),
         format!("{text} 40 as size of the whole, wanted 30")

@@ -142,11 +142,13 @@ pub enum Misbehaviour {
     /// The context of the request did not come back as it was sent (1.3).
     #[error("it answered with another context than it was asked with: the answer is to another request")]
     WrongContext,
-    /// A portion of a chain is empty, or larger than was asked for.
-    #[error("a portion of {portion} bytes came, wanted 1 to {asked}")]
+    /// A portion of a chain is larger than was asked for, or so small that there would be no end of them.
+    #[error("a portion of {portion} bytes came, wanted {least} to {asked}")]
     Portion {
         /// Bytes that came.
         portion: usize,
+        /// Bytes that one has at least.
+        least: usize,
         /// Bytes asked for.
         asked: usize,
     },

@@ -1,9 +1,9 @@
 //! A certificate chain as it comes: in portions that GET_CERTIFICATE asks for one after the other (DSP0274 §10), whichever
-//! side asks.
+//! side asks; and how small a portion of anything may be.
 
 use super::{
     error::Misbehaviour,
-    msg::{Version, certificate},
+    msg::{Version, capabilities::DATA_TRANSFER_SIZE_MIN, certificate},
 };
 use alloc::vec::Vec;
 
@@ -16,6 +16,26 @@ const SHORT_CHAIN_MAX: usize = 0xffff;
 /// Bytes of CERTIFICATE in front of the portion, and of its large form.
 const HEADER_SIZE: u32 = 8;
 const LARGE_HEADER_SIZE: u32 = 16;
+
+/// Bytes of a portion behind which others follow, at least, unless fewer were asked for: what the smallest message of all, of
+/// 42 bytes, has room for behind the headers of CERTIFICATE's large form in an encapsulated answer.
+const PORTION_MIN: usize = DATA_TRANSFER_SIZE_MIN as usize - LARGE_HEADER_SIZE as usize - 4;
+
+/// Whether a portion is not more than was asked for, and not so little that others without end would follow.
+pub(super) fn check_size(portion: usize, asked: usize, remainder: usize) -> Result<(), Misbehaviour> {
+    let least = match remainder {
+        0 => 1,
+        _ => PORTION_MIN.min(asked).max(1),
+    };
+    match (least..=asked).contains(&portion) {
+        true => Ok(()),
+        false => Err(Misbehaviour::Portion {
+            portion,
+            least,
+            asked,
+        }),
+    }
+}
 
 /// What has come of a chain.
 pub(super) struct Portions {
@@ -89,13 +109,9 @@ impl Portions {
         self.bytes
     }
 
-    /// A portion is not empty, not more than was asked for, and adds up to the same whole as the first. As none is
-    /// empty, there are at most as many as the chain has bytes.
+    /// A portion is of the [size](check_size) that one has, and adds up to the same whole as the first.
     fn check(&self, portion: usize, remainder: usize, max: usize) -> Result<usize, Misbehaviour> {
-        let asked = self.asked as usize;
-        if portion == 0 || portion > asked {
-            return Err(Misbehaviour::Portion { portion, asked });
-        }
+        check_size(portion, self.asked as usize, remainder)?;
         let max = match self.large {
             true => max,
             false => max.min(SHORT_CHAIN_MAX),

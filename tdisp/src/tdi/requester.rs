@@ -410,15 +410,16 @@ impl Requester {
         Response::decode(header.code, body).map_err(malformed)
     }
 
-    /// Adds a portion: never empty, and the same size of the whole each time.
+    /// Adds a portion: never so little that there would be no end of them, and the same size of the whole each time.
     fn portion(&mut self, report: Assembling, portion: &[u8], remainder: usize) -> Result<Progress, Error> {
         let Assembling { mut bytes, total } = report;
         let found = bytes.len() + portion.len() + remainder;
-        if portion.is_empty() {
+        let least = if remainder == 0 { 1 } else { PORTION_MIN };
+        if portion.len() < least {
             return Err(Error::Portion {
                 what: "length",
-                found: 0,
-                wanted: 1,
+                found: portion.len(),
+                wanted: least,
             });
         }
         let wanted = total.unwrap_or(found.min(report::SIZE_MAX));
@@ -441,6 +442,10 @@ impl Requester {
         Ok(Progress::More(self.object(whole_report_from(offset))))
     }
 }
+
+/// Bytes of a portion behind which others follow, at least: what SPDM's smallest message, of 42 bytes, has room for behind the
+/// headers of VENDOR_DEFINED_RESPONSE (12), of TDISP (16) and of the portion (4).
+const PORTION_MIN: usize = 42 - 12 - 16 - 4;
 
 /// The rest of the report from a byte on: 0xFFFF asks for as much as the device gives at once.
 fn whole_report_from(offset: u16) -> Request<'static> {

@@ -9,6 +9,7 @@ use super::{
 use crate::spdm::{
     error::Misbehaviour,
     msg::{Payload, mel},
+    portions,
 };
 use alloc::vec::Vec;
 
@@ -53,13 +54,9 @@ impl Inquiry for Log {
 }
 
 impl Log {
-    /// A portion is not empty, not more than was asked for, and adds up to the same whole as the first. As none is empty,
-    /// there are at most as many as the log has bytes.
+    /// A portion is of the [size](portions::check_size) that one has, and adds up to the same whole as the first.
     fn check_portion(&self, portion: usize, remainder: usize) -> Result<usize, Misbehaviour> {
-        let asked = self.asked;
-        if portion == 0 || portion > asked {
-            return Err(Misbehaviour::Portion { portion, asked });
-        }
+        portions::check_size(portion, self.asked, remainder)?;
         let size = self.log.len().saturating_add(portion).saturating_add(remainder);
         let wanted = self.size.unwrap_or(size).min(LOG_SIZE_MAX);
         if size == wanted {

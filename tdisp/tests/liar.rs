@@ -354,6 +354,16 @@ fn another_message_than_the_one_awaited_is_refused() {
 }
 
 #[test]
+fn a_challenge_answered_for_a_slot_that_holds_no_chain_is_refused() {
+    let error = lied(Code::CHALLENGE_AUTH, |body| body[3] = 0b1111_1110);
+    let empty = Misbehaviour::EmptySlot {
+        slot: 0,
+        provisioned: 0b1111_1110,
+    };
+    assert_eq!(peer(error), (Code::CHALLENGE_AUTH, empty));
+}
+
+#[test]
 fn a_responder_that_is_busy_for_a_while_is_waited_for() {
     let mut left = 3;
     let mut pair = Pair::new();

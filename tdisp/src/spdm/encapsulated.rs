@@ -19,7 +19,7 @@ pub(super) use asking::{Asking, Known, Purpose, Turn, Unknown, Wanted};
 
 use super::{
     error::Misbehaviour,
-    msg::capabilities::Flags,
+    msg::{capabilities::Flags, challenge},
     responder::{MultiKey, PublicKey, Slot},
 };
 
@@ -44,6 +44,15 @@ impl Identity {
             (false, None) => return Flags(0),
         };
         mutual | holds
+    }
+}
+
+/// Whether CHALLENGE_AUTH counts the slot that it signs for among those with a chain; a provisioned key has none.
+pub(super) fn check_slot_held(message: &challenge::Response<'_>) -> Result<(), Misbehaviour> {
+    let (slot, provisioned) = (message.slot, message.slots);
+    match slot == PUBLIC_KEY || provisioned >> slot & 1 == 1 {
+        true => Ok(()),
+        false => Err(Misbehaviour::EmptySlot { slot, provisioned }),
     }
 }
 

@@ -1,6 +1,6 @@
 //! The responder's part: what it asks, and what it makes of the answers.
 
-use super::{PUBLIC_KEY, check_usage};
+use super::{PUBLIC_KEY, check_slot_held, check_usage};
 use crate::{
     crypto::{CryptoError, Digest, SignAlg, same, x509::path::Role},
     spdm::{
@@ -335,14 +335,7 @@ fn check_challenge(
     context: Option<RequesterContext>,
 ) -> Result<(), Misbehaviour> {
     expect("slot of the requester's CHALLENGE_AUTH", message.slot, known.slot)?;
-    let held = match known.slot {
-        PUBLIC_KEY => true,
-        slot => message.slots >> slot & 1 == 1,
-    };
-    if !held {
-        let (slot, provisioned) = (known.slot, message.slots);
-        return Err(Misbehaviour::EmptySlot { slot, provisioned });
-    }
+    check_slot_held(message)?;
     if !same(message.chain_hash, known.hash.as_ref()) {
         let said = Digest::new(message.chain_hash).unwrap_or(known.hash);
         return Err(wrong_chain(known.hash, said));

@@ -18,6 +18,7 @@ use crate::{
         algorithms::{MULTI_KEY, Needs, Offer},
         chain::Chain,
         connection::{Connection, Negotiated, Own, Reach},
+        encapsulated::check_slot_held,
         error::Misbehaviour,
         msg::{
             Context, RequesterContext, SLOT_PUBLIC_KEY, Version, algorithms,
@@ -375,6 +376,7 @@ impl Expect for ExpectChallengeAuth {
             exchange.read::<challenge::Response<'_>>(&peer.summary_context(output.config.summary))?;
         let identity = peer.identity()?;
         expect("slot of CHALLENGE_AUTH", message.slot, identity.slot & PUBLIC_KEY)?;
+        check_slot_held(&message)?;
         let mutual = message.mutual;
         if !peer.can_authenticate(Mutual::ENCAPSULATED, output) {
             expect("mutual authentication in CHALLENGE_AUTH", u8::from(mutual), 0)?;

@@ -233,10 +233,10 @@ trait Mechanism {
     type Private: Send + Sync + 'static;
 
     /// ML-KEM.KeyGen_internal of d ‖ z.
-    fn private(seed: [u8; 64]) -> Self::Private;
+    fn private(seed: &[u8; 64]) -> Self::Private;
     fn public(private: &Self::Private) -> Vec<u8>;
     /// ML-KEM.Encaps_internal; `None` if the key is of another size or not reduced (FIPS 203 §7.2).
-    fn encapsulate(public: &[u8], random: [u8; 32]) -> Option<(Vec<u8>, SharedKey)>;
+    fn encapsulate(public: &[u8], random: &[u8; 32]) -> Option<(Vec<u8>, SharedKey)>;
     /// ML-KEM.Decaps; `None` if the ciphertext is of another size. A wrong one gives a wrong secret.
     fn decapsulate(private: &Self::Private, ciphertext: &[u8]) -> Option<SharedKey>;
 }
@@ -246,17 +246,18 @@ macro_rules! mechanism {
         impl Mechanism for $set {
             type Private = DecapsulationKey<Self>;
 
-            fn private(seed: [u8; 64]) -> Self::Private {
-                DecapsulationKey::from_seed(seed.into())
+            fn private(seed: &[u8; 64]) -> Self::Private {
+                // It takes the seed over, and keeps it as long as the key.
+                DecapsulationKey::from_seed((*seed).into())
             }
 
             fn public(private: &Self::Private) -> Vec<u8> {
                 private.encapsulation_key().to_bytes().to_vec()
             }
 
-            fn encapsulate(public: &[u8], random: [u8; 32]) -> Option<(Vec<u8>, SharedKey)> {
+            fn encapsulate(public: &[u8], random: &[u8; 32]) -> Option<(Vec<u8>, SharedKey)> {
                 let public = EncapsulationKey::<Self>::new(&public.try_into().ok()?).ok()?;
-                let (ciphertext, secret) = public.encapsulate_deterministic(&random.into());
+                let (ciphertext, secret) = public.encapsulate_deterministic(random.into());
                 Some((ciphertext.to_vec(), secret))
             }
 
@@ -280,7 +281,7 @@ impl<M: Mechanism + Send + Sync + 'static> Decapsulator<M> {
     fn draw(random: &dyn Provider) -> Result<Box<dyn KeyAgreement>, CryptoError> {
         let mut seed = Zeroizing::new([0; 64]);
         random.random(&mut *seed)?;
-        let private = Box::new(M::private(*seed));
+        let private = Box::new(M::private(&seed));
         let public = M::public(&private);
         Ok(Box::new(Self { private, public }))
     }
@@ -301,7 +302,7 @@ fn encapsulate<M: Mechanism>(random: &dyn Provider, public: &[u8]) -> Result<Enc
     let mut drawn = Zeroizing::new([0; 32]);
     random.random(&mut *drawn)?;
     let (answer, agreed) =
-        M::encapsulate(public, *drawn).ok_or(CryptoError::BadKey("peer's public value"))?;
+        M::encapsulate(public, &drawn).ok_or(CryptoError::BadKey("peer's public value"))?;
     Ok(Encapsulated {
         answer,
         secret: secret(agreed),

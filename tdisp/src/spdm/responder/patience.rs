@@ -12,13 +12,13 @@
 use super::{Asked, At, Extended, INVALID, Refusal, Reply, Responder, UNEXPECTED};
 use crate::{
     clock::Instant,
+    crypto::Wiped,
     spdm::msg::{
         Code, Header,
         error::{ErrorCode, NotReady},
         respond_if_ready,
     },
 };
-use alloc::vec::Vec;
 use core::time::Duration;
 
 /// A request that is not answered at once.
@@ -56,7 +56,8 @@ pub(super) struct Patience {
 /// A request that is answered when it is asked for again.
 struct Held {
     at: At,
-    request: Vec<u8>,
+    /// It may carry keys.
+    request: Wiped,
     token: u8,
     wait: (u8, u8),
     ready: Instant,
@@ -132,7 +133,7 @@ impl Patience {
         let patience = delay.saturating_mul(u32::from(multiplier));
         let held = Held {
             at: asked.at,
-            request: asked.message.to_vec(),
+            request: Wiped::new(asked.message.to_vec()),
             token: self.token,
             wait: (exponent, multiplier),
             ready: asked.now.after(delay),

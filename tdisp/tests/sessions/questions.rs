@@ -248,13 +248,25 @@ fn a_portion_of_a_requesters_chain_is_neither_empty_nor_more_than_was_asked_for(
     for version in VERSIONS {
         // Less four bytes around the answer, and the answer's own eight.
         let asked = 0x1200 - 12;
-        for (portion, remainder, goes) in [(0, 100, false), (asked + 1, 0, false), (asked, 100, true)] {
+        // What others follow is never a few bytes.
+        let cases = [
+            (0, 100, 22, false),
+            (21, 100, 22, false),
+            (22, 100, 22, true),
+            (asked + 1, 0, 1, false),
+            (asked, 100, 22, true),
+        ];
+        for (portion, remainder, least, goes) in cases {
             let (mut hand, id) = certificate_awaited(version);
             let said = certificate(version, &vec![7; portion], remainder);
             let answer = hand.secured(&deliver(version, id, &said)).unwrap();
             let why = match goes {
                 true => None,
-                false => Some(Misbehaviour::Portion { portion, asked }),
+                false => Some(Misbehaviour::Portion {
+                    portion,
+                    least,
+                    asked,
+                }),
             };
             assert_eq!(answer[1] == Code::ENCAPSULATED_RESPONSE_ACK.0, goes, "{portion}");
             assert_eq!(why_refused(&mut hand), why);

@@ -1,8 +1,10 @@
 //! Several sessions at once.
 
 use super::{
-    Ends, Event, Pair, Told, assert_all_speak, assert_speaks, pair::measurements, providers::Drawing, ready,
-    responder, told,
+    Ends, Event, Pair, Told, assert_all_speak, assert_speaks,
+    pair::measurements,
+    providers::{Drawing, RingBut},
+    ready, responder, told,
 };
 use std::sync::Arc;
 use tdisp::spdm::{
@@ -231,7 +233,7 @@ fn a_session_with_the_id_of_an_open_one_ends_the_connection() {
     for (open, context) in opens {
         let ends = Ends::usual().with_psk(context.unwrap_or(true));
         // Its own half of the id is always the same.
-        let draws = Arc::new(Drawing(Some(vec![7, 1])));
+        let draws = Arc::new(RingBut(Drawing(Some(vec![7, 1]))));
         let mut pair = Pair::of(
             Requester::new(ends.asking, draws),
             responder(ends.answering.clone()),

@@ -26,6 +26,8 @@ pub mod dissect;
 pub mod field;
 pub mod follow;
 pub mod frame;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 pub mod known;
 pub mod names;
 pub mod pcap;

@@ -40,7 +40,7 @@ impl Responder {
         let encapsulated = connection.provider.encapsulate(alg, message.exchange);
         let agreed_on = encapsulated.map_err(bad_value)?;
         let demand = self.demand(connection)?;
-        let own_id = self.sessions.new_id(u16::from_le_bytes(self.random()?))?;
+        let own_id = self.sessions.new_id(self.random()?)?;
         let agreed = self.phase.agreed().ok_or(UNEXPECTED)?;
         let connection = &agreed.connection;
         let summary = self.summary(message.summary)?;

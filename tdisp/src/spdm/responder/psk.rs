@@ -52,7 +52,7 @@ impl Responder {
         let psk = self.config.psk.as_ref().ok_or(INVALID)?;
         let (key, with_context) = (psk.keys.find(message.hint).ok_or(INVALID)?, psk.context);
         let (secured, selected) = self.select_secured(message.version, message.opaque)?;
-        let own_id = self.sessions.new_id(u16::from_le_bytes(self.random()?))?;
+        let own_id = self.sessions.new_id(self.random()?)?;
         let agreed = self.phase.agreed().ok_or(UNEXPECTED)?;
         let connection = &agreed.connection;
         let heartbeat_s = self.heartbeat_s(connection);

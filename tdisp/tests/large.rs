@@ -23,7 +23,7 @@ use tdisp::{
             measurements::{self, Operation, Signed},
             vendor::{self, Body},
         },
-        responder::Event,
+        responder::{Event, Slot},
         signing,
         transcript::Transcript,
     },
@@ -545,6 +545,44 @@ fn an_answer_larger_than_the_requester_takes_at_all_is_an_error() {
     let mut hand = ByHand::agreed_in(Version::V1_2, config(0x1200), Flags::CHUNK, sizes);
     let answer = hand.clear(&get_measurements(Version::V1_2, false)).unwrap();
     assert_eq!(error_of(&answer), Some(ErrorCode::RESPONSE_TOO_LARGE));
+    let mut whole = agreed(Version::V1_2, 0x1200, 0x1200);
+    let whole = whole.clear(&get_measurements(Version::V1_2, false)).unwrap();
+    let (whole, _) = measurements::Response::decode_padded(&whole, &Context::new(Version::V1_2)).unwrap();
+    assert_eq!(
+        actual_size(&answer, Version::V1_2),
+        Some(whole.to_vec().len() as u32)
+    );
+}
+
+/// How large what is too large is, as its refusal tells.
+fn actual_size(answer: &[u8], version: Version) -> Option<u32> {
+    let (error, _) = error::Response::decode_padded(answer, &Context::new(version)).unwrap();
+    error.actual_size()
+}
+
+#[test]
+fn a_chain_beyond_64_kib_in_the_small_form_is_refused_with_its_size_in_1_4_and_unspecified_before() {
+    for version in VERSIONS {
+        let mut config = config(0x1200);
+        let slot = config.slots[0].clone().unwrap();
+        let chain = vec![1; 70_000];
+        config.slots[1] = Some(Slot { chain, ..slot });
+        let mut hand = ByHand::agreed_in(version, config, Flags::CHUNK, sizes(0x1200));
+        let request = certificate::Request {
+            version,
+            slot: 1,
+            size_asked: false,
+            large: false,
+            offset: 0,
+            length: 0xffff,
+        };
+        let answer = hand.clear(&request.to_vec()).unwrap();
+        let told = (error_of(&answer), actual_size(&answer, version));
+        match version < Version::V1_4 {
+            true => assert_eq!(told, (Some(ErrorCode::UNSPECIFIED), None)),
+            false => assert_eq!(told, (Some(ErrorCode::DATA_TOO_LARGE), Some(70_000))),
+        }
+    }
 }
 
 #[test]
@@ -588,6 +626,9 @@ fn vendor_messages_beyond_64_kib_go_in_the_large_form_of_1_4_and_not_before() {
         let answer = hand.opened().unwrap();
         if version < Version::V1_4 {
             assert_eq!(error_of(&answer), Some(ErrorCode::RESPONSE_TOO_LARGE));
+            // The header, the PCI-SIG's two bytes of ID and three counts are in front of the payload.
+            let whole = 4 + 2 + 1 + 2 + 2 + size as u32;
+            assert_eq!(actual_size(&answer, version), Some(whole));
             continue;
         }
         let answer = fetched_up_to(&mut hand, answer, 0x2_0000);

@@ -52,7 +52,7 @@ use super::{
     error::Misbehaviour,
     msg::{
         Header, Payload, Version,
-        error::{self as error_msg, ErrorCode, NotReady},
+        error::{self as error_msg, ErrorCode, Extended},
         mel as mel_msg,
         send_event::Dmtf,
         vendor::{self as vendor_msg, Body},
@@ -260,7 +260,10 @@ impl Responder {
         body.large = body.large.or(asked.large.then_some(0));
         let reply = match payload.len() <= Body::payload_max(version) {
             true => Ok(Some(vendor_msg::Response(body).to_vec())),
-            false => Err(Refusal::new(ErrorCode::RESPONSE_TOO_LARGE)),
+            false => {
+                let empty = vendor_msg::Response(Body::pci_sig(version, &[])).to_vec();
+                Err(Refusal::response_too_large(empty.len() + payload.len()))
+            }
         };
         self.reply(now, At::Session(asked.session), reply);
     }
@@ -461,14 +464,6 @@ struct Refusal {
     ours: Option<CryptoError>,
 }
 
-/// What some errors add.
-#[derive(Debug, Clone, Copy)]
-enum Extended {
-    Nothing,
-    NotReady(NotReady),
-    Handle(u8),
-}
-
 impl Refusal {
     const fn new(code: ErrorCode) -> Self {
         Self {
@@ -488,6 +483,14 @@ impl Refusal {
         }
     }
 
+    /// The answer, of so many bytes, is more than the requester takes.
+    fn response_too_large(size: usize) -> Self {
+        Self {
+            extended: Extended::actual_size(size),
+            ..Self::new(ErrorCode::RESPONSE_TOO_LARGE)
+        }
+    }
+
     /// Whether a proof was wrong: then keys are in doubt, not only a message.
     fn is_of_proof(&self) -> bool {
         self.code == ErrorCode::DECRYPT_ERROR
@@ -502,31 +505,26 @@ impl Refusal {
 
     /// In a version that does not have the error yet, the next best one.
     fn to_message(self, version: Version) -> Vec<u8> {
-        let (not_ready, handle);
-        let extended = match self.extended {
-            Extended::Nothing => &[][..],
-            Extended::NotReady(ready) => {
-                not_ready = ready.to_bytes();
-                &not_ready
-            }
-            Extended::Handle(number) => {
-                handle = [number];
-                &handle
-            }
+        let code = known_error(version, self.code);
+        let extended = match code == self.code {
+            true => self.extended.to_vec(),
+            false => Vec::new(),
         };
         let message = error_msg::Response {
             version,
-            code: known_error(version, self.code),
+            code,
             data: self.data,
-            extended,
+            extended: &extended,
         };
         message.to_vec()
     }
 }
 
-/// Versions before 1.2 have no word for sizes, for a session that is missing, and for what is done in neither of them.
+/// Versions before 1.2 have no word for sizes, for a session that is missing, and for what is done in neither of them; those
+/// before 1.4 none for a chain that their fields cannot count.
 fn known_error(version: Version, code: ErrorCode) -> ErrorCode {
     match code {
+        ErrorCode::DATA_TOO_LARGE if version < Version::V1_4 => ErrorCode::UNSPECIFIED,
         _ if version >= Version::V1_2 => code,
         ErrorCode::REQUEST_TOO_LARGE => ErrorCode::INVALID_REQUEST,
         ErrorCode::SESSION_REQUIRED => ErrorCode::UNEXPECTED_REQUEST,

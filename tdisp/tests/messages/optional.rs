@@ -383,6 +383,28 @@ fn each_error_has_the_extended_data_of_its_code() {
     }
     let too_large = error::Response::decode_exact(&[0x14, 0x7f, 0x12, 0, 1, 0, 1, 0], &V1_4).unwrap();
     assert_eq!(too_large.actual_size(), Some(0x1_0001));
+    let v1_3 = error::Response::decode_exact(&[0x13, 0x7f, 0x12, 0], &Context::new(Version::V1_3));
+    assert_eq!(
+        v1_3.map(|error| error.actual_size()),
+        Ok(None),
+        "1.3 has no such code"
+    );
     let vendors = [&[0x14, 0x7f, 0xff, 3][..], &[0; 33]].concat();
     assert!(refused(&vendors, &V1_4) && !refused(&vendors[..36], &V1_4));
+}
+
+/// libspdm has sent both.
+#[test]
+fn a_response_too_large_is_read_with_its_size_and_without_and_comes_back_the_same() {
+    for version in [Version::V1_2, Version::V1_3, Version::V1_4] {
+        for (tail, size) in [(&[][..], None), (&[0x34, 0x12, 0, 0], Some(0x1234))] {
+            let recorded = [&[version.0, 0x7f, 0x0d, 0], tail].concat();
+            let read = error::Response::decode_exact(&recorded, &Context::new(version)).unwrap();
+            assert_eq!(read.actual_size(), size);
+            assert_eq!(read.to_vec(), recorded);
+        }
+    }
+    let v1_1 =
+        error::Response::decode_exact(&[0x11, 0x7f, 0x0d, 0, 1, 0, 0, 0], &Context::new(Version::V1_1));
+    assert!(v1_1.is_err(), "1.1 has no such code");
 }

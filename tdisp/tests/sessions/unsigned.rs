@@ -112,6 +112,41 @@ fn offsets_and_lengths_of_a_requesters_chain_at_their_ends_give_a_portion_or_an_
     }
 }
 
+#[test]
+fn a_requesters_chain_beyond_64_kib_in_the_small_form_is_refused_with_its_size_in_1_4_and_unspecified_before()
+{
+    for version in [Version::V1_3, Version::V1_4] {
+        let mut ends = Ends::of(version, Default::default()).with_encapsulated();
+        let mut identity = tdisp::spdm::Identity::default();
+        identity.slots[1] = Some(Slot::new(vec![1; 0x1_0203], usual().signer.clone()));
+        ends.asking.identity = Some(identity);
+        let mut pair = Pair::of(requester(ends.asking), responder(ends.answering));
+        pair.connect();
+        let session = pair.requester.session().unwrap();
+        let request = certificate::Request {
+            version,
+            slot: 1,
+            size_asked: false,
+            large: false,
+            offset: 0,
+            length: 0xffff,
+        };
+        pair.responder.ask(session, &request.to_vec()).unwrap();
+        pair.requester.fetch_requests(pair.now, session).unwrap();
+        pair.run();
+        let response = match version < Version::V1_4 {
+            true => vec![version.0, 0x7f, ErrorCode::UNSPECIFIED.0, 0],
+            false => vec![version.0, 0x7f, ErrorCode::DATA_TOO_LARGE.0, 0, 3, 2, 1, 0],
+        };
+        let refused = Told::Answered { session, response };
+        assert!(
+            pair.responder_events.contains(&refused),
+            "{:?}",
+            pair.responder_events
+        );
+    }
+}
+
 /// A session has proven who is who: a signature over a responder's nonce there would only be one to use elsewhere.
 #[test]
 fn a_requester_signs_no_challenge_in_a_session() {

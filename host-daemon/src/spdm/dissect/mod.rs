@@ -13,7 +13,7 @@ mod vendor;
 use std::ops::Range;
 
 use tdisp::{
-    spdm::msg::{Code, Header, error::ErrorCode},
+    spdm::msg::{Code, Header, Version, error::ErrorCode},
     wire::DecodeError,
 };
 
@@ -199,6 +199,11 @@ fn error(w: &mut Walk<'_>, header: Header) -> Result<(), DecodeError> {
             Ok(())
         }),
         ErrorCode::LARGE_RESPONSE => w.u8("Handle").map(drop),
+        ErrorCode::DATA_TOO_LARGE if header.version >= Version::V1_4 => w.u32("ActualSize").map(drop),
+        // Responders have been seen that leave it out.
+        ErrorCode::RESPONSE_TOO_LARGE if header.version >= Version::V1_2 && w.remaining() >= 4 => {
+            w.u32("ActualSize").map(drop)
+        }
         ErrorCode::VENDOR => {
             w.rest("ExtendedErrorData");
             Ok(())
@@ -268,5 +273,30 @@ fn params(header: Header, known: &Known) -> [String; 2] {
             [code.to_string(), data]
         }
         _ => manage::params(header, version, known),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spdm::field::Value;
+
+    /// The value of ActualSize in an error, if that is read to its end.
+    fn actual_size(error: &[u8]) -> Option<Value> {
+        let message = message(error, &Known::new(Version(error[0])), false);
+        assert_eq!(message.fault, None, "{error:02x?}");
+        message
+            .fields
+            .field("ActualSize")
+            .map(|field| field.value.clone())
+    }
+
+    #[test]
+    fn an_error_that_something_is_too_large_is_shown_with_the_size_where_its_version_has_one() {
+        let size = Some(Value::Int(0x1_1170));
+        assert_eq!(actual_size(&[0x14, 0x7f, 0x12, 0, 0x70, 0x11, 1, 0]), size);
+        assert_eq!(actual_size(&[0x12, 0x7f, 0x0d, 0, 0x70, 0x11, 1, 0]), size);
+        assert_eq!(actual_size(&[0x12, 0x7f, 0x0d, 0]), None);
+        assert_eq!(actual_size(&[0x13, 0x7f, 0x12, 0]), None);
     }
 }

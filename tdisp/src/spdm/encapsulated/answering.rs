@@ -8,7 +8,7 @@ use crate::{
         msg::{
             Code, Header, NONCE_SIZE, Payload, SLOT_PUBLIC_KEY, Summary, Version, certificate, challenge,
             check_padding, digests,
-            error::{self as error_msg, ErrorCode},
+            error::{self as error_msg, ErrorCode, Extended},
         },
         responder::{Slot, usage},
         signing,
@@ -113,6 +113,7 @@ impl Answering {
             Ok(message) => Ok(message),
             Err(Refused::Ours(error)) => Err(error),
             Err(Refused::Error(code, data)) => Ok(error_msg::Response::new(version, code, data).to_vec()),
+            Err(Refused::DataTooLarge(size)) => Ok(data_too_large(version, size)),
         }
     }
 
@@ -213,6 +214,8 @@ type Answer = Result<Vec<u8>, Refused>;
 /// Why there is no answer but an ERROR.
 enum Refused {
     Error(ErrorCode, u8),
+    /// The chain, of so many bytes, has no place in the form that it is asked for in.
+    DataTooLarge(u32),
     /// Our own side fails.
     Ours(CryptoError),
 }
@@ -222,6 +225,19 @@ const TOO_MUCH: Refused = Refused::Error(ErrorCode::UNSPECIFIED, 0);
 
 fn refused(code: Code) -> Refused {
     Refused::Error(ErrorCode::UNSUPPORTED_REQUEST, code.0)
+}
+
+/// Before 1.4 there is no word for it.
+fn data_too_large(version: Version, size: u32) -> Vec<u8> {
+    let (code, extended) = match version >= Version::V1_4 {
+        true => (ErrorCode::DATA_TOO_LARGE, Extended::ActualSize(size)),
+        false => (ErrorCode::UNSPECIFIED, Extended::Nothing),
+    };
+    let message = error_msg::Response {
+        extended: &extended.to_vec(),
+        ..error_msg::Response::new(version, code, 0)
+    };
+    message.to_vec()
 }
 
 impl From<DecodeError> for Refused {
@@ -264,7 +280,7 @@ fn portion<'c>(
     };
     let whole = u32::try_from(slot.chain.len()).map_err(|_| INVALID)?;
     if whole > most {
-        return Err(Refused::Error(ErrorCode::DATA_TOO_LARGE, 0));
+        return Err(Refused::DataTooLarge(whole));
     }
     if asked.size_asked {
         return Ok((&[], whole));

@@ -33,7 +33,7 @@ open_enum! {
         SESSION_REQUIRED = 0x0b,
         /// A reset is needed for the request to take effect (1.2).
         RESET_REQUIRED = 0x0c,
-        /// The response is larger than the requester takes (1.2).
+        /// The response is larger than the requester takes; extended data: its size in bytes (1.2).
         RESPONSE_TOO_LARGE = 0x0d,
         /// The request is larger than the responder takes (1.2).
         REQUEST_TOO_LARGE = 0x0e,
@@ -109,14 +109,49 @@ impl<'a> Response<'a> {
         }
     }
 
-    /// Bytes of the data that is too large, if the error is DATA_TOO_LARGE.
+    /// Bytes of what is too large, if the error is DATA_TOO_LARGE, or RESPONSE_TOO_LARGE of who tells that.
     pub fn actual_size(&self) -> Option<u32> {
-        if self.code != ErrorCode::DATA_TOO_LARGE {
+        if !matches!(
+            self.code,
+            ErrorCode::DATA_TOO_LARGE | ErrorCode::RESPONSE_TOO_LARGE
+        ) {
             return None;
         }
         let mut r = Reader::new(self.extended);
         let size = r.u32("actual size").ok()?;
         r.rest().is_empty().then_some(size)
+    }
+}
+
+/// What some errors add, as it goes into [`Response::extended`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Extended {
+    /// Nothing.
+    Nothing,
+    /// RESPONSE_NOT_READY.
+    NotReady(NotReady),
+    /// LARGE_RESPONSE: the handle to fetch chunks with.
+    Handle(u8),
+    /// RESPONSE_TOO_LARGE and DATA_TOO_LARGE: bytes of what is too large.
+    ActualSize(u32),
+}
+
+impl Extended {
+    /// Bytes of what is too large.
+    pub fn actual_size(size: usize) -> Self {
+        Self::ActualSize(u32::try_from(size).unwrap_or(u32::MAX))
+    }
+
+    /// The extended data.
+    pub fn to_vec(self) -> Vec<u8> {
+        let mut out = Vec::new();
+        match self {
+            Self::Nothing => {}
+            Self::NotReady(ready) => out.bytes(&ready.to_bytes()),
+            Self::Handle(handle) => out.u8(handle),
+            Self::ActualSize(size) => out.u32(size),
+        }
+        out
     }
 }
 
@@ -157,6 +192,8 @@ impl<'a> Payload<'a> for Response<'a> {
             ErrorCode::RESPONSE_NOT_READY => 4,
             ErrorCode::LARGE_RESPONSE => 1,
             ErrorCode::DATA_TOO_LARGE if header.version >= Version::V1_4 => 4,
+            // Responders have been seen that leave the size out.
+            ErrorCode::RESPONSE_TOO_LARGE if header.version >= Version::V1_2 && r.remaining() >= 4 => 4,
             // Its length is not in a place that all bodies share: what came is what there is.
             ErrorCode::VENDOR => r.remaining(),
             _ => 0,

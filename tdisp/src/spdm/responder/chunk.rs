@@ -163,7 +163,7 @@ impl Responder {
 
     /// Keeps a large response for CHUNK_GET; the error that says so, or that it cannot be had.
     fn hold_large(&mut self, at: At, answer: Vec<u8>) -> Refusal {
-        let too_large = Refusal::new(ErrorCode::RESPONSE_TOO_LARGE);
+        let too_large = Refusal::response_too_large(answer.len());
         let in_session = at != At::Clear;
         let reach = self.phase.reach();
         let Some(reach) = reach.filter(|reach| reach.chunks && answer.len() <= reach.most(in_session)) else {

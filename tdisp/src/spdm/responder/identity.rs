@@ -1,6 +1,6 @@
 //! GET_DIGESTS and GET_CERTIFICATE, in clear and in a session; CHALLENGE, in clear.
 
-use super::{Asked, At, INVALID, Refusal, Reply, Responder, Slot, UNEXPECTED, usage};
+use super::{Asked, At, Extended, INVALID, Refusal, Reply, Responder, Slot, UNEXPECTED, usage};
 use crate::{
     crypto::{Digest, Signer},
     spdm::{
@@ -202,7 +202,10 @@ fn portion<'c>(
     // A chain whose rest 16 bits cannot tell has the large form alone.
     let whole = u32::try_from(chain.len()).map_err(|_| INVALID)?;
     if whole > most {
-        return Err(Refusal::new(ErrorCode::DATA_TOO_LARGE));
+        return Err(Refusal {
+            extended: Extended::ActualSize(whole),
+            ..Refusal::new(ErrorCode::DATA_TOO_LARGE)
+        });
     }
     if asked.size_asked {
         return Ok((&[], whole));

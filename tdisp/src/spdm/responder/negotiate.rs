@@ -134,7 +134,7 @@ impl Agreed {
         if size <= self.connection.reach().most(at != At::Clear) {
             return Ok(());
         }
-        Err(Refusal::new(ErrorCode::RESPONSE_TOO_LARGE))
+        Err(Refusal::response_too_large(size))
     }
 
     /// Adds to M1/M2 an answer about chains of `told` bytes and its request, or refuses them: before 1.2 they are kept.

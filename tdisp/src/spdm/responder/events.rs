@@ -70,6 +70,12 @@ impl Responder {
         pending.map(|(id, _)| *id).collect()
     }
 
+    /// A session's policy is that it is told of everything (SessionPolicy, EventAllPolicy).
+    pub(super) fn subscribe_to_all(&mut self, session: u32) {
+        let all = self.event_types();
+        self.subscriptions.set(session, all);
+    }
+
     pub(super) fn certificate_changed(&mut self, slot: u8) {
         let slots = 1u8.checked_shl(slot.into()).unwrap_or_default();
         self.notify(Dmtf::CertificateChanged(slots));

@@ -97,8 +97,7 @@ impl Responder {
         if !ours.and(connection.negotiated.peer_flags).any(Flags::MAC) {
             return Err(Refusal::unsupported(code));
         }
-        let all_events = version >= Version::V1_3 && policy & POLICY_ALL_EVENTS != 0;
-        if all_events && !ours.any(Flags::EVENT) {
+        if wants_all_events(policy, version) && !ours.any(Flags::EVENT) {
             return Err(INVALID);
         }
         Ok(())
@@ -145,6 +144,10 @@ impl Responder {
             false => 0,
         }
     }
+}
+
+fn wants_all_events(policy: u8, version: Version) -> bool {
+    version >= Version::V1_3 && policy & POLICY_ALL_EVENTS != 0
 }
 
 /// A public value that is none is the requester's fault; anything else that fails is ours.
@@ -224,9 +227,11 @@ impl Responder {
         let Some(Open::Shaking(shaking)) = self.sessions.remove(id) else {
             return Ok(());
         };
+        let version = self.phase.version().unwrap_or(Version::V1_0);
+        let all_events = wants_all_events(shaking.policy, version);
         let before = Before {
             // Before 1.2 there was no policy to say otherwise with.
-            policy: match self.phase.version() < Some(Version::V1_2) {
+            policy: match version < Version::V1_2 {
                 true => POLICY_LEFT_TO_US,
                 false => shaking.policy,
             },
@@ -243,6 +248,9 @@ impl Responder {
             live.requester = Some(known);
         }
         self.sessions.push(id, Open::Live(Box::new(live)));
+        if all_events {
+            self.subscribe_to_all(id);
+        }
         self.events.push_back(Event::SessionStarted { id });
         Ok(())
     }

@@ -232,6 +232,63 @@ fn psk_finish_in_a_session_of_a_key_exchange_is_unexpected_and_does_not_finish_i
     }
 }
 
+/// It is a nonce of 32 bytes at least.
+#[test]
+fn a_requesters_context_of_less_than_32_bytes_brings_no_session_up() {
+    for (size, is_taken) in [(0, false), (1, false), (31, false), (32, true), (64, true)] {
+        for with_context in [true, false] {
+            let version = Version::V1_2;
+            let ends = Ends::usual().with_psk(with_context);
+            let mut hand = ByHand::agreed_in(version, ends.answering, Flags::PSK, SIZES);
+            let offered = hand.offered();
+            let context = vec![7; size];
+            let request = psk_exchange::Request {
+                version,
+                summary: tdisp::spdm::msg::Summary::NONE,
+                policy: 1,
+                session: 3,
+                hint: HINT,
+                psk_context: &context,
+                opaque: &offered,
+            };
+            let answer = hand.clear(&request.to_vec()).unwrap();
+            let wanted = match is_taken {
+                true => [Code::PSK_EXCHANGE_RSP.0, 0],
+                false => [Code::ERROR.0, ErrorCode::INVALID_REQUEST.0],
+            };
+            assert_eq!(answer[1..3], wanted, "{size} bytes");
+        }
+    }
+}
+
+/// PSK_CAP says whether there is one. That the handshake is changed on its way would be found out by the proof, too: here the
+/// responder is another one than it says.
+#[test]
+fn a_responder_has_a_context_where_its_capabilities_say_so_and_only_there() {
+    for context in [true, false] {
+        let mut ends = Ends::usual().with_psk(context);
+        ends.asking.goal = Goal::PskSession;
+        let mut pair = ends.pair();
+        pair.bend = Some(Box::new(move |body| {
+            if body[1] != Code::CAPABILITIES.0 {
+                return;
+            }
+            // Bits 11:10 of the flags.
+            body[9] = body[9] & !0x0c | if context { 0x04 } else { 0x08 };
+        }));
+        pair.connect();
+        let wrong = Error::Peer {
+            awaited: Code::PSK_EXCHANGE_RSP,
+            what: Misbehaviour::Inconsistent {
+                what: "whether there is a context of the responder's",
+                found: context.into(),
+                wanted: (!context).into(),
+            },
+        };
+        assert_eq!(pair.failure(), Some(&wrong));
+    }
+}
+
 #[test]
 fn psk_finish_where_the_responder_has_no_context_is_unsupported() {
     let ends = Ends::usual().with_psk(false);

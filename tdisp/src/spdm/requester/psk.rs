@@ -69,6 +69,7 @@ impl Expect for ExpectPskExchange {
         let connection = &peer.connection;
         let (message, bytes) =
             exchange.read::<psk_exchange::Response<'_>>(&peer.summary_context(output.config.summary))?;
+        check_context(message.psk_context, peer.flags())?;
         let secured = check_selected(connection, message.opaque, output)?;
         let mut th = connection.transcript_from_vca();
         th.add(exchange.request);
@@ -99,6 +100,19 @@ impl Expect for ExpectPskExchange {
         link.sessions.add(id, Open::Shaking(Box::new(handshake)))?;
         Ok(Some(ExpectPskFinish(shaken).into()))
     }
+}
+
+/// The responder has a context if it says so, and only then (PSK_CAP).
+fn check_context(found: &[u8], flags: Flags) -> Result<(), Misbehaviour> {
+    let wanted = flags.any(Flags::PSK_WITH_CONTEXT);
+    if found.is_empty() != wanted {
+        return Ok(());
+    }
+    Err(Misbehaviour::Inconsistent {
+        what: "whether there is a context of the responder's",
+        found: (!found.is_empty()).into(),
+        wanted: wanted.into(),
+    })
 }
 
 pub(super) struct ExpectPskFinish(Shaken);

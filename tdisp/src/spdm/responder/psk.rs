@@ -17,6 +17,9 @@ use alloc::sync::Arc;
 /// Bytes of the responder's context.
 const CONTEXT_SIZE: usize = 32;
 
+/// Bytes of the requester's context at least: a nonce, without which nothing of its side sets two sessions apart.
+const REQUESTER_CONTEXT_MIN: usize = 32;
+
 /// Keys that were shared before.
 pub trait PreSharedKeys: Send + Sync {
     /// The key that a hint, perhaps an empty one, names.
@@ -49,6 +52,9 @@ impl Responder {
         let (message, request) = self.read::<psk_exchange::Request<'_>>(asked)?;
         let agreed = self.phase.agreed().ok_or(UNEXPECTED)?;
         self.check_session(&agreed.connection, Code::PSK_EXCHANGE, message.policy)?;
+        if message.psk_context.len() < REQUESTER_CONTEXT_MIN {
+            return Err(INVALID);
+        }
         let psk = self.config.psk.as_ref().ok_or(INVALID)?;
         let (key, with_context) = (psk.keys.find(message.hint).ok_or(INVALID)?, psk.context);
         let (secured, selected) = self.select_secured(message.version, message.opaque)?;

@@ -632,6 +632,22 @@ fn a_summary_is_the_hash_of_the_blocks_that_are_asked_for() {
     }
 }
 
+#[test]
+fn a_summary_of_a_trusted_computing_base_in_which_nothing_is_measured_is_zeros() {
+    for version in VERSIONS {
+        let mut hand = Hand::agreed(*version, |config| {
+            config.measurements.retain(|measurement| measurement.raw);
+        });
+        let answer = hand.say(&hand.challenge(Summary::TCB));
+        let context = Context {
+            summary_asked: true,
+            ..hand.context
+        };
+        let found = challenge::Response::decode_exact(&answer, &context).unwrap();
+        assert_eq!(found.summary, Some(&[0; 48][..]), "{version}");
+    }
+}
+
 /// A KEY_EXCHANGE for a slot.
 fn key_exchange_for(hand: &Hand, slot: u8) -> Vec<u8> {
     let agreement = Ring.key_agreement(ExchangeAlg::EcdhP384).unwrap();

@@ -15,7 +15,7 @@ use crate::{
         transcript::Transcript,
     },
 };
-use alloc::vec::Vec;
+use alloc::{vec, vec::Vec};
 
 /// What is in bits 5:4 of signed MEASUREMENTS from 1.2 on: measurements changed, or did not, since they were last signed.
 const CHANGED: u8 = 1 << 4;
@@ -125,7 +125,8 @@ impl Responder {
     }
 
     /// The hash over the blocks of all measurements, or of those that the trusted computing base is made of: ROM,
-    /// firmware, and the configurations of both. A device without measurements has none.
+    /// firmware, and the configurations of both. Of a base in which nothing is measured it is zeros. A device without
+    /// measurements has none.
     pub(super) fn summary(&self, which: Summary) -> Result<Option<Digest>, Refusal> {
         let connection = &self.phase.agreed().ok_or(UNEXPECTED)?.connection;
         let flags = self.config.flags(connection.negotiated.version);
@@ -137,6 +138,9 @@ impl Responder {
             Summary::TCB => all.filter(in_tcb).collect(),
             _ => all.collect(),
         };
+        if which == Summary::TCB && wanted.is_empty() {
+            return Ok(Digest::new(&vec![0; connection.context.hash_size]));
+        }
         let encoded = encode(&wanted, false);
         let record = Record {
             blocks: blocks(&encoded),

@@ -648,6 +648,25 @@ fn a_summary_of_a_trusted_computing_base_in_which_nothing_is_measured_is_zeros()
     }
 }
 
+#[test]
+fn a_summary_where_nothing_is_measured_or_no_format_was_agreed_on_is_refused() {
+    for version in VERSIONS {
+        let mut unmeasured = Hand::agreed(*version, |config| config.measured = Measured::No);
+        let mut unformatted = Hand::capable(*version, nothing);
+        let mut negotiate = unformatted.negotiate();
+        negotiate[6] = 0; // MeasurementSpecification
+        unformatted.in_vca(&negotiate);
+        for hand in [&mut unmeasured, &mut unformatted] {
+            for summary in [Summary::TCB, Summary::ALL] {
+                let challenge = hand.challenge(summary);
+                assert_eq!(hand.refused(&challenge), (ErrorCode::INVALID_REQUEST, 0));
+            }
+            let answer = hand.say(&hand.challenge(Summary::NONE));
+            assert_eq!(answer[1], Code::CHALLENGE_AUTH.0, "{version}");
+        }
+    }
+}
+
 /// A KEY_EXCHANGE for a slot.
 fn key_exchange_for(hand: &Hand, slot: u8) -> Vec<u8> {
     let agreement = Ring.key_agreement(ExchangeAlg::EcdhP384).unwrap();

@@ -345,7 +345,7 @@ fn challenge(link: &mut Link, output: &mut Output<'_>) -> Next {
     let request = challenge::Request {
         version,
         slot: peer.signer(usage::CHALLENGE)?.slot,
-        summary: output.config.summary,
+        summary: peer.summary(output.config.summary),
         nonce: output.random()?,
         context: output.requester_context(version)?,
     };

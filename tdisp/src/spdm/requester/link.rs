@@ -138,10 +138,19 @@ impl Peer {
         }
     }
 
-    /// To read an answer with, which has a summary of measurements if one was asked for and there can be one.
-    pub(super) fn summary_context(&self, asked: Summary) -> Context {
+    /// The summary of measurements to ask for: what is wanted, if there are measurements and a format for them was agreed on.
+    pub(super) fn summary(&self, wanted: Summary) -> Summary {
+        let formatted = self.connection.negotiated.algorithms.measurement_hash.is_some();
+        match self.flags().any(Flags::MEAS_MASK) && formatted {
+            true => wanted,
+            false => Summary::NONE,
+        }
+    }
+
+    /// To read an answer with, which has a summary of measurements if one was asked for.
+    pub(super) fn summary_context(&self, wanted: Summary) -> Context {
         Context {
-            summary_asked: asked != Summary::NONE && self.flags().any(Flags::MEAS_MASK),
+            summary_asked: self.summary(wanted) != Summary::NONE,
             ..self.connection.context
         }
     }

@@ -46,7 +46,7 @@ pub(super) fn exchange(link: &mut Link, output: &mut Output<'_>) -> Next {
     let context: [u8; CONTEXT_SIZE] = output.random()?;
     let request = psk_exchange::Request {
         version,
-        summary: config.summary,
+        summary: peer.summary(config.summary),
         policy: POLICY_LEFT_TO_RESPONDER,
         session,
         hint: &shared.hint,

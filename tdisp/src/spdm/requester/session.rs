@@ -59,7 +59,7 @@ pub(super) fn key_exchange(link: &mut Link, output: &mut Output<'_>) -> Next {
     let session = new_id(output)?;
     let request = exchange_msg::Request {
         version,
-        summary: output.config.summary,
+        summary: peer.summary(output.config.summary),
         slot: peer.signer(usage::KEY_EXCHANGE)?.slot,
         session,
         policy: POLICY_LEFT_TO_RESPONDER,

@@ -125,16 +125,17 @@ impl Responder {
     }
 
     /// The hash over the blocks of all measurements, or of those that the trusted computing base is made of: ROM,
-    /// firmware, and the configurations of both. Of a base in which nothing is measured it is zeros. A device without
-    /// measurements has none.
+    /// firmware, and the configurations of both. Of a base in which nothing is measured it is zeros. It is not to be
+    /// asked for where there are no measurements, or no format for them was agreed on.
     pub(super) fn summary(&self, which: Summary) -> Result<Option<Digest>, Refusal> {
         let connection = &self.phase.agreed().ok_or(UNEXPECTED)?.connection;
         let flags = self.config.flags(connection.negotiated.version);
+        let formatted = connection.negotiated.algorithms.measurement_hash.is_some();
         let in_tcb = |measurement: &&Measurement| measurement.kind <= Kind::FIRMWARE_CONFIGURATION;
         let all = self.config.measurements.iter();
         let wanted: Vec<_> = match which {
-            _ if !flags.any(Flags::MEAS_MASK) => return Ok(None),
             Summary::NONE => return Ok(None),
+            _ if !flags.any(Flags::MEAS_MASK) || !formatted => return Err(INVALID),
             Summary::TCB => all.filter(in_tcb).collect(),
             _ => all.collect(),
         };

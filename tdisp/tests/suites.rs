@@ -10,10 +10,15 @@ mod pair;
 
 use device::Suite;
 use known::OpenSsl;
+use pair::{Pair, requester, responder};
 use std::sync::Arc;
 use tdisp::{
-    crypto::{AeadAlg, ExchangeAlg, HashAlg, Provider, Ring, RingSigner, SignAlg},
-    spdm::msg::Version,
+    crypto::{AeadAlg, ExchangeAlg, HashAlg, Provider, Ring, RingSigner, SignAlg, digest},
+    spdm::{
+        Identity, Trust,
+        msg::{Version, key_exchange::Mutual as Way},
+        responder::{Event, Mutual, Slot},
+    },
 };
 
 /// What one test says of a conversation: names of key and certificates, and the suite.
@@ -87,6 +92,45 @@ fn a_chain_with_the_other_curves_hash_is_as_good() {
         ("P384", "ECDSA P384 Sha256", SignAlg::EcdsaP384, HashAlg::Sha384),
     ] {
         converse(key, certificates, Suite { sign, hash, ..SUITE });
+    }
+}
+
+#[test]
+fn a_chain_of_either_end_names_its_root_by_whichever_hash_is_agreed_on() {
+    let suite = Suite {
+        sign: SignAlg::RsaPss3072,
+        ..SUITE
+    };
+    let known = OpenSsl::read().certificates();
+    let certificates = "RSAPSS 3072 Sha384";
+    let issued = known.iter().find(|issued| issued.name == certificates).unwrap();
+    let chain = suite.chain(issued, &Ring);
+    let key = OpenSsl::read().key("Rsa3072").pkcs8;
+    let signer = Arc::new(RingSigner::from_pkcs8(suite.sign, &key).unwrap());
+    for hash in HashAlg::ALL {
+        let roots = Trust::Pinned(vec![digest(&Ring, hash, &issued.issuer)]);
+        for way in [Way::ENCAPSULATED, Way::SIGNATURE] {
+            let (mut asking, mut answering) = suite.ends(certificates, signer.clone(), &Ring);
+            answering.offer.hash = HashAlg::ALL.to_vec();
+            asking.offer.hash = vec![hash];
+            for offer in [&mut asking.offer, &mut answering.offer] {
+                offer.requester_sign = vec![suite.sign];
+            }
+            let mut identity = Identity::default();
+            identity.slots[0] = Some(Slot::new(chain.clone(), signer.clone()));
+            asking.identity = Some(identity);
+            asking.roots = roots.clone();
+            answering.mutual = Some(Mutual {
+                session: way,
+                chain: Some((0, chain.clone())),
+                ..Mutual::new(roots.clone())
+            });
+            let mut pair = Pair::of(requester(asking), responder(answering));
+            pair.connect();
+            assert_eq!(pair.failure(), None, "{hash} {way}");
+            let authenticated = |event: &Event| matches!(event, Event::RequesterAuthenticated { .. });
+            assert!(pair.responder_events.iter().any(authenticated), "{hash} {way}");
+        }
     }
 }
 

@@ -3,13 +3,14 @@
 
 use super::{connection::Connection, error::Misbehaviour, msg::certificate};
 use crate::crypto::{
-    Digest, SignAlg, same,
+    Digest, HashAlg, Provider, SignAlg, der, digest, same,
     x509::{
         PublicKey,
         path::{self, Fault, Role, printable},
     },
 };
-use alloc::{format, vec::Vec};
+use crate::wire::Reader;
+use alloc::{borrow::Cow, format, vec::Vec};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 /// Certificates of one chain. Device chains have three to five.
@@ -103,6 +104,35 @@ impl<'a> Chain<'a> {
         let subject = subject.unwrap_or_default();
         unusable(format_args!("certificate {position} ({subject}): {fault}"))
     }
+}
+
+/// A chain object as this connection shows it: one that begins with its root names that by the negotiated hash, whichever it
+/// was made with. One that does not is left as it is: what its root hashes to is known by one hash alone.
+pub(super) fn in_hash<'o>(object: &'o [u8], connection: &Connection) -> Cow<'o, [u8]> {
+    let negotiated = &connection.negotiated;
+    let mut others = HashAlg::ALL
+        .into_iter()
+        .filter(|other| *other != negotiated.algorithms.hash);
+    let made_with = others.find_map(|other| rooted_by(other, object, &*connection.provider));
+    let Some((root, certificates)) = made_with else {
+        return Cow::Borrowed(object);
+    };
+    let mut shown = Vec::new();
+    certificate::Chain {
+        root_hash: connection.digest(root).as_ref(),
+        certificates,
+    }
+    .encode(negotiated.version, &mut shown);
+    Cow::Owned(shown)
+}
+
+/// The root and all certificates of a chain object that begins with its root and names it by `hash`.
+fn rooted_by<'o>(hash: HashAlg, object: &'o [u8], provider: &dyn Provider) -> Option<(&'o [u8], &'o [u8])> {
+    let (root_hash, certificates) = object.get(4..)?.split_at_checked(hash.size())?;
+    let mut r = Reader::new(certificates);
+    der::element(&mut r, der::SEQUENCE, "root certificate").ok()?;
+    let root = certificates.get(..r.consumed())?;
+    same(digest(provider, hash, root).as_ref(), root_hash).then_some((root, certificates))
 }
 
 /// A key without a chain, as the provider wants it. It must be of the negotiated algorithm.

@@ -4,19 +4,20 @@ use super::{Identity, PUBLIC_KEY};
 use crate::{
     crypto::{CryptoError, Digest, Signer},
     spdm::{
+        chain,
         connection::Connection,
         msg::{
             Code, Header, NONCE_SIZE, Payload, SLOT_PUBLIC_KEY, Summary, Version, certificate, challenge,
             check_padding, digests,
             error::{self as error_msg, ErrorCode, Extended},
         },
-        responder::{Slot, usage},
+        responder::usage,
         signing,
         transcript::Transcript,
     },
     wire::DecodeError,
 };
-use alloc::{sync::Arc, vec::Vec};
+use alloc::{borrow::Cow, sync::Arc, vec::Vec};
 
 /// Bytes in front of a portion: DELIVER_ENCAPSULATED_RESPONSE's header and CERTIFICATE's, or its large form's.
 const HEADERS_SIZE: usize = 4 + 8;
@@ -58,14 +59,14 @@ impl Own {
         let (slot, bytes, signer) = match slot {
             PUBLIC_KEY | SLOT_PUBLIC_KEY => {
                 let key = identity.public_key.as_ref()?;
-                (PUBLIC_KEY, &key.key, &key.signer)
+                (PUBLIC_KEY, Cow::Borrowed(&key.key[..]), &key.signer)
             }
             _ => {
                 let held = identity.slots.get(usize::from(slot))?.as_ref()?;
                 if connection.context.requester_multi_key && held.key.usage & usage == 0 {
                     return None;
                 }
-                (slot, &held.chain, &held.signer)
+                (slot, chain::in_hash(&held.chain, connection), &held.signer)
             }
         };
         if connection.negotiated.algorithms.requester_sign != Some(signer.algorithm()) {
@@ -73,7 +74,7 @@ impl Own {
         }
         Some(Self {
             slot,
-            hash: connection.digest(bytes),
+            hash: connection.digest(&bytes),
             signer: Arc::clone(signer),
         })
     }
@@ -124,7 +125,9 @@ impl Answering {
                 .zip(&identity.slots)
                 .filter_map(|(n, slot)| Some((n, slot.as_ref()?)))
         };
-        let hashes: Vec<_> = held().map(|(_, slot)| connection.digest(&slot.chain)).collect();
+        let hashes: Vec<_> = held()
+            .map(|(_, slot)| connection.digest(&chain::in_hash(&slot.chain, connection)))
+            .collect();
         if hashes.is_empty() {
             return Err(refused(Code::GET_DIGESTS));
         }
@@ -155,7 +158,8 @@ impl Answering {
         let (message, request) = read::<certificate::Request>(request, connection)?;
         let slot = identity.slots.get(usize::from(message.slot));
         let slot = slot.and_then(Option::as_ref).ok_or(INVALID)?;
-        let (portion, remainder) = portion(slot, &message, connection)?;
+        let chain = chain::in_hash(&slot.chain, connection);
+        let (portion, remainder) = portion(&chain, &message, connection)?;
         let several = connection.context.requester_multi_key;
         let response = certificate::Response {
             version: message.version,
@@ -270,7 +274,7 @@ fn provisioned(identity: &Identity) -> u8 {
 
 /// The portion of a chain that is asked for, as much of it as the responder takes at once, and how much follows.
 fn portion<'c>(
-    slot: &'c Slot,
+    chain: &'c [u8],
     asked: &certificate::Request,
     connection: &Connection,
 ) -> Result<(&'c [u8], u32), Refused> {
@@ -278,14 +282,14 @@ fn portion<'c>(
         true => (LARGE_HEADERS_SIZE, u32::MAX),
         false => (HEADERS_SIZE, u32::from(u16::MAX)),
     };
-    let whole = u32::try_from(slot.chain.len()).map_err(|_| INVALID)?;
+    let whole = u32::try_from(chain.len()).map_err(|_| INVALID)?;
     if whole > most {
         return Err(Refused::DataTooLarge(whole));
     }
     if asked.size_asked {
         return Ok((&[], whole));
     }
-    let rest = slot.chain.get(asked.offset as usize..).ok_or(INVALID)?;
+    let rest = chain.get(asked.offset as usize..).ok_or(INVALID)?;
     let room = connection.reach().room(true);
     let size = rest
         .len()

@@ -4,7 +4,7 @@ use super::{PUBLIC_KEY, check_slot_held, check_usage};
 use crate::{
     crypto::{CryptoError, Digest, SignAlg, same, x509::path::Role},
     spdm::{
-        chain::{Chain, public_key},
+        chain::{self, Chain, public_key},
         connection::Connection,
         error::Misbehaviour,
         msg::{
@@ -21,7 +21,7 @@ use crate::{
     },
     wire::DecodeError,
 };
-use alloc::{boxed::Box, vec::Vec};
+use alloc::{borrow::Cow, boxed::Box, vec::Vec};
 
 /// Bytes of DELIVER_ENCAPSULATED_RESPONSE in front of the answer.
 const DELIVER_HEADER_SIZE: u32 = 4;
@@ -128,13 +128,17 @@ impl Known {
         connection: &Connection,
     ) -> Result<Self, Misbehaviour> {
         let alg = requester_alg(connection)?;
-        let key = match slot {
-            PUBLIC_KEY => public_key(bytes, alg)?,
-            _ => Chain::decode(bytes, connection)?.leaf_key(alg)?,
+        let (bytes, key) = match slot {
+            PUBLIC_KEY => (Cow::Borrowed(bytes), public_key(bytes, alg)?),
+            _ => {
+                let shown = chain::in_hash(bytes, connection);
+                let key = Chain::decode(&shown, connection)?.leaf_key(alg)?;
+                (shown, key)
+            }
         };
         Ok(Self {
             slot,
-            hash: connection.digest(bytes),
+            hash: connection.digest(&bytes),
             bytes: bytes.to_vec(),
             digests: None,
             alg,

@@ -85,7 +85,8 @@ pub struct ResponderConfig {
 /// A certificate chain and the key of its leaf.
 #[derive(Clone)]
 pub struct Slot {
-    /// The chain object: header, root hash in the negotiated hash, certificates.
+    /// The chain object: header, root hash, certificates. If it begins with its root, it is shown with that root's hash in the
+    /// negotiated algorithm; else the one that it was made with is the only one to offer.
     pub chain: Vec<u8>,
     /// The private key of the leaf.
     pub signer: Arc<dyn Signer>,

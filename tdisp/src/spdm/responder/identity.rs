@@ -4,6 +4,7 @@ use super::{Asked, At, Extended, INVALID, Refusal, Reply, Responder, Slot, UNEXP
 use crate::{
     crypto::{Digest, Signer},
     spdm::{
+        chain,
         connection::Connection,
         msg::{
             Payload, SLOT_PUBLIC_KEY, Version, certificate, challenge, digests, error::ErrorCode,
@@ -38,7 +39,7 @@ impl Responder {
         let held = held(&self.config.slots);
         let hashes: Vec<_> = held
             .clone()
-            .map(|(_, slot)| connection.digest(&slot.chain))
+            .map(|(_, slot)| connection.digest(&chain::in_hash(&slot.chain, connection)))
             .collect();
         let several = connection.context.multi_key;
         let slots = held.zip(&hashes).map(|((number, slot), hash)| digests::Slot {
@@ -77,7 +78,8 @@ impl Responder {
         } else {
             HEADER_SIZE
         });
-        let (portion, remainder) = portion(&slot.chain, &message, room)?;
+        let chain = chain::in_hash(&slot.chain, connection);
+        let (portion, remainder) = portion(&chain, &message, room)?;
         let several = agreed.connection.context.multi_key;
         let response = certificate::Response {
             version: message.version,
@@ -145,7 +147,8 @@ impl Responder {
         if connection.context.multi_key && held.key.usage & usage == 0 {
             return Err(INVALID);
         }
-        Identity::new(connection, slot, &held.chain, &held.signer)
+        let chain = chain::in_hash(&held.chain, connection);
+        Identity::new(connection, slot, &chain, &held.signer)
     }
 
     pub(super) fn random<const N: usize>(&self) -> Result<[u8; N], Refusal> {

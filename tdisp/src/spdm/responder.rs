@@ -48,6 +48,8 @@ pub use patience::{Delay, Wait};
 pub use provision::{Csr, KeyCsr, NotDone, Provisioning, Store, WantedCsr};
 pub use psk::{PreSharedKeys, Psk};
 
+pub(super) use config::{held, holder, provisioned};
+
 use super::{
     error::Misbehaviour,
     msg::{
@@ -191,12 +193,12 @@ impl Responder {
         };
         Self {
             sessions: Sessions::new(config.sessions_max),
+            provisioned: Provisioned::new(&config.slots),
             config,
             provider,
             phase: Phase::Start,
             patience: Patience::default(),
             chunks: Chunks::default(),
-            provisioned: Provisioned::default(),
             subscriptions: Subscriptions::default(),
             flow: None,
             vendor: None,

@@ -11,7 +11,7 @@ use crate::{
             check_padding, digests,
             error::{self as error_msg, ErrorCode, Extended},
         },
-        responder::usage,
+        responder::{held, holder, provisioned, usage},
         signing,
         transcript::Transcript,
     },
@@ -62,7 +62,7 @@ impl Own {
                 (PUBLIC_KEY, Cow::Borrowed(&key.key[..]), &key.signer)
             }
             _ => {
-                let held = identity.slots.get(usize::from(slot))?.as_ref()?;
+                let held = holder(&identity.slots, slot)?;
                 if connection.context.requester_multi_key && held.key.usage & usage == 0 {
                     return None;
                 }
@@ -120,19 +120,16 @@ impl Answering {
 
     fn get_digests(&mut self, identity: &Identity, connection: &Connection, request: &[u8]) -> Answer {
         let (message, request) = read::<digests::Request>(request, connection)?;
-        let held = || {
-            (0u8..)
-                .zip(&identity.slots)
-                .filter_map(|(n, slot)| Some((n, slot.as_ref()?)))
-        };
-        let hashes: Vec<_> = held()
+        let held = held(&identity.slots);
+        let hashes: Vec<_> = held
+            .clone()
             .map(|(_, slot)| connection.digest(&chain::in_hash(&slot.chain, connection)))
             .collect();
         if hashes.is_empty() {
             return Err(refused(Code::GET_DIGESTS));
         }
         let several = connection.context.requester_multi_key;
-        let slots = held().zip(&hashes).map(|((number, slot), hash)| digests::Slot {
+        let slots = held.zip(&hashes).map(|((number, slot), hash)| digests::Slot {
             number,
             digest: hash.as_ref(),
             key: several.then_some(slot.key),
@@ -141,7 +138,7 @@ impl Answering {
             version: message.version,
             supported: match message.version < Version::V1_3 {
                 true => 0,
-                false => provisioned(identity),
+                false => provisioned(&identity.slots),
             },
             slots: slots.collect(),
         };
@@ -156,8 +153,7 @@ impl Answering {
 
     fn get_certificate(&mut self, identity: &Identity, connection: &Connection, request: &[u8]) -> Answer {
         let (message, request) = read::<certificate::Request>(request, connection)?;
-        let slot = identity.slots.get(usize::from(message.slot));
-        let slot = slot.and_then(Option::as_ref).ok_or(INVALID)?;
+        let slot = holder(&identity.slots, message.slot).ok_or(INVALID)?;
         let chain = chain::in_hash(&slot.chain, connection);
         let (portion, remainder) = portion(&chain, &message, connection)?;
         let several = connection.context.requester_multi_key;
@@ -193,7 +189,7 @@ impl Answering {
             version: message.version,
             slot: own.slot,
             mutual: false,
-            slots: provisioned(identity),
+            slots: provisioned(&identity.slots),
             chain_hash: own.hash.as_ref(),
             nonce,
             summary: None,
@@ -264,12 +260,6 @@ fn read<'a, M: Payload<'a>>(
     let (message, size) = M::decode(request, &connection.context.encapsulated())?;
     check_padding(request, size)?;
     Ok((message, request.get(..size).unwrap_or_default()))
-}
-
-/// The slots that hold a chain, one bit each.
-fn provisioned(identity: &Identity) -> u8 {
-    let held = (0u8..).zip(&identity.slots).filter(|(_, slot)| slot.is_some());
-    held.fold(0, |mask, (number, _)| mask | 1 << number)
 }
 
 /// The portion of a chain that is asked for, as much of it as the responder takes at once, and how much follows.

@@ -11,7 +11,7 @@ use crate::{
         algorithms::{MeasurementHash, Offer},
         connection::{DEFAULT_VERSIONS, SECURED_VERSIONS},
         events::Types,
-        msg::{Version, capabilities::Flags, digests::Key, measurements::Kind, version::Entry},
+        msg::{SLOTS, Version, capabilities::Flags, digests::Key, measurements::Kind, version::Entry},
         transport::Transport,
     },
 };
@@ -25,7 +25,7 @@ pub struct ResponderConfig {
     pub versions: Vec<Version>,
     /// What carries the messages.
     pub transport: Transport,
-    /// Certificate chains and their keys, by slot.
+    /// Keys and their certificate chains, by slot.
     pub slots: [Option<Slot>; 8],
     /// A key that the requester was provisioned with, instead of any chain (PUB_KEY_ID_CAP).
     pub public_key: Option<PublicKey>,
@@ -82,11 +82,12 @@ pub struct ResponderConfig {
     pub delays: Vec<Delay>,
 }
 
-/// A certificate chain and the key of its leaf.
+/// A key, and the certificate chain whose leaf it is of.
 #[derive(Clone)]
 pub struct Slot {
     /// The chain object: header, root hash, certificates. If it begins with its root, it is shown with that root's hash in the
-    /// negotiated algorithm; else the one that it was made with is the only one to offer.
+    /// negotiated algorithm; else the one that it was made with is the only one to offer. Empty where the slot holds none: a
+    /// chain may be set for its key.
     pub chain: Vec<u8>,
     /// The private key of the leaf.
     pub signer: Arc<dyn Signer>,
@@ -104,6 +105,31 @@ impl Slot {
         };
         Self { chain, signer, key }
     }
+
+    /// The key of a key pair, for every use, that has no chain yet.
+    pub(super) fn of_pair(pair: u8, signer: Arc<dyn Signer>) -> Self {
+        let new = Self::new(Vec::new(), signer);
+        let key = Key { pair, ..new.key };
+        Self { key, ..new }
+    }
+}
+
+/// The slots that hold a chain, with their numbers.
+pub(in crate::spdm) fn held(slots: &[Option<Slot>; 8]) -> impl Iterator<Item = (u8, &Slot)> + Clone {
+    let numbered = (0u8..).zip(slots);
+    let there = numbered.filter_map(|(number, slot)| slot.as_ref().map(|slot| (number, slot)));
+    there.filter(|(_, slot)| !slot.chain.is_empty())
+}
+
+/// A slot, if it holds a chain.
+pub(in crate::spdm) fn holder(slots: &[Option<Slot>; 8], wanted: u8) -> Option<&Slot> {
+    let found = held(slots).find(|(number, _)| *number == wanted);
+    found.map(|(_, slot)| slot)
+}
+
+/// The slots that hold a chain, one bit each.
+pub(in crate::spdm) fn provisioned(slots: &[Option<Slot>; 8]) -> u8 {
+    held(slots).fold(0, |mask, (number, _)| mask | 1 << number)
 }
 
 /// Bits of [`Key::usage`] (DSP0274 1.3, "Key usage bit mask").
@@ -259,6 +285,22 @@ impl ResponderConfig {
         ];
         let shown = has.iter().filter(|(there, _)| *there);
         shown.fold(Flags(0), |flags, (_, flag)| flags | *flag)
+    }
+
+    /// Bytes that a slot has room for, if there is such a slot: what it holds, where it cannot be written.
+    pub(super) fn slot_size(&self, version: Version, number: u8) -> Option<u32> {
+        let slot = self.slots.get(usize::from(number))?.as_ref();
+        let holds = slot.map(|slot| u32::try_from(slot.chain.len()).unwrap_or(u32::MAX));
+        let writable = self.flags(version).any(Flags::SET_CERT);
+        let store = self.provisioning.store.as_ref().filter(|_| writable);
+        let room = store.map(|store| store.capacity(number)).filter(|room| *room > 0);
+        room.max(holds)
+    }
+
+    /// The slots that there are, whether they hold a chain or not, one bit each.
+    pub(super) fn supported_slots(&self, version: Version) -> u8 {
+        let there = (0..SLOTS).filter(|number| self.slot_size(version, *number).is_some());
+        there.fold(0, |mask, number| mask | 1 << number)
     }
 
     /// Every key's owner.

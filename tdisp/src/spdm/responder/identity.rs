@@ -1,6 +1,8 @@
 //! GET_DIGESTS and GET_CERTIFICATE, in clear and in a session; CHALLENGE, in clear.
 
-use super::{Asked, At, Extended, INVALID, Refusal, Reply, Responder, Slot, UNEXPECTED, usage};
+use super::{
+    Asked, At, Extended, INVALID, Refusal, Reply, Responder, UNEXPECTED, held, holder, provisioned, usage,
+};
 use crate::{
     crypto::{Digest, Signer},
     spdm::{
@@ -41,6 +43,9 @@ impl Responder {
             .clone()
             .map(|(_, slot)| connection.digest(&chain::in_hash(&slot.chain, connection)))
             .collect();
+        if hashes.is_empty() {
+            return Err(Refusal::new(ErrorCode::UNSPECIFIED));
+        }
         let several = connection.context.multi_key;
         let slots = held.zip(&hashes).map(|((number, slot), hash)| digests::Slot {
             number,
@@ -51,7 +56,7 @@ impl Responder {
             version: message.version,
             supported: match message.version < Version::V1_3 {
                 true => 0,
-                false => provisioned(&self.config.slots),
+                false => self.config.supported_slots(message.version),
             },
             slots: slots.collect(),
         };
@@ -69,22 +74,22 @@ impl Responder {
     pub(super) fn get_certificate(&mut self, asked: Asked<'_>) -> Reply {
         let (message, request) = self.read::<certificate::Request>(asked)?;
         let agreed = self.phase.agreed_mut().ok_or(UNEXPECTED)?;
-        let slot = self.config.slots.get(usize::from(message.slot));
-        let slot = slot.and_then(Option::as_ref).ok_or(INVALID)?;
-        // Where chunks are agreed on, what is asked for comes whole.
-        let room = agreed.connection.reach().most(asked.at != At::Clear);
-        let room = room.saturating_sub(if message.large {
-            LARGE_HEADER_SIZE
-        } else {
-            HEADER_SIZE
-        });
-        let chain = chain::in_hash(&slot.chain, connection);
-        let (portion, remainder) = portion(&chain, &message, room)?;
+        let slot = holder(&self.config.slots, message.slot);
+        let connection = &agreed.connection;
+        let room = room(connection, asked.at, message.large);
+        let chain = slot.map(|slot| chain::in_hash(&slot.chain, connection));
+        let (portion, mut remainder) = portion(chain.as_deref().unwrap_or_default(), &message, room)?;
+        if message.size_asked {
+            let size = self.config.slot_size(message.version, message.slot);
+            remainder = size.ok_or(INVALID)?;
+        }
         let several = agreed.connection.context.multi_key;
         let response = certificate::Response {
             version: message.version,
             slot: message.slot,
-            certificate_info: if several { slot.key.certificate_info } else { 0 },
+            certificate_info: slot
+                .filter(|_| several)
+                .map_or(0, |slot| slot.key.certificate_info),
             large: message.large,
             portion,
             remainder,
@@ -142,8 +147,7 @@ impl Responder {
             let key = self.config.public_key.as_ref().ok_or(INVALID)?;
             return Identity::new(connection, PUBLIC_KEY, &key.key, &key.signer);
         }
-        let held = self.config.slots.get(usize::from(slot)).ok_or(INVALID)?;
-        let held = held.as_ref().ok_or(INVALID)?;
+        let held = holder(&self.config.slots, slot).ok_or(INVALID)?;
         if connection.context.multi_key && held.key.usage & usage == 0 {
             return Err(INVALID);
         }
@@ -176,19 +180,15 @@ impl Identity {
     }
 }
 
-/// The slots that hold a chain, with their numbers.
-fn held(slots: &[Option<Slot>; 8]) -> impl Iterator<Item = (u8, &Slot)> + Clone {
-    let numbered = (0u8..).zip(slots);
-    numbered.filter_map(|(number, slot)| slot.as_ref().map(|slot| (number, slot)))
-}
-
 /// Bytes of all chains.
 fn told(slots: &[Option<Slot>; 8]) -> usize {
     held(slots).map(|(_, slot)| slot.chain.len()).sum()
 }
 
-fn provisioned(slots: &[Option<Slot>; 8]) -> u8 {
-    held(slots).fold(0, |mask, (number, _)| mask | 1 << number)
+/// Bytes of the largest portion: where chunks are agreed on, what is asked for comes whole.
+fn room(connection: &Connection, at: At, large: bool) -> usize {
+    let room = connection.reach().most(at != At::Clear);
+    room.saturating_sub(if large { LARGE_HEADER_SIZE } else { HEADER_SIZE })
 }
 
 /// The portion of a chain that is asked for, as much of it as there is room for, and how much follows.

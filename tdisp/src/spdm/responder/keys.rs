@@ -4,6 +4,7 @@
 //! what the device has then done is what is told from then on.
 
 use super::{Asked, INVALID, Refusal, Reply, Responder, UNEXPECTED, provision::NotDone};
+use crate::crypto::Signer;
 use crate::spdm::msg::{
     Payload, Version,
     error::ErrorCode,
@@ -51,6 +52,11 @@ pub trait ChangesKeyPairs: Send + Sync {
     /// Makes of key pair `id`, from 1 on, what `wanted` says; what it is then. Generating gives it a new key of the algorithm
     /// in `wanted`; an erased one has no algorithm any more.
     fn change(&self, id: u8, operation: Operation, wanted: &KeyPair) -> Result<KeyPair, NotDone>;
+
+    /// Who signs with key pair `id`: asked for when a certificate for it is set. The keys that slots have need none here.
+    fn signer(&self, _id: u8) -> Option<Arc<dyn Signer>> {
+        None
+    }
 }
 
 impl Responder {

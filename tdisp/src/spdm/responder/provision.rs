@@ -11,6 +11,7 @@
 //!   before its length is known.
 //! - A chain has to belong to a key of the device's: the leaf's key must verify what the device's signs. It begins with the
 //!   root that its header names, and each certificate must be signed by the one before.
+//! - An erased slot keeps its key, and may be filled again.
 //! - Slot 0 is the vendor's: it is written in a trusted environment only. The others are written in a session, too.
 
 use super::{Asked, At, INVALID, Refusal, Reply, Responder, Slot, UNEXPECTED};
@@ -63,7 +64,16 @@ pub trait Store: Send + Sync {
         model: Model,
         key_pair: Option<u8>,
     ) -> Result<(), NotDone>;
+
+    /// Bytes of the largest chain object that a slot has room for, as they are told (SlotSizeRequested, 1.3); 0 if there is no
+    /// such slot. To refuse a larger one is up to [`Self::write`].
+    fn capacity(&self, _slot: u8) -> u32 {
+        CAPACITY
+    }
 }
+
+/// The most that every version can tell.
+const CAPACITY: u32 = u16::MAX as u32;
 
 /// Why a device has not done what it was asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -118,11 +128,14 @@ impl Provisioning {
     }
 }
 
-/// Requests that were made and wait for a reset, or to be fetched after it: by tag, of which 0 is 1.2's, which has none.
+/// What there is to provision, and what was.
 #[derive(Default)]
 pub(super) struct Provisioned {
+    /// The device's keys by key pair, whatever becomes of the slots that they came with.
+    keys: Vec<(u8, Arc<dyn Signer>)>,
+    /// Requests that were made and wait for a reset, or to be fetched after it: by tag, of which 0 is 1.2's, which has none.
     requests: [Option<Kept>; TAGS],
-    /// Slots whose chains count after the next reset.
+    /// Slots whose chains count after the next reset; those without one are erased.
     slots: Vec<(u8, Option<Slot>)>,
 }
 
@@ -214,6 +227,18 @@ impl Responder {
 }
 
 impl Provisioned {
+    /// Of a device that has these slots.
+    pub(super) fn new(slots: &[Option<Slot>; 8]) -> Self {
+        let keys = slots
+            .iter()
+            .flatten()
+            .map(|slot| (slot.key.pair, slot.signer.clone()));
+        Self {
+            keys: keys.collect(),
+            ..Self::default()
+        }
+    }
+
     /// Keeps a request until a reset; its tag.
     fn keep(&mut self, version: Version, overwrite: bool, csr: Vec<u8>) -> Result<u8, Refusal> {
         if overwrite {
@@ -285,6 +310,10 @@ impl Responder {
     pub(super) fn set_certificate(&mut self, asked: Asked<'_>) -> Reply {
         let (message, _) = self.read::<set_certificate::Request<'_>>(asked)?;
         self.check_may_write(asked.at, message.slot)?;
+        let store = self.config.provisioning.store.clone().ok_or(UNEXPECTED)?;
+        if store.capacity(message.slot) == 0 {
+            return Err(INVALID);
+        }
         let key_pair = match message.chain {
             Some(_) => self.check_key_pair(message.key_pair, message.model)?,
             None => self.check_erased(&message)?,
@@ -293,7 +322,6 @@ impl Responder {
             Some(chain) => Some(self.check_chain(&message, chain)?),
             None => None,
         };
-        let store = self.config.provisioning.store.as_ref().ok_or(UNEXPECTED)?;
         store.write(message.slot, message.chain, message.model, key_pair)?;
         if self.config.provisioning.after_reset {
             self.provisioned.put_after_reset(message.slot, slot);
@@ -335,31 +363,46 @@ impl Responder {
         certificate::Chain::decode(chain, version, connection.context.hash_size)?;
         let decoded = Chain::decode(chain, connection).map_err(|_| INVALID)?;
         decoded.check_linked(connection).map_err(|_| INVALID)?;
-        let before = self.owner_of(message).ok_or(INVALID)?;
-        let leaf = decoded.leaf_key(before.signer.algorithm()).map_err(|_| INVALID)?;
-        self.check_owns(&*before.signer, &leaf)?;
+        let owner = self.owner_of(message).ok_or(INVALID)?;
+        let leaf = decoded.leaf_key(owner.signer.algorithm()).map_err(|_| INVALID)?;
+        self.check_owns(&*owner.signer, &leaf)?;
         Ok(Slot {
             chain: chain.to_vec(),
-            signer: before.signer.clone(),
             key: Key {
                 certificate_info: message.model.0,
-                ..before.key
+                ..owner.key
             },
+            ..owner
         })
     }
 
-    /// The slot whose key a new chain is for: that with the key pair asked for, or else the slot itself, or else the first.
-    fn owner_of(&self, message: &set_certificate::Request<'_>) -> Option<&Slot> {
-        let mut held = self.config.slots.iter().flatten();
-        if message.key_pair != 0 {
-            return held.find(|slot| slot.key.pair == message.key_pair);
+    /// The key that a new chain is for, as a slot without a chain: that of the key pair asked for, or else the slot's own, or
+    /// else the first.
+    fn owner_of(&self, message: &set_certificate::Request<'_>) -> Option<Slot> {
+        let own = self.config.slots.get(usize::from(message.slot))?;
+        match (message.key_pair, own) {
+            (0, Some(own)) => Some(Slot {
+                chain: Vec::new(),
+                ..own.clone()
+            }),
+            (0, None) => {
+                let (pair, signer) = self.provisioned.keys.first()?;
+                Some(Slot::of_pair(*pair, signer.clone()))
+            }
+            (pair, _) => Some(Slot::of_pair(pair, self.signer_of(pair)?)),
         }
-        let own = self
-            .config
-            .slots
-            .get(usize::from(message.slot))
-            .and_then(Option::as_ref);
-        own.or_else(|| held.next())
+    }
+
+    /// Who signs with a key pair: whoever changes key pairs says, or it was there from the beginning.
+    fn signer_of(&self, pair: u8) -> Option<Arc<dyn Signer>> {
+        let pairs = self.config.key_pairs.as_ref();
+        let changer = pairs.and_then(|pairs| pairs.changer.as_ref());
+        let first = || {
+            let mut keys = self.provisioned.keys.iter();
+            keys.find(|(own, _)| *own == pair)
+                .map(|(_, signer)| signer.clone())
+        };
+        changer.and_then(|changer| changer.signer(pair)).or_else(first)
     }
 
     /// A signature by the device's key must verify with the certificate's.
@@ -374,12 +417,16 @@ impl Responder {
         verified.map_err(|_| INVALID)
     }
 
-    /// The slot's new chain counts from now on.
+    /// The slot's new chain counts from now on, or it holds none any more: its key stays.
     pub(super) fn put_slot(&mut self, number: u8, slot: Option<Slot>) {
-        if let Some(place) = self.config.slots.get_mut(usize::from(number)) {
-            *place = slot;
-            self.certificate_changed(number);
+        let Some(place) = self.config.slots.get_mut(usize::from(number)) else {
+            return;
+        };
+        match slot {
+            Some(slot) => *place = Some(slot),
+            None => place.iter_mut().for_each(|slot| slot.chain.clear()),
         }
+        self.certificate_changed(number);
     }
 }
 

@@ -119,7 +119,10 @@ pub fn everything(mctp: bool) -> ResponderConfig {
             ..Provisioning::default()
         },
         key_pairs: Some(KeyPairs {
-            pairs: vec![KeyPair::default()],
+            pairs: vec![KeyPair {
+                slots: 1,
+                ..KeyPair::default()
+            }],
             changer: None,
         }),
         mel: Some(vec![0; 16]),

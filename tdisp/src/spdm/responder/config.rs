@@ -1,7 +1,11 @@
 //! What a responder is told once: what its device has. The capabilities that it shows follow from that.
 
 use super::{
-    endpoint::EndpointInfo, keys::KeyPairs, mutual::Mutual, patience::Delay, provision::Provisioning,
+    endpoint::EndpointInfo,
+    keys::{KeyPairs, NO_PAIR},
+    mutual::Mutual,
+    patience::Delay,
+    provision::Provisioning,
     psk::Psk,
 };
 use crate::{
@@ -285,6 +289,24 @@ impl ResponderConfig {
         ];
         let shown = has.iter().filter(|(there, _)| *there);
         shown.fold(Flags(0), |flags, (_, flag)| flags | *flag)
+    }
+
+    /// Whether a slot's key is still there: a key pair may have been erased, or made anew.
+    pub(super) fn has_key(&self, slot: &Slot) -> bool {
+        self.key_pairs.is_none() || slot.key.pair != NO_PAIR
+    }
+
+    /// What is told of a slot's key: as its key pair is now, where key pairs are told of.
+    pub(super) fn key_of(&self, number: u8, slot: &Slot) -> Key {
+        let pairs = self.key_pairs.as_ref();
+        pairs.map_or(slot.key, |pairs| pairs.key_of(number, slot.key))
+    }
+
+    /// Whether a slot's key may sign for a use: on a connection with several keys it must be meant for that.
+    pub(super) fn may_sign(&self, number: u8, slot: &Slot, wanted: Option<u16>) -> bool {
+        let key = self.key_of(number, slot);
+        let goes_with_it = self.key_pairs.is_none() || key.pair != NO_PAIR;
+        goes_with_it && wanted.is_none_or(|wanted| key.usage & wanted != 0)
     }
 
     /// Bytes that a slot has room for, if there is such a slot: what it holds, where it cannot be written.

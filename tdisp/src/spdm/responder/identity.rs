@@ -50,7 +50,7 @@ impl Responder {
         let slots = held.zip(&hashes).map(|((number, slot), hash)| digests::Slot {
             number,
             digest: hash.as_ref(),
-            key: several.then_some(slot.key),
+            key: several.then(|| self.config.key_of(number, slot)),
         });
         let response = digests::Response {
             version: message.version,
@@ -148,7 +148,8 @@ impl Responder {
             return Identity::new(connection, PUBLIC_KEY, &key.key, &key.signer);
         }
         let held = holder(&self.config.slots, slot).ok_or(INVALID)?;
-        if connection.context.multi_key && held.key.usage & usage == 0 {
+        let wanted = connection.context.multi_key.then_some(usage);
+        if !self.config.may_sign(slot, held, wanted) {
             return Err(INVALID);
         }
         let chain = chain::in_hash(&held.chain, connection);

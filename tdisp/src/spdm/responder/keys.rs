@@ -1,12 +1,14 @@
 //! GET_KEY_PAIR_INFO and SET_KEY_PAIR_INFO: the device's key pairs, and changes of them (DSP0274 1.3 §10).
 //!
 //! What a key pair can be says what may be asked of it: every wish beyond that is refused before the device is asked, and
-//! what the device has then done is what is told from then on.
+//! what the device has then done is what is told from then on, in DIGESTS too: a slot's key is used for what its key pair is
+//! used for, and not at all once the pair was taken off the slot.
 
 use super::{Asked, INVALID, Refusal, Reply, Responder, UNEXPECTED, provision::NotDone};
 use crate::crypto::Signer;
 use crate::spdm::msg::{
     Payload, Version,
+    digests::Key,
     error::ErrorCode,
     key_pair_info::{self, Abilities, Usage, mask},
     set_key_pair_info::{self, Desired, Operation},
@@ -47,7 +49,8 @@ pub struct KeyPair {
     pub public_key_info: Vec<u8>,
 }
 
-/// Changes key pairs.
+/// Changes key pairs. Whoever speaks to the device may ask for that, in clear and before it is known who that is: SPDM wants no
+/// session for it. A device that does, outside the places where it trusts everyone, has no changer there.
 pub trait ChangesKeyPairs: Send + Sync {
     /// Makes of key pair `id`, from 1 on, what `wanted` says; what it is then. Generating gives it a new key of the algorithm
     /// in `wanted`; an erased one has no algorithm any more.
@@ -100,14 +103,61 @@ impl Responder {
         if let Some(place) = keys.pairs.get_mut(usize::from(message.key_pair) - 1) {
             *place = changed;
         }
+        if message.operation != Operation::CHANGE {
+            self.forget_key(message.key_pair);
+        }
         let version = message.version;
         Ok(Some(set_key_pair_info::Response { version }.to_vec()))
     }
 }
 
+impl Responder {
+    /// The key of a pair is gone, or another one: chains of the old one's are nobody's.
+    fn forget_key(&mut self, pair: u8) {
+        self.provisioned.forget_key(pair);
+        let slots = self.config.slots.iter_mut().flatten();
+        slots
+            .filter(|slot| slot.key.pair == pair)
+            .for_each(|slot| slot.key.pair = NO_PAIR);
+    }
+}
+
 const FAILED: Refusal = Refusal::new(ErrorCode::OPERATION_FAILED);
 
+/// KeyPairID of a slot with which no key pair goes.
+pub(super) const NO_PAIR: u8 = 0;
+
 impl KeyPairs {
+    /// What is told of a slot's key: what its pair is used for by now, if it goes with the slot.
+    pub(super) fn key_of(&self, number: u8, key: Key) -> Key {
+        let pair = self.get(key.pair);
+        match pair.filter(|pair| pair.slots >> number & 1 == 1) {
+            Some(pair) => Key {
+                usage: pair.usage.0,
+                ..key
+            },
+            None => Key {
+                pair: NO_PAIR,
+                usage: 0,
+                ..key
+            },
+        }
+    }
+
+    /// A chain for a pair is in a slot: it goes with that, and no other of its algorithm does.
+    pub(super) fn associate(&mut self, id: u8, number: u8) {
+        let Some(algorithms) = self.get(id).map(KeyPair::algorithms_in_use) else {
+            return;
+        };
+        for (other, pair) in (1u8..).zip(&mut self.pairs) {
+            if other == id {
+                pair.slots |= 1 << number;
+            } else if pair.algorithms_in_use() == algorithms {
+                pair.slots &= !(1 << number);
+            }
+        }
+    }
+
     fn get(&self, id: u8) -> Option<&KeyPair> {
         self.pairs.get(usize::from(id.checked_sub(1)?))
     }
@@ -116,8 +166,7 @@ impl KeyPairs {
     fn is_taken(&self, id: u8, wanted: &KeyPair) -> bool {
         let others = (1u8..).zip(&self.pairs).filter(|(other, _)| *other != id);
         let same = |pair: &KeyPair| {
-            (pair.algorithm, pair.pqc_algorithm) == (wanted.algorithm, wanted.pqc_algorithm)
-                && pair.slots & wanted.slots != 0
+            pair.algorithms_in_use() == wanted.algorithms_in_use() && pair.slots & wanted.slots != 0
         };
         others.map(|(_, pair)| pair).any(same)
     }
@@ -149,6 +198,10 @@ impl KeyPair {
         }
     }
 
+    fn algorithms_in_use(&self) -> (u32, u32) {
+        (self.algorithm, self.pqc_algorithm)
+    }
+
     fn erased(&self) -> Self {
         Self {
             algorithm: 0,
@@ -176,7 +229,9 @@ impl KeyPair {
             self.check_algorithm(desired.algorithm, pqc)?;
             (wanted.algorithm, wanted.pqc_algorithm) = (desired.algorithm, pqc);
         }
-        if desired.slots != 0 && desired.slots != self.slots {
+        // Of a pair that stays where it is, no slots stand for those that it goes with.
+        let stays = desired.slots == self.slots || desired.slots == 0 && !self.may(Abilities::ASSOCIATE);
+        if !stays {
             self.check_may(Abilities::ASSOCIATE)?;
             wanted.slots = desired.slots;
         }
@@ -199,11 +254,12 @@ impl KeyPair {
         }
     }
 
+    fn may(&self, ability: Abilities) -> bool {
+        self.abilities.contains(ability)
+    }
+
     fn check_may(&self, ability: Abilities) -> Result<(), Refusal> {
-        match self.abilities.contains(ability) {
-            true => Ok(()),
-            false => Err(INVALID),
-        }
+        self.may(ability).then_some(()).ok_or(INVALID)
     }
 }
 

@@ -239,6 +239,11 @@ impl Provisioned {
         }
     }
 
+    /// A key pair's first key is there no more.
+    pub(super) fn forget_key(&mut self, pair: u8) {
+        self.keys.retain(|(own, _)| *own != pair);
+    }
+
     /// Keeps a request until a reset; its tag.
     fn keep(&mut self, version: Version, overwrite: bool, csr: Vec<u8>) -> Result<u8, Refusal> {
         if overwrite {
@@ -381,11 +386,11 @@ impl Responder {
     fn owner_of(&self, message: &set_certificate::Request<'_>) -> Option<Slot> {
         let own = self.config.slots.get(usize::from(message.slot))?;
         match (message.key_pair, own) {
-            (0, Some(own)) => Some(Slot {
+            (0, Some(own)) if self.config.has_key(own) => Some(Slot {
                 chain: Vec::new(),
                 ..own.clone()
             }),
-            (0, None) => {
+            (0, _) => {
                 let (pair, signer) = self.provisioned.keys.first()?;
                 Some(Slot::of_pair(*pair, signer.clone()))
             }
@@ -423,7 +428,11 @@ impl Responder {
             return;
         };
         match slot {
-            Some(slot) => *place = Some(slot),
+            Some(slot) => {
+                let pairs = self.config.key_pairs.iter_mut();
+                pairs.for_each(|pairs| pairs.associate(slot.key.pair, number));
+                *place = Some(slot);
+            }
             None => place.iter_mut().for_each(|slot| slot.chain.clear()),
         }
         self.certificate_changed(number);

@@ -204,7 +204,7 @@ impl Responder {
         }
     }
 
-    /// The request that a tag, or in 1.2 the only one, names: once it may be fetched, it is.
+    /// The request that a tag, or in 1.2 the only one, names: once it may be fetched, it is, if the requester can take it.
     fn kept(&mut self, message: &csr::Request<'_>) -> Result<Option<Vec<u8>>, Refusal> {
         if message.tag == 0 && message.version >= Version::V1_3 {
             return Ok(None);
@@ -214,6 +214,10 @@ impl Responder {
             .requests
             .get_mut(usize::from(message.tag))
             .ok_or(INVALID)?;
+        if let Some(kept) = place.as_ref().filter(|kept| kept.ready) {
+            let agreed = self.phase.agreed().ok_or(UNEXPECTED)?;
+            agreed.check_fits(response(message.version, &kept.csr).len())?;
+        }
         match place.take() {
             Some(kept) if kept.ready => Ok(Some(kept.csr)),
             None if message.tag == 0 => Ok(None),

@@ -519,7 +519,9 @@ fn recordings_to_begin_fuzzing_with_agree_with_their_secrets() {
         let text = secrets.to_string();
         let secrets = Secrets::read(&text).unwrap();
         let capture = Capture::read(&file).unwrap();
-        let Ok(ledger) = follow(&capture, Some(&secrets), |_| Ok::<(), std::convert::Infallible>(()));
+        let Ok(ledger) = follow(&capture, Some(&secrets), |_| {
+            Ok::<(), std::convert::Infallible>(())
+        });
         assert!(ledger.first().is_none(), "{name}: {:?}", ledger.first());
         if std::env::var_os("TIDELOCK_BLESS").is_some() {
             let size = u16::try_from(text.len()).unwrap().to_le_bytes();

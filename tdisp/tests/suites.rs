@@ -104,7 +104,7 @@ fn a_chain_of_either_end_names_its_root_by_whichever_hash_is_agreed_on() {
     let known = OpenSsl::read().certificates();
     let certificates = "RSAPSS 3072 Sha384";
     let issued = known.iter().find(|issued| issued.name == certificates).unwrap();
-    let chain = suite.chain(issued, &Ring);
+    let chain = issued.chain(suite.version, suite.hash);
     let key = OpenSsl::read().key("Rsa3072").pkcs8;
     let signer = Arc::new(RingSigner::from_pkcs8(suite.sign, &key).unwrap());
     for hash in HashAlg::ALL {

@@ -34,7 +34,12 @@ pub fn recording(bytes: &[u8]) {
     };
     let mut shown = 0;
     let followed = follow(&capture, secrets.as_ref(), |entry| -> io::Result<()> {
-        assert!(entry.at <= recording.len(), "{} begins at {}", entry.title, entry.at);
+        assert!(
+            entry.at <= recording.len(),
+            "{} begins at {}",
+            entry.title,
+            entry.at
+        );
         print::text(entry, Detail::Hex, &mut Counting(&mut shown))?;
         let json = print::json(entry, true).to_string();
         assert!(serde_json::from_str::<serde_json::Value>(&json).is_ok(), "{json}");
@@ -45,7 +50,10 @@ pub fn recording(bytes: &[u8]) {
     };
     assert_eq!(shown > 0, !capture.packets.is_empty());
     let summary = print::json_summary(&ledger, ledger.first()).to_string();
-    assert!(serde_json::from_str::<serde_json::Value>(&summary).is_ok(), "{summary}");
+    assert!(
+        serde_json::from_str::<serde_json::Value>(&summary).is_ok(),
+        "{summary}"
+    );
 }
 
 /// Counts what is written.
@@ -73,7 +81,9 @@ mod tests {
     fn corpus() -> Vec<Vec<u8>> {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/recording");
         let files = fs::read_dir(folder).unwrap();
-        files.map(|file| fs::read(file.unwrap().path()).unwrap()).collect()
+        files
+            .map(|file| fs::read(file.unwrap().path()).unwrap())
+            .collect()
     }
 
     #[test]
@@ -93,12 +103,21 @@ mod tests {
     #[test]
     fn the_corpus_has_recordings_whose_secrets_are_those_of_a_session() {
         let files = corpus();
-        assert!(files.len() > 3, "TIDELOCK_BLESS=1 cargo test -p host-daemon --test own_recordings writes some");
+        assert!(
+            files.len() > 3,
+            "TIDELOCK_BLESS=1 cargo test -p host-daemon --test own_recordings writes some"
+        );
         for file in files {
             let (secrets, recording) = parted(&file);
             let capture = Capture::read(recording).unwrap();
-            let Ok(ledger) = follow(&capture, secrets.as_ref(), |_| Ok::<(), std::convert::Infallible>(()));
-            assert!(secrets.is_some() && ledger.first().is_none(), "{:?}", ledger.first());
+            let Ok(ledger) = follow(&capture, secrets.as_ref(), |_| {
+                Ok::<(), std::convert::Infallible>(())
+            });
+            assert!(
+                secrets.is_some() && ledger.first().is_none(),
+                "{:?}",
+                ledger.first()
+            );
         }
     }
 }

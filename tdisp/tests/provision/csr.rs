@@ -1,10 +1,15 @@
 //! GET_CSR: what is signed, what the requester may want in it, and requests that wait for a reset.
 
-use super::{INVALID, V, ask, ask_in_clear, error_of, live, live_until_reset, refusal, usual};
+use super::{INVALID, V, ask, ask_in_clear, error_of, live, live_until_reset, live_with, refusal, usual};
 use crate::harness::by_hand::ByHand;
 use tdisp::spdm::{
     ResponderConfig, algorithms,
-    msg::{Code, Context, Payload, Version, csr, error::ErrorCode},
+    msg::{
+        Code, Context, Payload, Version,
+        capabilities::{Flags, Sizes},
+        csr,
+        error::ErrorCode,
+    },
     responder::MultiKey,
 };
 use x509_parser::{certification_request::X509CertificationRequest, prelude::FromDer};
@@ -217,4 +222,23 @@ fn a_tag_where_no_reset_is_needed_is_refused() {
         refusal(&mut hand, &csr::Request { tag: 1, ..get_csr(V) }),
         INVALID
     );
+}
+
+#[test]
+fn a_request_that_is_too_large_to_be_fetched_stays_for_who_can_take_it() {
+    let mut config = usual();
+    config.provisioning.after_reset = true;
+    let mut hand = live_with(V, config);
+    ask(&mut hand, &get_csr(V));
+    hand.responder.reset();
+    let narrow = Sizes {
+        transfer: 100,
+        message: 100,
+    };
+    let fetch = csr::Request { tag: 1, ..get_csr(V) }.to_vec();
+    hand.agree_in(V, Flags(0), narrow);
+    let answer = hand.clear(&fetch).unwrap();
+    assert_eq!(error_of(&answer), Some((ErrorCode::RESPONSE_TOO_LARGE, 0)));
+    hand.say_vca();
+    assert_eq!(hand.clear(&fetch).unwrap()[1], Code::CSR.0);
 }

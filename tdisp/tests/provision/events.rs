@@ -6,18 +6,21 @@ use super::{
     usual,
 };
 use crate::harness::{by_hand::ByHand, responder_config};
+use std::sync::Arc;
+use tdisp::crypto::Secret;
 use tdisp::spdm::{
     ResponderConfig,
     events::{Types, What},
     msg::{
-        Code, Context, Payload,
+        Code, Context, Payload, Summary, Version,
         capabilities::Flags,
         error::ErrorCode,
         event_types::{self, EventType, Group, Groups},
+        psk_exchange,
         send_event::{self, Dmtf},
         subscribe,
     },
-    responder::Event,
+    responder::{Event, Psk},
 };
 
 #[test]
@@ -124,4 +127,62 @@ fn the_requesters_events_are_told_in_order_or_refused() {
     let mut hand = live_with(V, deaf);
     let unsupported = Some((ErrorCode::UNSUPPORTED_REQUEST, Code::SEND_EVENT.0));
     assert_eq!(error_of(&say(&mut hand, &[1])), unsupported);
+}
+
+/// SessionPolicy: to be told of all events.
+const ALL_EVENTS: u8 = 2;
+
+#[test]
+fn a_session_whose_policy_wants_all_events_is_told_of_them_from_its_start() {
+    for version in [V, Version::V1_4] {
+        let mut hand = ByHand::agreed_in(version, usual(), Flags::EVENT, SIZES);
+        hand.policy = ALL_EVENTS;
+        hand.key_exchange(7).unwrap();
+        hand.responder.notify(Dmtf::CertificateChanged(1));
+        hand.finish();
+        assert_eq!(
+            hand.responder.sessions_with_events(),
+            [],
+            "it was before the session"
+        );
+        hand.responder.notify(Dmtf::CertificateChanged(1));
+        let id = hand.session.as_ref().unwrap().id;
+        assert_eq!(hand.responder.sessions_with_events(), [id]);
+    }
+}
+
+#[test]
+fn a_session_on_a_pre_shared_key_whose_policy_wants_all_events_is_told_of_them() {
+    let key = || Secret::new(vec![1; 32]);
+    let mut config = usual();
+    config.psk = Some(Psk {
+        keys: Arc::new(move |_: &[u8]| Some(key())),
+        context: true,
+    });
+    let mut hand = ByHand::agreed_in(V, config, Flags::EVENT | Flags::PSK, SIZES);
+    let offered = hand.offered();
+    let request = psk_exchange::Request {
+        version: V,
+        summary: Summary::NONE,
+        policy: ALL_EVENTS,
+        session: 7,
+        hint: &[],
+        psk_context: &[7; 32],
+        opaque: &offered,
+    };
+    hand.psk_exchange(&request, &key());
+    hand.psk_finish();
+    hand.responder.notify(Dmtf::CertificateChanged(1));
+    let id = hand.session.as_ref().unwrap().id;
+    assert_eq!(hand.responder.sessions_with_events(), [id]);
+}
+
+#[test]
+fn before_1_3_there_is_no_policy_that_wants_all_events() {
+    let mut hand = ByHand::agreed_in(Version::V1_2, usual(), Flags(0), SIZES);
+    hand.policy = ALL_EVENTS;
+    hand.key_exchange(7).unwrap();
+    hand.finish();
+    hand.responder.notify(Dmtf::CertificateChanged(1));
+    assert_eq!(hand.responder.sessions_with_events(), []);
 }

@@ -10,6 +10,7 @@ mod harness;
 mod key_pairs;
 mod lacking;
 mod log;
+mod owners;
 mod slots;
 
 use harness::{

@@ -4,9 +4,10 @@ use super::{
     INVALID, SIZES, Shelf, UNEXPECTED, V, ask, ask_in_clear, error_of, everything, live, live_until_reset,
     live_with, refusal, usual,
 };
-use crate::harness::{Identity, by_hand::ByHand};
+use crate::harness::{Identity, by_hand::ByHand, responder_config};
 use std::sync::Arc;
 use tdisp::spdm::{
+    ResponderConfig,
     msg::{
         Code, Context, Payload, Version,
         capabilities::Flags,
@@ -14,7 +15,7 @@ use tdisp::spdm::{
         error::ErrorCode,
         set_certificate::{self, Model},
     },
-    responder::NotDone,
+    responder::{NotDone, Store},
 };
 
 pub(crate) fn set(version: Version, slot: u8, chain: Option<&[u8]>) -> set_certificate::Request<'_> {
@@ -158,4 +159,93 @@ fn a_chain_that_was_set_can_be_fetched() {
     let answer = ask(&mut hand, &request);
     let response = certificate::Response::decode_exact(&answer, &Context::new(V)).unwrap();
     assert_eq!(response.portion, chain());
+}
+
+#[test]
+fn a_slot_that_was_erased_can_be_filled_again_be_it_the_only_one() {
+    for version in [V, Version::V1_4] {
+        let mut config = usual();
+        config.provisioning.trusted_environment = true;
+        let mut hand = ByHand::agreed_in(version, config, Flags(0), SIZES);
+        let mut clear = |message: &[u8]| hand.clear(message).unwrap();
+        let erased = clear(&set(version, 0, None).to_vec());
+        assert_eq!(erased[1], Code::SET_CERTIFICATE_RSP.0);
+        let digests = clear(&[version.0, 0x81, 0, 0]);
+        assert_eq!(
+            error_of(&digests),
+            Some((ErrorCode::UNSPECIFIED, 0)),
+            "there are none"
+        );
+        let fetched = clear(&get_certificate(version, 0, false));
+        assert_eq!(error_of(&fetched), INVALID);
+        let filled = clear(&set(version, 0, Some(&chain())).to_vec());
+        assert_eq!(filled[1], Code::SET_CERTIFICATE_RSP.0, "{filled:02x?}");
+        assert_eq!(clear(&[version.0, 0x81, 0, 0])[3], 1);
+    }
+}
+
+fn get_certificate(version: Version, slot: u8, size_asked: bool) -> Vec<u8> {
+    let request = certificate::Request {
+        version,
+        slot,
+        size_asked,
+        large: false,
+        offset: 0,
+        length: 0xffff,
+    };
+    request.to_vec()
+}
+
+/// A storage of three slots of 0x1000 bytes.
+struct Small;
+
+impl Store for Small {
+    fn write(&self, _: u8, _: Option<&[u8]>, _: Model, _: Option<u8>) -> Result<(), NotDone> {
+        Ok(())
+    }
+
+    fn capacity(&self, slot: u8) -> u32 {
+        if slot < 3 { 0x1000 } else { 0 }
+    }
+}
+
+#[test]
+fn slots_that_can_be_written_are_supported_and_told_with_their_size_though_they_are_empty() {
+    let mut config = usual();
+    config.provisioning.store = Some(Arc::new(Small));
+    let mut hand = live_with(V, config);
+    let mut ask = |message: &[u8]| hand.secured(message).unwrap();
+    assert_eq!(ask(&[V.0, 0x81, 0, 0])[2..4], [0b111, 1]);
+    for slot in 0..3 {
+        let answer = ask(&get_certificate(V, slot, true));
+        let told = certificate::Response::decode_exact(&answer, &Context::new(V)).unwrap();
+        assert_eq!((told.portion, told.remainder), (&[][..], 0x1000));
+    }
+    assert_eq!(error_of(&ask(&get_certificate(V, 3, true))), INVALID);
+    assert_eq!(
+        error_of(&ask(&get_certificate(V, 2, false))),
+        INVALID,
+        "it is empty"
+    );
+    assert_eq!(error_of(&ask(&set(V, 2, Some(&chain())).to_vec())), None);
+    assert_eq!(error_of(&ask(&set(V, 3, Some(&chain())).to_vec())), INVALID);
+    assert_eq!(ask(&[V.0, 0x81, 0, 0])[2..4], [0b111, 0b101]);
+}
+
+#[test]
+fn a_slot_that_cannot_be_written_has_room_for_what_it_holds() {
+    let mut hand = live_with(V, responder_config_in(V));
+    assert_eq!(hand.secured(&[V.0, 0x81, 0, 0]).unwrap()[2..4], [1, 1]);
+    let answer = hand.secured(&get_certificate(V, 0, true)).unwrap();
+    let told = certificate::Response::decode_exact(&answer, &Context::new(V)).unwrap();
+    assert_eq!((told.portion, told.remainder as usize), (&[][..], chain().len()));
+    let answer = hand.secured(&get_certificate(V, 1, true)).unwrap();
+    assert_eq!(error_of(&answer), INVALID);
+}
+
+fn responder_config_in(version: Version) -> ResponderConfig {
+    ResponderConfig {
+        versions: vec![version],
+        ..responder_config()
+    }
 }

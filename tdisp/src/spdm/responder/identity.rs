@@ -1,7 +1,8 @@
 //! GET_DIGESTS and GET_CERTIFICATE, in clear and in a session; CHALLENGE, in clear.
 
 use super::{
-    Asked, At, Extended, INVALID, Refusal, Reply, Responder, UNEXPECTED, held, holder, provisioned, usage,
+    Asked, At, Extended, INVALID, Refusal, Reply, Responder, Slot, UNEXPECTED, held, holder, provisioned,
+    usage,
 };
 use crate::{
     crypto::{Digest, Signer},

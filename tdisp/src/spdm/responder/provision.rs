@@ -157,7 +157,7 @@ impl Responder {
         if message.tag != 0 && (message.overwrite || !after_reset) {
             return Err(INVALID);
         }
-        if after_reset && let Some(kept) = self.kept(&message)? {
+        if after_reset && let Some(kept) = self.kept(asked.at, &message)? {
             return Ok(Some(response(message.version, &kept)));
         }
         let maker = self.config.provisioning.csr.as_ref().ok_or(UNEXPECTED)?;
@@ -205,7 +205,7 @@ impl Responder {
     }
 
     /// The request that a tag, or in 1.2 the only one, names: once it may be fetched, it is, if the requester can take it.
-    fn kept(&mut self, message: &csr::Request<'_>) -> Result<Option<Vec<u8>>, Refusal> {
+    fn kept(&mut self, at: At, message: &csr::Request<'_>) -> Result<Option<Vec<u8>>, Refusal> {
         if message.tag == 0 && message.version >= Version::V1_3 {
             return Ok(None);
         }
@@ -216,7 +216,7 @@ impl Responder {
             .ok_or(INVALID)?;
         if let Some(kept) = place.as_ref().filter(|kept| kept.ready) {
             let agreed = self.phase.agreed().ok_or(UNEXPECTED)?;
-            agreed.check_fits(response(message.version, &kept.csr).len())?;
+            agreed.check_fits(at, response(message.version, &kept.csr).len())?;
         }
         match place.take() {
             Some(kept) if kept.ready => Ok(Some(kept.csr)),

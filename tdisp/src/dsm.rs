@@ -11,7 +11,7 @@
 //!                │        └────────────────────────────────────────────► TDIs ERROR  │
 //!                └────────── Personality: report, measurements, stop ────────────────┘
 //! ```
-//! * IDE_KM and TDISP are answered inside a session only. Outside the SPDM responder stays silent.
+//! * IDE_KM and TDISP are answered inside a session that encrypts, and nowhere else. There the SPDM responder stays silent.
 //! * Teardown cascades: a session that ends, however it ends, erases the keys of its IDE streams and sends the TDIs that
 //!   were locked over it to ERROR; a stopped stream does the same to the TDIs that were locked with it.
 //! * What the device says about itself is the [`Personality`]'s: the machine keeps the rules, and a model that is to lie

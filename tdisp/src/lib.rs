@@ -33,7 +33,8 @@
 //! * Each wire format is read and written in one file.
 //! * [`relay::Vouched`] is made only by opening an authentic response, and [`evidence::Verified`] only by
 //!   [`evidence::verify()`], which takes one.
-//! * TDISP and IDE_KM are answered inside a session only; a session that ends takes its keys and locks with it.
+//! * TDISP and IDE_KM are answered inside a session that encrypts, and nowhere else; a session that ends takes its keys and
+//!   locks with it.
 //!
 //! Not implemented: SLH-DSA and extended algorithms, events of other bodies than the DMTF, OCSP.
 

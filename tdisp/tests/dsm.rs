@@ -21,6 +21,7 @@ use tdisp::{
         events::{Types, What},
         msg::{
             Payload, Version,
+            capabilities::Flags,
             send_event::Dmtf,
             vendor::{Body, PciSig, Protocol, Request as VendorRequest},
         },
@@ -245,6 +246,59 @@ fn tdisp_and_ide_km_outside_a_session_are_not_answered() {
         assert!(!device.poll_transmit(&mut Vec::new()), "{protocol} in clear");
     }
     assert_eq!(device.state(TDI), Some(State::UNLOCKED));
+}
+
+/// Either end may be the one that cannot encrypt. What is the session's own is answered as ever.
+#[test]
+fn tdisp_and_ide_km_are_not_answered_in_a_session_that_authenticates_only() {
+    let mut lock = Vec::new();
+    Request::Lock(LOCK).encode(TDI, &mut lock);
+    for version in [Version::V1_1, Version::V1_2, Version::V1_3, Version::V1_4] {
+        for ends in [(false, false), (true, false), (true, true)] {
+            for (protocol, object) in [(Protocol::TDISP, &lock), (Protocol::IDE_KM, &key_prog())] {
+                let mut pair = encrypting(version, ends);
+                pair.spdm.measure(NOW, None).unwrap();
+                let measured = pair.exchange();
+                assert!(
+                    matches!(measured[..], [spdm::Event::Measurements(_)]),
+                    "{measured:?}"
+                );
+                let answered = pair.vendor(protocol, object).is_some();
+                assert_eq!(answered, ends == (true, true), "{protocol} in {version}");
+                let state = match answered && protocol == Protocol::TDISP {
+                    true => State::LOCKED,
+                    false => State::UNLOCKED,
+                };
+                assert_eq!(pair.device.state(TDI), Some(state));
+            }
+        }
+    }
+}
+
+/// A session of a device and a requester that can encrypt, or authenticate only.
+fn encrypting(version: Version, (device_can, requester_can): (bool, bool)) -> Pair {
+    let capabilities = |encrypts| match encrypts {
+        true => Flags(u32::MAX),
+        false => Flags(u32::MAX).without(Flags::ENCRYPT),
+    };
+    let mut device = config(Ide::Absent);
+    device.spdm.versions = vec![version];
+    device.spdm.capabilities = capabilities(device_can);
+    let requester = RequesterConfig {
+        versions: vec![version],
+        capabilities: capabilities(requester_can),
+        ..RequesterConfig::default()
+    };
+    let device = Dsm::new(device, Box::new(honest()), Arc::new(Ring));
+    Pair::connected_as(device, requester)
+}
+
+/// A KEY_PROG that a device takes.
+fn key_prog() -> Vec<u8> {
+    let mut object = vec![2, 0, 0, 3, 0, 0, 0];
+    object.extend([0x5a; 32]);
+    object.extend([0, 0, 0, 0, 1, 0, 0, 0]);
+    object
 }
 
 #[test]

@@ -132,6 +132,12 @@ pub(super) struct Connection {
 }
 
 impl Connection {
+    /// Whether sessions encrypt what is said in them, or authenticate it only: both ends must be able to.
+    pub(super) fn encrypts(&self) -> bool {
+        let both = self.own_flags.and(self.negotiated.peer_flags);
+        both.contains(Flags::ENCRYPT)
+    }
+
     /// A transcript that begins with VCA.
     pub(super) fn transcript_from_vca(&self) -> Transcript {
         let mut transcript = self.empty_transcript();

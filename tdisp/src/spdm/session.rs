@@ -11,7 +11,7 @@
 use super::{
     connection::Connection,
     key_schedule::{Directions, Schedule},
-    msg::{capabilities::Flags, version::Entry},
+    msg::version::Entry,
     secured::{Half, Order, Protection, Record, RecordError},
     transcript::Transcript,
 };
@@ -46,11 +46,10 @@ impl Connection {
         };
         let aead = self.negotiated.algorithms.aead;
         let aead = aead.ok_or(CryptoError::Unsupported("a session without a negotiated cipher"))?;
-        let both = self.own_flags.and(self.negotiated.peer_flags);
         Ok(Protection {
             aead,
             transport: self.transport,
-            encrypted: both.any(Flags::ENCRYPT),
+            encrypted: self.encrypts(),
             order,
             records_max: self.records_max,
         })

@@ -208,7 +208,7 @@ fn a_requester_without_heartbeats_may_be_silent() {
 }
 
 #[test]
-fn a_session_without_encryption_is_authenticated_and_carries_its_messages_in_clear() {
+fn a_session_without_encryption_is_authenticated_carries_its_messages_in_clear_and_nothing_for_the_device() {
     for ends in Ends::all() {
         for (asking, answering) in [(true, false), (false, true), (true, true)] {
             let mut ends = ends.clone();
@@ -227,9 +227,17 @@ fn a_session_without_encryption_is_authenticated_and_carries_its_messages_in_cle
                 continue;
             }
             pair.carried.clear();
-            assert_all_speak(&mut pair);
-            let seen = pair.carried[0].windows(4).any(|window| window == [1, 2, 3, 4]);
+            pair.requester.measure(pair.now, Some([5; 32])).unwrap();
+            pair.run();
+            let measured = matches!(pair.requester_events.last(), Some(Event::Measurements(_)));
+            assert!(measured, "{:?}", pair.requester_events);
+            let seen = pair.carried[0].windows(32).any(|window| window == [5; 32]);
             assert!(seen, "{:02x?}", pair.carried[0]);
+            pair.requester.vendor(pair.now, &[1, 2, 3, 4]).unwrap();
+            pair.run();
+            assert!(matches!(pair.failure(), Some(Error::TimedOut { .. })));
+            let handed = |event: &Told| matches!(event, Told::VendorRequest { .. });
+            assert!(!pair.responder_events.iter().any(handed));
         }
     }
 }

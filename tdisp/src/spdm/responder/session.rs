@@ -215,14 +215,19 @@ impl Sessions {
 // In the session
 
 impl Responder {
-    /// The PCI-SIG's requests are for the device, in a session; outside they are not even answered. Nobody else's are served.
+    /// The PCI-SIG's requests are for the device, in a session that encrypts; elsewhere they are not even answered. Nobody else's
+    /// are served.
+    ///
+    /// PCIe wants a secure session for IDE_KM and TDISP (§6.33.3, §11.3), and of a device for TEE-IO both ENCRYPT_CAP and
+    /// MAC_CAP. A session that authenticates only is not one: the keys of IDE and the nonce of a lock would be there for
+    /// everybody between the TSM and the device to read. What comes in it is treated as if there were no session.
     pub(super) fn vendor_defined(&mut self, asked: Asked<'_>) -> Reply {
         let (request, _) = self.read::<vendor::Request<'_>>(asked)?;
-        let At::Session(session) = asked.at else {
-            return match request.0.registry == vendor::Registry::PCI_SIG {
-                true => Ok(None),
-                false => Err(Refusal::unsupported(Code::VENDOR_DEFINED_REQUEST)),
-            };
+        let agreed = self.phase.agreed().ok_or(UNEXPECTED)?;
+        let session = match asked.at {
+            At::Session(session) if agreed.connection.encrypts() => session,
+            _ if request.0.registry == vendor::Registry::PCI_SIG => return Ok(None),
+            _ => return Err(Refusal::unsupported(Code::VENDOR_DEFINED_REQUEST)),
         };
         if request.0.as_pci_sig().is_none() {
             return Err(Refusal::unsupported(Code::VENDOR_DEFINED_REQUEST));

@@ -134,32 +134,80 @@ fn new_keys_go_into_the_other_set_and_the_stream_stays_secure() {
     assert_eq!(send(&mut device, SESSION, &old), None, "the old keys are erased");
 }
 
-#[test]
-fn a_set_does_not_go_before_all_its_keys_are_there() {
-    let mut device = device();
-    let receive = |sub_stream| slot(false, Direction::Receive, sub_stream);
-    let start = Message::KSetGo(receive(SubStream::PR));
-    assert_eq!(send(&mut device, SESSION, &start), None);
-    for sub_stream in [SubStream::PR, SubStream::NPR] {
-        assert!(
-            send(
-                &mut device,
-                SESSION,
-                &Message::KeyProg(receive(sub_stream), key(1))
-            )
-            .is_some()
-        );
-        assert_eq!(send(&mut device, SESSION, &start), None);
-    }
-    send(
-        &mut device,
-        SESSION,
-        &Message::KeyProg(receive(SubStream::CPL), key(3)),
-    );
+const SUB_STREAMS: [SubStream; 3] = [SubStream::PR, SubStream::NPR, SubStream::CPL];
+
+/// The K_GOSTOP_ACK of a slot.
+fn going(slot: Slot) -> Option<Vec<u8>> {
     let mut acknowledged = Vec::new();
-    Message::KGostopAck(receive(SubStream::PR)).encode(&mut acknowledged);
-    assert_eq!(send(&mut device, SESSION, &start), Some(acknowledged));
-    assert!(!device.is_secure(3, SESSION), "one direction is not enough");
+    Message::KGostopAck(slot).encode(&mut acknowledged);
+    Some(acknowledged)
+}
+
+/// Some requesters program a key and say K_SET_GO, sub-stream for sub-stream; others program all keys first.
+#[test]
+fn a_sub_stream_goes_once_its_key_is_there_and_the_stream_is_secure_once_all_six_are() {
+    let mut device = device();
+    for direction in [Direction::Receive, Direction::Transmit] {
+        for sub_stream in SUB_STREAMS {
+            let slot = slot(false, direction, sub_stream);
+            let start = Message::KSetGo(slot);
+            assert_eq!(
+                send(&mut device, SESSION, &start),
+                None,
+                "{direction:?} {sub_stream} without its key"
+            );
+            assert!(!device.is_secure(3, SESSION));
+            send(&mut device, SESSION, &Message::KeyProg(slot, key(1))).expect("an acknowledgement");
+            assert!(!device.is_secure(3, SESSION), "a key that waits");
+            assert_eq!(send(&mut device, SESSION, &start), going(slot));
+        }
+    }
+    assert!(device.is_secure(3, SESSION));
+    assert_eq!(events(&mut device), [Event::Secure { stream: 3 }]);
+}
+
+#[test]
+fn one_sub_stream_in_each_direction_is_not_a_secure_stream() {
+    let mut device = device();
+    for direction in [Direction::Receive, Direction::Transmit] {
+        let slot = slot(false, direction, SubStream::PR);
+        send(&mut device, SESSION, &Message::KeyProg(slot, key(1))).expect("an acknowledgement");
+        assert_eq!(send(&mut device, SESSION, &Message::KSetGo(slot)), going(slot));
+    }
+    assert!(!device.is_secure(3, SESSION));
+    assert_eq!(events(&mut device), []);
+}
+
+#[test]
+fn one_direction_is_not_a_secure_stream() {
+    let mut device = device();
+    for sub_stream in SUB_STREAMS {
+        let slot = slot(false, Direction::Receive, sub_stream);
+        send(&mut device, SESSION, &Message::KeyProg(slot, key(1))).expect("an acknowledgement");
+    }
+    let slot = slot(false, Direction::Receive, SubStream::PR);
+    assert_eq!(send(&mut device, SESSION, &Message::KSetGo(slot)), going(slot));
+    assert!(!device.is_secure(3, SESSION));
+}
+
+#[test]
+fn a_set_in_use_can_be_programmed_anew_and_the_stream_stays_secure() {
+    let (mut device, mut tsm) = (device(), Requester::new(0, 3));
+    program(&mut device, &mut tsm);
+    go(&mut device, &mut tsm);
+    for direction in [Direction::Receive, Direction::Transmit] {
+        for sub_stream in SUB_STREAMS {
+            let slot = slot(false, direction, sub_stream);
+            let answer = send(&mut device, SESSION, &Message::KeyProg(slot, key(9))).unwrap();
+            assert_eq!(
+                Message::decode(&answer),
+                Ok(Message::KpAck(slot, Status::SUCCESSFUL))
+            );
+            assert_eq!(send(&mut device, SESSION, &Message::KSetGo(slot)), going(slot));
+            assert!(device.is_secure(3, SESSION));
+        }
+    }
+    assert_eq!(events(&mut device), [Event::Secure { stream: 3 }]);
 }
 
 #[test]
@@ -280,7 +328,7 @@ fn stopping_erases_both_sets_also_when_new_keys_were_half_programmed() {
 
 #[test]
 fn a_key_that_cannot_be_programmed_is_acknowledged_with_why() {
-    let (mut device, mut tsm) = (device(), Requester::new(0, 3));
+    let mut device = device();
     let mut status = |session, message: &Message<'_>| {
         let answer = send(&mut device, session, message)?;
         match Message::decode(&answer) {
@@ -298,14 +346,6 @@ fn a_key_that_cannot_be_programmed_is_acknowledged_with_why() {
         status(1, &Message::KeyProg(sub_stream, key(1))),
         Some(Status::UNSUPPORTED_VALUE)
     );
-    program(&mut device, &mut tsm);
-    go(&mut device, &mut tsm);
-    let in_use = send(&mut device, SESSION, &Message::KeyProg(good, key(1))).unwrap();
-    assert!(matches!(
-        Message::decode(&in_use),
-        Ok(Message::KpAck(_, Status::UNSPECIFIED_FAILURE))
-    ));
-    assert!(device.is_secure(3, SESSION), "a key in use is never overwritten");
 }
 
 #[test]

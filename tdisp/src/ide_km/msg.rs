@@ -116,7 +116,7 @@ impl KeySub {
 pub struct Slot {
     /// Stream ID.
     pub stream: u8,
-    /// Key set, direction, sub-stream. K_SET_GO, K_SET_STOP and their ack ignore the sub-stream.
+    /// Key set, direction, sub-stream.
     pub key_sub: KeySub,
     /// Port index.
     pub port: u8,

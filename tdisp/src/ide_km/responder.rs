@@ -3,7 +3,8 @@
 //! * A port belongs to the session that programmed the first key at it, until that session ends or all keys there are
 //!   stopped. What another session sends about it, QUERY too, is discarded.
 //! * Where a port's registers are [`written`](Port::written), a stream's ID must be in one of their blocks.
-//! * K_SET_GO needs all keys of the set and direction; without them it is discarded.
+//! * K_SET_GO needs the key of the sub-stream that it names; without it, it is discarded. The stream needs all six to be
+//!   secure, and to be locked with.
 //! * K_SET_STOP and the end of the session erase keys; where a secure stream ends by it, an [`Event`] says so, and the
 //!   TDIs that were locked with it are to go to ERROR.
 //! * What is malformed or unknown is not acknowledged, but for a KEY_PROG, whose KP_ACK has statuses for that. GET_KEY and
@@ -12,7 +13,7 @@
 use super::{
     msg::{Key, Message, ObjectId, QueryCapabilities, Registers, Slot, Status},
     registers::{SelectiveStream, Streams},
-    stream::{Refusal, Stopped, Stream},
+    stream::{NoSubStream, Stopped, Stream},
 };
 use crate::tdi::responder::Misconfigured;
 use alloc::{
@@ -221,8 +222,7 @@ impl Responder {
         let stream = self.streams.entry(at).or_insert_with(|| Stream::new(session));
         Some(match stream.program(slot.key_sub, key) {
             Ok(()) => Status::SUCCESSFUL,
-            Err(Refusal::SubStream) => Status::UNSUPPORTED_VALUE,
-            Err(Refusal::InUse) => Status::UNSPECIFIED_FAILURE,
+            Err(NoSubStream) => Status::UNSUPPORTED_VALUE,
         })
     }
 

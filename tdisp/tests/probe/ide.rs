@@ -57,12 +57,15 @@ fn acknowledged(answer: &[u8], slot: Slot) -> Status {
     }
 }
 
+/// The slots of a set.
+fn all_of(stream: u8, key_set: bool) -> impl Iterator<Item = Slot> {
+    WAYS.into_iter()
+        .flat_map(move |way| SUB_STREAMS.map(|sub| slot(stream, key_set, way, sub)))
+}
+
 /// The good keys of a set, all of them, or the first so many.
 fn program(pair: &mut Pair, stream: u8, key_set: bool, count: usize) {
-    let all = WAYS
-        .into_iter()
-        .flat_map(|way| SUB_STREAMS.map(|sub| slot(stream, key_set, way, sub)));
-    for slot in all.take(count) {
+    for slot in all_of(stream, key_set).take(count) {
         assert_eq!(status(pair, slot, key(1)), Status::SUCCESSFUL);
     }
 }
@@ -221,49 +224,77 @@ fn written(controls: &[Control]) -> Port {
     }
 }
 
+/// The validator's TDISP cases each program set 0 and start it, in one session and without a K_SET_STOP between them.
 #[test]
-fn a_key_in_use_is_never_overwritten() {
-    let mut pair = probed();
-    pair.bring_to(State::RUN, LOCK);
-    let mut in_use = 0;
-    for key_set in [false, true] {
-        for slot in WAYS
-            .into_iter()
-            .flat_map(|way| SUB_STREAMS.map(|sub| slot(STREAM, key_set, way, sub)))
-        {
-            in_use += usize::from(status(&mut pair, slot, key(1)) == Status::UNSPECIFIED_FAILURE);
+fn keys_programmed_into_a_set_in_use_wait_for_its_go_and_disturb_no_lock() {
+    let mut pair = Pair::connected(everything(honest()));
+    let lock = Lock {
+        default_stream: FRESH,
+        ..LOCK
+    };
+    for state in [State::LOCKED, State::RUN, State::LOCKED] {
+        program(&mut pair, FRESH, false, 6);
+        for slot in all_of(FRESH, false) {
+            acks(&mut pair, &Message::KSetGo(slot), slot);
         }
+        pair.bring_to(state, lock);
+        program(&mut pair, FRESH, false, 6);
+        pair.assert_state(state);
     }
-    assert_eq!(in_use, 6, "one of the two sets");
-    pair.assert_state(State::RUN);
 }
 
 #[test]
-fn a_set_without_all_its_keys_does_not_go() {
+fn a_sub_stream_without_its_key_does_not_go_and_a_set_without_all_of_them_gives_no_lock() {
+    let lock = Lock {
+        default_stream: FRESH,
+        ..LOCK
+    };
     for count in 0..6 {
         let mut pair = Pair::connected(everything(honest()));
         program(&mut pair, FRESH, false, count);
-        let lock = Lock {
-            default_stream: FRESH,
-            ..LOCK
-        };
+        let slots: Vec<_> = all_of(FRESH, false).collect();
+        for slot in &slots[..count] {
+            acks(&mut pair, &Message::KSetGo(*slot), *slot);
+        }
         assert_eq!(
             pair.ask(&Request::Lock(lock)),
             error(ErrorCode::INVALID_REQUEST),
             "{count} keys"
         );
-        let missing = if count < 3 {
-            Direction::Receive
-        } else {
-            Direction::Transmit
-        };
-        let go = Message::KSetGo(slot(FRESH, false, missing, SubStream::PR));
+        pair.assert_state(State::UNLOCKED);
+        let go = Message::KSetGo(slots[count]);
         assert_eq!(send(&mut pair, &go), None, "{count} keys");
     }
     let mut pair = Pair::connected(everything(honest()));
     program(&mut pair, FRESH, false, 6);
     let other_set = Message::KSetGo(slot(FRESH, true, Direction::Receive, SubStream::PR));
     assert_eq!(send(&mut pair, &other_set), None);
+}
+
+/// The order in which DMTF/spdm-emu's requester goes about it, and the one that a change proposed for it has.
+#[test]
+fn keys_of_one_sub_stream_alone_go_and_stop_and_key_for_key_they_make_a_lock() {
+    let mut pair = Pair::connected(everything(honest()));
+    let posted = WAYS.map(|way| slot(FRESH, false, way, SubStream::PR));
+    for slot in posted {
+        assert_eq!(status(&mut pair, slot, key(1)), Status::SUCCESSFUL);
+    }
+    for slot in posted {
+        acks(&mut pair, &Message::KSetGo(slot), slot);
+    }
+    for slot in posted {
+        acks(&mut pair, &Message::KSetStop(slot), slot);
+    }
+    let lock = Lock {
+        default_stream: FRESH,
+        ..LOCK
+    };
+    assert_eq!(pair.ask(&Request::Lock(lock)), error(ErrorCode::INVALID_REQUEST));
+    for slot in all_of(FRESH, false) {
+        assert_eq!(status(&mut pair, slot, key(1)), Status::SUCCESSFUL);
+        acks(&mut pair, &Message::KSetGo(slot), slot);
+    }
+    pair.bring_to(State::LOCKED, lock);
 }
 
 #[test]
@@ -287,10 +318,7 @@ fn both_sets_go_stop_and_switch_over_either_way() {
             program(&mut pair, FRESH, key_set, 6);
         }
         // The validator sends one for each sub-stream; the first does it.
-        let each = |key_set| {
-            WAYS.into_iter()
-                .flat_map(move |way| SUB_STREAMS.map(|sub| slot(FRESH, key_set, way, sub)))
-        };
+        let each = |key_set| all_of(FRESH, key_set);
         for slot in each(first).chain(each(!first)) {
             acks(&mut pair, &Message::KSetGo(slot), slot);
         }
@@ -348,10 +376,7 @@ fn unknown_objects_responses_and_those_that_the_port_does_not_have_are_silent() 
 
 /// Programs a stream in one session of several, and starts it.
 fn key_in(pair: &mut Pair, session: u32, stream: u8) {
-    let slots: Vec<_> = WAYS
-        .into_iter()
-        .flat_map(|way| SUB_STREAMS.map(|sub| slot(stream, false, way, sub)))
-        .collect();
+    let slots: Vec<_> = all_of(stream, false).collect();
     for message in slots.iter().map(|slot| Message::KeyProg(*slot, key(1))) {
         pair.vendor_in(session, Protocol::IDE_KM, &bytes(&message))
             .expect("an acknowledgement");
@@ -468,10 +493,7 @@ fn a_second_sessions_keys_give_no_lock() {
         }
     }
     let mut ide = Responder::new(vec![Port::default()]);
-    let each = || {
-        WAYS.into_iter()
-            .flat_map(|way| SUB_STREAMS.map(|sub| slot(STREAM, false, way, sub)))
-    };
+    let each = || all_of(STREAM, false);
     each().for_each(|slot| drop(ide.handle(2, &bytes(&Message::KeyProg(slot, key(1)))).unwrap()));
     each().for_each(|slot| drop(ide.handle(2, &bytes(&Message::KSetGo(slot))).unwrap()));
     let mut tdi = Tdi::new(Config::new(vec![TDI]));

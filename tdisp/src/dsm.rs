@@ -227,10 +227,11 @@ impl Dsm {
     fn settle(&mut self, now: Instant) {
         while let Some(event) = self.spdm.poll_event() {
             match event {
-                SpdmEvent::VendorRequest { session, payload } => {
-                    let answer = self.vendor(session, &payload);
-                    self.spdm.respond_vendor(now, answer.as_deref());
-                }
+                SpdmEvent::VendorRequest { session, payload } => match self.vendor(session, &payload) {
+                    Answer::Object(payload) => self.spdm.respond_vendor(now, Some(&payload)),
+                    Answer::Nothing => self.spdm.respond_vendor(now, None),
+                    Answer::Refusal => self.spdm.refuse_vendor(now),
+                },
                 SpdmEvent::SessionStarted { id } => self.events.push_back(Event::SessionStarted { id }),
                 SpdmEvent::SessionEnded { id } => {
                     self.ide.session_ended(id);
@@ -263,24 +264,21 @@ impl Dsm {
         }
     }
 
-    /// An object of the PCI-SIG's that came over a session; its answer, if it has one.
-    fn vendor(&mut self, session: u32, payload: &[u8]) -> Option<Vec<u8>> {
-        let PciSig { protocol, object } = PciSig::decode(payload).ok()?;
-        let answer = match protocol {
-            Protocol::IDE_KM => self.ide.handle(session, object)?,
-            Protocol::TDISP => {
-                let honest = self.tdisp(session, object)?;
-                self.personality.answer(object, honest)?
-            }
-            _ => return None,
+    /// An object of the PCI-SIG's that came over a session.
+    fn vendor(&mut self, session: u32, payload: &[u8]) -> Answer {
+        let Ok(PciSig { protocol, object }) = PciSig::decode(payload) else {
+            return Answer::Nothing;
         };
-        let mut payload = Vec::with_capacity(1 + answer.len());
-        PciSig {
-            protocol,
-            object: &answer,
-        }
-        .encode(&mut payload);
-        Some(payload)
+        let answer = match protocol {
+            Protocol::IDE_KM if self.ide.lacks_port(object) => return Answer::Refusal,
+            Protocol::IDE_KM => self.ide.handle(session, object),
+            Protocol::TDISP => {
+                let honest = self.tdisp(session, object);
+                honest.and_then(|honest| self.personality.answer(object, honest))
+            }
+            _ => None,
+        };
+        answer.map_or(Answer::Nothing, |object| Answer::of(protocol, &object))
     }
 
     fn tdisp(&mut self, session: u32, object: &[u8]) -> Option<Vec<u8>> {
@@ -322,6 +320,24 @@ impl Dsm {
                 Some(self.tdi.vendor_answered(token, answer))
             }
         }
+    }
+}
+
+/// How an object of the PCI-SIG's is answered.
+enum Answer {
+    /// With this payload.
+    Object(Vec<u8>),
+    /// Not at all.
+    Nothing,
+    /// With an ERROR of SPDM's.
+    Refusal,
+}
+
+impl Answer {
+    fn of(protocol: Protocol, object: &[u8]) -> Self {
+        let mut payload = Vec::with_capacity(1 + object.len());
+        PciSig { protocol, object }.encode(&mut payload);
+        Self::Object(payload)
     }
 }
 

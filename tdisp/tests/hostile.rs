@@ -544,6 +544,17 @@ fn an_answer_to_a_vendor_request_comes_once_and_not_after_another_request() {
 }
 
 #[test]
+fn a_vendor_request_that_is_refused_is_an_invalid_request_once_and_the_session_goes_on() {
+    let mut hand = Place::InSession.reach();
+    assert_eq!(hand.secured(&right(Code::VENDOR_DEFINED_REQUEST)), None);
+    hand.responder.refuse_vendor(hand.now);
+    assert_eq!(refusal(hand.opened()), Some(ErrorCode::INVALID_REQUEST));
+    hand.responder.refuse_vendor(hand.now);
+    assert_eq!(hand.opened(), None);
+    assert!(hand.secured(&right(Code::HEARTBEAT)).is_some());
+}
+
+#[test]
 fn objects_that_are_no_spdm_objects_are_ignored() {
     let mut hand = Place::InSession.reach();
     for object in [

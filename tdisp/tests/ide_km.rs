@@ -211,6 +211,24 @@ fn a_set_in_use_can_be_programmed_anew_and_the_stream_stays_secure() {
 }
 
 #[test]
+fn a_port_that_is_not_there_is_told_from_what_is_to_be_ignored() {
+    let device = device();
+    let lacks = |message: &Message<'_>| {
+        let mut object = Vec::new();
+        message.encode(&mut object);
+        device.lacks_port(&object)
+    };
+    let here = slot(false, Direction::Receive, SubStream::PR);
+    let gone = Slot { port: 1, ..here };
+    assert!(lacks(&Message::Query { port: 1 }) && lacks(&Message::KSetGo(gone)));
+    assert!(lacks(&Message::KSetStop(gone)));
+    assert!(!lacks(&Message::Query { port: 0 }) && !lacks(&Message::KSetGo(here)));
+    assert!(!lacks(&Message::KSetStop(here)));
+    assert!(!lacks(&Message::KeyProg(gone, key(1))), "its KP_ACK has a status");
+    assert!(!lacks(&Message::KGostopAck(gone)) && !device.lacks_port(&[0, 0]));
+}
+
+#[test]
 fn the_end_of_the_session_erases_the_keys_of_its_streams() {
     let (mut device, mut tsm) = (device(), Requester::new(0, 3));
     program(&mut device, &mut tsm);

@@ -7,6 +7,8 @@
 //!   secure, and to be locked with.
 //! * K_SET_STOP and the end of the session erase keys; where a secure stream ends by it, an [`Event`] says so, and the
 //!   TDIs that were locked with it are to go to ERROR.
+//! * A port that is not there is for the caller to refuse, where the object has no acknowledgement that could say so
+//!   ([`Responder::lacks_port`]).
 //! * What is malformed or unknown is not acknowledged, but for a KEY_PROG, whose KP_ACK has statuses for that. GET_KEY and
 //!   EN_AEAD_LC are not acknowledged either: the port makes no keys and has no limit to set, and its QUERY_RESP says so.
 
@@ -92,6 +94,17 @@ impl Responder {
                 Some(encode(Message::KpAck(slot, Status::INCORRECT_LENGTH)))
             }
         }
+    }
+
+    /// Whether an object asks about a port that is not there, and PCIe has no answer to it. SPDM has: it wants an ERROR where
+    /// nothing says that a request is to be ignored, or else its requester would wait.
+    pub fn lacks_port(&self, object: &[u8]) -> bool {
+        let port = match Message::decode(object) {
+            Ok(Message::Query { port }) => port,
+            Ok(Message::KSetGo(slot) | Message::KSetStop(slot)) => slot.port,
+            _ => return false,
+        };
+        usize::from(port) >= self.ports.len()
     }
 
     /// The registers of a port, which a model keeps up with what software writes to them.

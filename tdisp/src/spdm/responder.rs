@@ -270,6 +270,13 @@ impl Responder {
         self.reply(now, At::Session(asked.session), reply);
     }
 
+    /// Answers the last [`Event::VendorRequest`] with an error: its content is wrong (InvalidRequest).
+    pub fn refuse_vendor(&mut self, now: Instant) {
+        if let Some(asked) = self.vendor.take() {
+            self.reply(now, At::Session(asked.session), Err(INVALID));
+        }
+    }
+
     /// What is measured from now on. A requester that asks in the same connection is told of the change, and its session ends
     /// if its policy wants that (SessionPolicy, TerminationPolicy). Sessions that want to know of such events are told.
     pub fn set_measurements(&mut self, measurements: Vec<Measurement>) {

@@ -92,7 +92,7 @@ fn a_query_is_answered_for_each_port_and_for_no_other() {
     config.ports = vec![port(8), port(0x10), port(0x18)];
     let device = Dsm::new(config, Box::new(honest()), Arc::new(Ring));
     let mut pair = Pair::connected(device);
-    // The last ends the conversation: nothing comes, and the requester waits.
+    // The last ends the conversation: an error comes, after which a requester begins anew.
     for index in 0..=3 {
         let answer = send(&mut pair, &Message::Query { port: index });
         match answer.as_deref().map(Message::decode) {
@@ -110,6 +110,37 @@ fn a_query_is_answered_for_each_port_and_for_no_other() {
             None => assert_eq!(index, 3),
             other => panic!("{other:?} for port {index}"),
         }
+    }
+}
+
+/// A requester that asks for one is told at once, and need not wait: the DMTF's emulator begins with port 1.
+#[test]
+fn a_port_that_is_not_there_is_refused_by_an_error_of_spdms() {
+    let of = |port| Slot {
+        port,
+        ..slot(FRESH, false, Direction::Receive, SubStream::PR)
+    };
+    for message in [
+        Message::Query { port: 1 },
+        Message::Query { port: 0xff },
+        Message::KSetGo(of(1)),
+        Message::KSetStop(of(0xff)),
+    ] {
+        let mut pair = probed();
+        pair.bring_to(State::RUN, LOCK);
+        let mut payload = Vec::new();
+        PciSig {
+            protocol: Protocol::IDE_KM,
+            object: &bytes(&message),
+        }
+        .encode(&mut payload);
+        pair.spdm.vendor(NOW, &payload).unwrap();
+        let Some(spdm::Event::Failed(error)) = pair.exchange().pop() else {
+            panic!("an ERROR to {message:?}")
+        };
+        let wanted = "the responder refuses with INVALID_REQUEST";
+        assert!(error.to_string().contains(wanted), "{error} to {message:?}");
+        assert_eq!(pair.device.state(TDI), Some(State::RUN));
     }
 }
 

@@ -96,6 +96,26 @@ impl Client {
         self.run().pop().expect("an event")
     }
 
+    /// What a request of the PCI-SIG's is answered with.
+    #[track_caller]
+    fn vendor(&mut self, payload: &[u8]) -> Vec<u8> {
+        self.requester.vendor(Instant::START, payload).unwrap();
+        match self.run().pop() {
+            Some(Event::Vendor(answer)) => answer,
+            other => panic!("{other:02x?}"),
+        }
+    }
+
+    /// The code of the answer to GET_DEVICE_INTERFACE_STATE, and its last byte.
+    #[track_caller]
+    fn state_of(&mut self, interface: u16) -> (u8, u8) {
+        let [low, high] = interface.to_le_bytes();
+        let mut payload = vec![1, 0x10, 0x85, 0, 0, low, high];
+        payload.extend([0; 10]);
+        let answer = self.vendor(&payload);
+        (answer[2], *answer.last().unwrap())
+    }
+
     fn bye(mut self) {
         let answer = self.say(Command::SHUTDOWN, &[]);
         assert_eq!(answer.map(|frame| frame.command), Some(Command::SHUTDOWN));
@@ -270,30 +290,32 @@ fn ide_km_and_tdisp_answer_in_a_session_and_find_the_functions_placed() {
     let line = "--spdm 1.2";
     let mut client = Client::new(serve(line, &[]), asking(line));
     client.connect();
-    let payload = |protocol: u8, object: &[u8]| [&[protocol], object].concat();
-    // QUERY of port 0.
-    client
-        .requester
-        .vendor(Instant::START, &payload(0, &[0, 0, 0]))
-        .unwrap();
-    let answer = client.run().pop();
-    assert!(
-        matches!(&answer, Some(Event::Vendor(answer)) if answer[..2] == [0, 1]),
-        "{answer:02x?}"
-    );
-    // GET_DEVICE_INTERFACE_STATE of function 1, which is unlocked.
-    let mut state = vec![0x10, 0x85, 0, 0, 1, 1, 0, 0];
-    state.extend([0; 8]);
-    client
-        .requester
-        .vendor(Instant::START, &payload(1, &state))
-        .unwrap();
-    let answer = client.run().pop();
-    assert!(
-        matches!(&answer, Some(Event::Vendor(answer)) if answer[2] == 5 && answer.last() == Some(&0)),
-        "{answer:02x?}"
-    );
+    assert_eq!(client.vendor(&QUERY)[..2], [0, 1]);
+    let (code, unlocked) = client.state_of(0x101);
+    assert_eq!((code, unlocked), (5, 0));
 }
+
+/// Requesters that ask for interfaces and ports of their own: DMTF/spdm-emu for 0xbeef and port 1, ccc-spdm-tools/spdm-rs for
+/// 0x1234.
+#[test]
+fn interfaces_and_ports_are_those_that_are_told() {
+    const ERROR: u8 = 0x7f;
+    const MAX_PORT_INDEX: usize = 7;
+    let state = 5;
+    let line = "--spdm 1.2 --tdi 0xbeef,0x1234 --ide-ports 2";
+    let mut client = Client::new(serve(line, &[]), asking(line));
+    client.connect();
+    for port in [0, 1] {
+        let answer = client.vendor(&[0, 0, 0, port]);
+        assert_eq!((answer[3], answer[MAX_PORT_INDEX]), (port, 1), "{answer:02x?}");
+    }
+    for (interface, wanted) in [(0xbeef, state), (0x1234, state), (0x101, ERROR)] {
+        assert_eq!(client.state_of(interface).0, wanted, "{interface:x}");
+    }
+}
+
+/// An IDE_KM QUERY of port 0.
+const QUERY: [u8; 4] = [0, 0, 0, 0];
 
 #[test]
 fn a_connection_finds_the_card_as_after_power_on_but_after_continue_as_it_was() {

@@ -12,7 +12,7 @@ use super::function::IDE_CAPABILITY;
 use super::gate::TdiState;
 use super::manager::SecurityManager;
 use super::measured::{Measured, shown};
-use super::report::{BUS, function, interface, report};
+use super::report::{BUS, Interfaces, report};
 use super::responder::options::{Protocol, Unfit};
 use super::signer::Replaying;
 use crate::identity::{self, Identity};
@@ -40,7 +40,10 @@ const PORTION_MAX: u16 = 32;
 pub const TRANSFER_SIZE: u32 = 1024;
 
 /// The security manager.
-pub struct Dsm(dsm::Dsm);
+pub struct Dsm {
+    machine: dsm::Dsm,
+    interfaces: Interfaces,
+}
 
 impl Dsm {
     /// A security manager with `identity` for the card with these registers, that lies as told.
@@ -69,28 +72,38 @@ impl Dsm {
             true => Arc::new(Replaying(key)),
             false => Arc::new(key),
         };
+        let interfaces = protocol.tdi.clone();
+        let port = Port {
+            bus: BUS as u8,
+            capability: IDE_CAPABILITY,
+            streams: Streams {
+                link: Vec::new(),
+                selective: vec![SelectiveStream::default()],
+            },
+            ..Port::default()
+        };
         let config = dsm::Config {
             spdm: protocol.config(identity, chain, signer)?,
             tdi: tdi::Config {
-                interfaces: [1, 2].map(interface).to_vec(),
+                interfaces: interfaces.all().to_vec(),
                 ide: Ide::Required,
                 lock_flags: LOCK_FLAGS,
                 address_width: ADDRESS_WIDTH,
                 portion_max: PORTION_MAX,
                 optional: Optional::default(),
             },
-            ports: vec![Port {
-                bus: BUS as u8,
-                capability: IDE_CAPABILITY,
-                streams: Streams {
-                    link: Vec::new(),
-                    selective: vec![SelectiveStream::default()],
-                },
-                ..Port::default()
-            }],
+            // Without a command line there is one.
+            ports: vec![port; usize::from(protocol.ide_ports.max(1))],
         };
-        let firmware = Box::new(Firmware { configs, lies });
-        Ok(Self(dsm::Dsm::new(config, firmware, Arc::new(Ring))))
+        let firmware = Firmware {
+            configs,
+            lies,
+            interfaces: interfaces.clone(),
+        };
+        Ok(Self {
+            machine: dsm::Dsm::new(config, Box::new(firmware), Arc::new(Ring)),
+            interfaces,
+        })
     }
 }
 
@@ -98,29 +111,32 @@ impl SecurityManager for Dsm {
     /// Sessions have no heartbeat here and a handshake that is late is dropped when the next object comes, so that
     /// objects are the only clock needed.
     fn object(&mut self, now: Instant, object: &[u8]) -> Option<Vec<u8>> {
-        self.0.handle(now, object);
-        while let Some(event) = self.0.poll_event() {
+        self.machine.handle(now, object);
+        while let Some(event) = self.machine.poll_event() {
             match event {
                 Event::Failed(error) => tracing::warn!(%error, "the security manager failed"),
                 event => tracing::debug!(?event, "security manager"),
             }
         }
         let mut answer = Vec::new();
-        self.0.poll_transmit(&mut answer).then_some(answer)
+        self.machine.poll_transmit(&mut answer).then_some(answer)
     }
 
     fn fault(&mut self, function: usize) {
-        if let Ok(function) = u8::try_from(function) {
-            self.0.fault(interface(function));
+        if let Some(interface) = self.interfaces.of(function) {
+            self.machine.fault(interface);
         }
     }
 
     fn states(&self) -> [TdiState; FUNCTIONS] {
-        std::array::from_fn(|function| match self.0.state(interface(function as u8)) {
-            Some(State::LOCKED) => TdiState::Locked,
-            Some(State::RUN) => TdiState::Run,
-            Some(State::ERROR) => TdiState::Error,
-            _ => TdiState::Unlocked,
+        std::array::from_fn(|function| {
+            let interface = self.interfaces.of(function);
+            match interface.and_then(|interface| self.machine.state(interface)) {
+                Some(State::LOCKED) => TdiState::Locked,
+                Some(State::RUN) => TdiState::Run,
+                Some(State::ERROR) => TdiState::Error,
+                _ => TdiState::Unlocked,
+            }
         })
     }
 }
@@ -139,12 +155,13 @@ fn measurement(measured: &Measured) -> Measurement {
 struct Firmware {
     configs: Configs,
     lies: Vec<Lie>,
+    interfaces: Interfaces,
 }
 
 impl Firmware {
     /// Whether a lie that `scope` knows is told about an interface.
     fn lies_about(&self, interface: InterfaceId, scope: impl Fn(&Lie) -> Option<Scope>) -> bool {
-        let function = function(interface);
+        let function = self.interfaces.function(interface);
         let mut told = self.lies.iter().filter_map(scope);
         told.any(|scope| function.is_some_and(|function| scope.includes(function)))
     }
@@ -152,7 +169,7 @@ impl Firmware {
 
 impl Personality for Firmware {
     fn report(&mut self, locked: InterfaceId, lock: &Lock) -> Result<Vec<u8>, Misconfigured> {
-        let honest = function(locked).ok_or(Misconfigured::Other)?;
+        let honest = self.interfaces.function(locked).ok_or(Misconfigured::Other)?;
         let other = self.lies_about(locked, |lie| match lie {
             Lie::ReportOfOtherFunction(scope) => Some(*scope),
             _ => None,

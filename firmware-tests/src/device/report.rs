@@ -3,6 +3,7 @@
 use super::config::{COMMAND_MEMORY, ConfigSpace};
 use super::function::{MSIX_BAR, VECTORS};
 use super::peer::guest_mac;
+use std::str::FromStr;
 use tdisp::tdi::msg::{InterfaceId, Lock, LockFlags, PAGE_SIZE};
 use tdisp::tdi::report::{Attributes, Info, Range, Report};
 
@@ -10,14 +11,56 @@ use tdisp::tdi::report::{Attributes, Info, Range, Report};
 /// emulated one, so it is where the lab's root port puts it.
 pub const BUS: u16 = 1;
 
-/// The interface that `function` is.
+/// The interface that `function` is, on that bus.
 pub const fn interface(function: u8) -> InterfaceId {
     InterfaceId::new(BUS << 8 | function as u16)
 }
 
-/// The function that an interface is, if it is one of the card's network functions.
-pub fn function(of: InterfaceId) -> Option<u8> {
-    [1, 2].into_iter().find(|function| interface(*function) == of)
+/// The interfaces that functions 1 and 2 are: on that bus, or as the card is told. The second may be none.
+#[derive(Debug, Clone)]
+pub struct Interfaces(Vec<InterfaceId>);
+
+impl Default for Interfaces {
+    fn default() -> Self {
+        Self(vec![interface(1), interface(2)])
+    }
+}
+
+/// From requester IDs: `0x101,0x102`.
+impl FromStr for Interfaces {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let id = |text: &str| match text.strip_prefix("0x") {
+            Some(hex) => u16::from_str_radix(hex, 16),
+            None => text.parse(),
+        };
+        let ids: Result<Vec<_>, _> = text.split(',').map(id).collect();
+        match ids.as_deref() {
+            Ok([only]) => Ok(Self(vec![InterfaceId::new(*only)])),
+            Ok([one, other]) if one != other => Ok(Self([*one, *other].map(InterfaceId::new).to_vec())),
+            _ => Err("wanted one or two requester IDs, such as 0x101,0x102"),
+        }
+    }
+}
+
+impl Interfaces {
+    /// All there are.
+    pub fn all(&self) -> &[InterfaceId] {
+        &self.0
+    }
+
+    /// The interface that `function` is, if it is one.
+    pub fn of(&self, function: usize) -> Option<InterfaceId> {
+        self.0.get(function.checked_sub(1)?).copied()
+    }
+
+    /// The function that an interface is, if it is one of the card's.
+    pub fn function(&self, of: InterfaceId) -> Option<u8> {
+        [1, 2]
+            .into_iter()
+            .find(|function| self.of(usize::from(*function)) == Some(of))
+    }
 }
 
 /// Why a function cannot be locked.
@@ -114,10 +157,24 @@ mod tests {
 
     #[test]
     fn interfaces_and_functions_name_each_other() {
-        assert_eq!(function(interface(2)), Some(2));
+        let usual = Interfaces::default();
+        assert_eq!(usual.function(interface(2)), Some(2));
         assert_eq!(
-            (function(interface(0)), function(InterfaceId::new(1))),
+            (usual.function(interface(0)), usual.function(InterfaceId::new(1))),
             (None, None)
         );
+        assert_eq!((usual.of(0), usual.of(3)), (None, None));
+        let told: Interfaces = "0xbeef,7".parse().unwrap();
+        assert_eq!(told.all(), [0xbeef, 7].map(InterfaceId::new));
+        assert_eq!(told.function(InterfaceId::new(0xbeef)), Some(1));
+        assert_eq!(
+            (told.function(interface(1)), told.of(2)),
+            (None, Some(told.all()[1]))
+        );
+        let one: Interfaces = "257".parse().unwrap();
+        assert_eq!((one.of(1), one.of(2)), (Some(interface(1)), None));
+        for wrong in ["", "0x10000", "1,1", "1,2,3", "beef"] {
+            assert!(wrong.parse::<Interfaces>().is_err(), "{wrong}");
+        }
     }
 }

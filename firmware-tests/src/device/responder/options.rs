@@ -2,6 +2,7 @@
 
 use super::super::function::VENDOR as CARD_VENDOR;
 use super::super::measured;
+use super::super::report::Interfaces;
 use super::ability::Change;
 use super::peers::{NoMutual, PskOption, Way, mutual};
 use super::suite::Suite;
@@ -72,6 +73,12 @@ pub struct Protocol {
     /// Bytes of the largest message taken in one piece (DataTransferSize).
     #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(42..=0x1_0000))]
     pub transfer_size: Option<u32>,
+    /// Requester IDs that functions 1 and 2 have in TDISP. With one there is function 1 alone.
+    #[arg(long, value_name = "ID,ID", default_value = "0x101,0x102")]
+    pub tdi: Interfaces,
+    /// Ports with IDE, which IDE_KM names by their index.
+    #[arg(long, value_name = "NUMBER", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..))]
+    pub ide_ports: u8,
 }
 
 fn transport(name: &str) -> Result<Transport, String> {

@@ -208,10 +208,7 @@ impl Handshake {
     /// Goes over to the application's keys; the transcript is whole.
     pub(super) fn finished(mut self) -> Result<Session, CryptoError> {
         // What the handshake's records have shown need not be found out again.
-        let order = self.records.receiving.order();
-        if order != Order::Unsettled {
-            self.derivation.protection.order = order;
-        }
+        self.derivation.protection.order = self.records.receiving.order();
         let schedule = self.derivation.schedule();
         let master = schedule.master_secret(&self.handshake_secret);
         let th2 = self.th.digest();

@@ -54,6 +54,7 @@ proptest! {
         };
         let mut sent = Vec::new();
         while let Some(chunk) = splitter.next_chunk() {
+            prop_assert_eq!(chunk.large_size.is_some(), sent.is_empty(), "the first says how large the whole is");
             sent.push(msg::Response { version, chunk }.to_vec());
         }
         // No chunk but the last has room for more.

@@ -416,9 +416,26 @@ fn a_timeout_that_comes_too_early_changes_nothing() {
     let due = pair.requester.poll_timeout().unwrap();
     assert_eq!(due.since(pair.now), Timing::default().retry_after);
     pair.requester.handle_timeout(pair.now.after(early));
-    pair.requester.handle(pair.now, &busy);
+    pair.requester.handle(pair.now.after(early), &busy);
     assert!(!pair.requester.poll_transmit(&mut Vec::new()));
     assert_eq!(pair.requester.poll_timeout(), Some(due));
+    pair.run();
+    assert!(pair.requester.session().is_some(), "{:?}", pair.failure());
+    // That time may be longer than an answer may take.
+    let mut pair = pair_of(
+        |ask| ask.timing.retry_after = Timing::default().answer * 2,
+        |answer| {
+            answer.delays = vec![Delay {
+                code: Code::GET_DIGESTS,
+                how: Wait::Busy(1),
+            }];
+        },
+    );
+    pair.requester.connect(pair.now);
+    while pair.carry() {}
+    pair.requester
+        .handle_timeout(pair.now.after(Timing::default().answer));
+    assert_eq!(pair.requester.awaited(), Some(Code::DIGESTS));
     pair.run();
     assert!(pair.requester.session().is_some(), "{:?}", pair.failure());
     // A session is silent for less than its period.

@@ -638,7 +638,7 @@ fn run_over(responder: &mut Responder, session: u32) {
         panic!("a lock to be made")
     };
     let answer = responder.locked(token, Ok(vec![1]), &Ring);
-    let (header, body) = Header::decode(&answer).unwrap();
+    let (header, body) = Header::decode(&answer).expect("an answer has a header");
     let Ok(Response::Lock { nonce }) = Response::decode(header.code, body) else {
         panic!("a lock")
     };

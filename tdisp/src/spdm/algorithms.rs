@@ -187,7 +187,8 @@ impl Chosen {
             TableKind::DHE => self.exchange.map_or(0, dh_bit),
             TableKind::AEAD => self.aead.map_or(0, aead_bit),
             TableKind::REQUESTER_ASYM => self.requester_sign.map_or(0, sign_bit) as u16,
-            TableKind::KEY_SCHEDULE => KEY_SCHEDULE_SPDM,
+            // Who has no cipher has no keys.
+            TableKind::KEY_SCHEDULE => self.aead.map_or(0, |_| KEY_SCHEDULE_SPDM),
             TableKind::REQUESTER_PQC => self.requester_sign.map_or(0, pqc_sign_bit) as u16,
             TableKind::KEM => self.exchange.map_or(0, kem_bit),
             _ => 0,

@@ -14,6 +14,7 @@ mod groups;
 #[path = "../pair/mod.rs"]
 mod harness;
 mod matrix;
+mod negotiation;
 mod table;
 
 /// Every version, over both transports.

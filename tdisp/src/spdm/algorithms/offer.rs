@@ -119,6 +119,26 @@ impl Offer {
         self
     }
 
+    /// The same for a responder that shows `flags`: nothing is chosen for what it does with nobody.
+    #[must_use]
+    pub fn within(mut self, flags: Flags) -> Self {
+        let whoever = Flags(u32::MAX);
+        let own = Needs::of(whoever, flags);
+        if !own.sign {
+            self.sign.clear();
+        }
+        if !own.exchange {
+            self.exchange.clear();
+        }
+        if !own.session {
+            self.aead.clear();
+        }
+        if !own.requester_sign {
+            self.requester_sign.clear();
+        }
+        self
+    }
+
     fn retain_supported(&mut self, provider: &dyn Provider) {
         self.hash.retain(|hash| provider.supports(Ability::Hash(*hash)));
         self.exchange

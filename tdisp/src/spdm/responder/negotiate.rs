@@ -3,7 +3,7 @@
 //! Each comes once in a connection. A GET_CAPABILITIES or NEGOTIATE_ALGORITHMS that comes again is a retry if it is the same
 //! to the byte, and is answered with the same bytes; if it is not, it is unexpected.
 
-use super::{Asked, At, INVALID, Measured, MultiKey, Refusal, Reply, Responder, TOO_MUCH, UNEXPECTED};
+use super::{Asked, At, INVALID, MultiKey, Refusal, Reply, Responder, TOO_MUCH, UNEXPECTED};
 use crate::{
     crypto::Digest,
     spdm::{
@@ -240,7 +240,8 @@ impl Responder {
 
     /// The supported algorithms block (1.3).
     fn supported_algorithms(&self, version: Version) -> Vec<u8> {
-        let offer = self.config.offer.clone().of_responder(&self.answering());
+        let offer = self.config.offer.clone().within(self.config.flags(version));
+        let offer = offer.of_responder(&self.answering());
         let request = algorithms::Request {
             version,
             offer: offer.to_set(version),
@@ -274,13 +275,14 @@ impl Responder {
         let wants_several = message.offer.other_params & MULTI_KEY != 0;
         self.check_multi_key(version, wants_several)?;
         let needs = Needs::of(capable.peer_flags, flags);
-        let measured = self.config.measured != Measured::No;
+        let measured = flags.any(Flags::MEAS_MASK);
         let own = Answering {
             needs,
             measurement_hash: measured.then_some(self.config.measurement_hash),
             ..self.answering()
         };
-        let mut chosen = self.config.offer.choose(&message, &own).ok_or(INVALID)?;
+        let offer = self.config.offer.clone().within(flags);
+        let mut chosen = offer.choose(&message, &own).ok_or(INVALID)?;
         let requester_multi_key =
             version >= Version::V1_3 && capable.peer_flags.multi_key(self.wants_several());
         chosen.other_params &= !MULTI_KEY;

@@ -7,11 +7,95 @@ use super::{
     device, each_connection,
     harness::Identity,
     matrix::{reach, reach_with},
-    table::{Answer, DECRYPT, INVALID, Place, UNEXPECTED},
+    table::{Answer, DECRYPT, INVALID, Place, UNEXPECTED, unsupported},
 };
-use tdisp::spdm::{Trust, msg::key_exchange, responder::Mutual};
+use tdisp::spdm::{
+    Trust,
+    msg::{capabilities::Flags, key_exchange},
+    responder::Mutual,
+};
 
-// CHALLENGE_AUTH: 6.1 to 6.3, 6.7 to 6.9
+// CERTIFICATE: 5.6, and 5.7 and 5.9 in the large form
+
+/// GET_CERTIFICATE in the large form, after the fields that it has instead.
+fn large(slot: u8, attributes: u8, offset: u32, length: u32) -> Vec<u8> {
+    let head = [0x14, 0x82, slot | 0x80, attributes, 0, 0, 0, 0];
+    [&head[..], &offset.to_le_bytes(), &length.to_le_bytes()].concat()
+}
+
+/// A CERTIFICATE in the large form: its portion, and how much is left.
+fn large_portion(answer: &[u8]) -> (&[u8], u32) {
+    assert_eq!(
+        answer[..3],
+        [0x14, 0x02, 0x80],
+        "the large form, as it was asked for"
+    );
+    assert!(answer[3] & 7 <= 3, "a known model");
+    assert_eq!(answer[4..8], [0; 4], "the fields of the small form");
+    let word = |at: usize| u32::from_le_bytes(answer[at..at + 4].try_into().unwrap());
+    (&answer[16..16 + word(8) as usize], word(12))
+}
+
+#[test]
+fn the_room_in_a_slot_is_told_whatever_window_is_named() {
+    each_connection(|version, mctp| {
+        if version < 0x13 {
+            return;
+        }
+        let mut client = reach(Place::Certificate, version, mctp);
+        let held = client.chain.len();
+        let mut request = client.get_certificate(0, 0xffff, 0xaa55);
+        request[3] = 1;
+        let Heard::Clear(answer) = client.clear(&request) else {
+            panic!("no answer");
+        };
+        assert_eq!(answer[..3], [version, 0x02, 0]);
+        assert_eq!(answer[4..6], [0, 0], "no portion");
+        let room = usize::from(u16::from_le_bytes([answer[6], answer[7]]));
+        assert_eq!((answer.len(), room >= held), (8, true), "{room} bytes for {held}");
+        if version >= 0x14 {
+            let Heard::Clear(answer) = client.clear(&large(0, 1, u32::MAX, 0xaa55_aa55)) else {
+                panic!("no answer");
+            };
+            assert_eq!(answer.len(), 16);
+            let (portion, room) = large_portion(&answer);
+            assert_eq!((portion.len(), room as usize >= held), (0, true));
+        }
+    });
+}
+
+#[test]
+fn the_large_form_has_the_same_chain_and_the_same_refusals_and_is_a_capability() {
+    for mctp in [false, true] {
+        let mut client = reach(Place::Certificate, 0x14, mctp);
+        let mut chain = Vec::new();
+        loop {
+            let Heard::Clear(answer) = client.clear(&large(0, 0, chain.len() as u32, 0x400)) else {
+                panic!("no answer");
+            };
+            let (portion, rest) = large_portion(&answer);
+            assert!((1..=0x400).contains(&portion.len()));
+            chain.extend_from_slice(portion);
+            if rest == 0 {
+                break;
+            }
+        }
+        assert_eq!(chain, client.chain);
+        for slot in 1..=15 {
+            let heard = client.clear(&large(slot, 0, 0, 0x400));
+            assert_eq!(Answer::of(&heard), INVALID, "slot {slot}");
+        }
+        let beyond = client.clear(&large(0, 0, u32::MAX, 0x400));
+        assert_eq!(Answer::of(&beyond), INVALID);
+        let mut without = device::config(mctp);
+        without.capabilities = Flags(!Flags::LARGE_RESPONSE.0);
+        let mut client = reach_with(without, 0, Place::Certificate, 0x14, mctp);
+        let heard = client.clear(&large(0, 0, 0, 0x400));
+        assert_eq!(Answer::of(&heard), unsupported(0x82));
+    }
+}
+
+// CHALLENGE_AUTH: 6.1 to 6.3, 6.11 to 6.18
 
 #[test]
 fn a_challenge_is_signed_over_what_was_said_of_digests_and_certificates_and_no_more() {

@@ -10,8 +10,8 @@ use crate::{
         chain,
         connection::Connection,
         msg::{
-            Payload, SLOT_PUBLIC_KEY, Version, certificate, challenge, digests, error::ErrorCode,
-            key_exchange::Mutual,
+            Code, Payload, SLOT_PUBLIC_KEY, Version, capabilities::Flags, certificate, challenge, digests,
+            error::ErrorCode, key_exchange::Mutual,
         },
         signing,
     },
@@ -74,6 +74,10 @@ impl Responder {
 
     pub(super) fn get_certificate(&mut self, asked: Asked<'_>) -> Reply {
         let (message, request) = self.read::<certificate::Request>(asked)?;
+        // The large form is a capability of its own (1.4).
+        if message.large && !self.config.flags(message.version).contains(Flags::LARGE_RESPONSE) {
+            return Err(Refusal::unsupported(Code::GET_CERTIFICATE));
+        }
         let agreed = self.phase.agreed_mut().ok_or(UNEXPECTED)?;
         let slot = holder(&self.config.slots, message.slot);
         let connection = &agreed.connection;

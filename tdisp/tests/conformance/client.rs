@@ -344,6 +344,11 @@ impl Client {
         let request = self.simple(0x81, 0, 0);
         let answer = self.answer(&request);
         let size = self.suite.hash_size();
+        // Which slots there are is told since 1.3.
+        match self.version >= 0x13 {
+            true => assert_eq!(answer[2] & answer[3], answer[3]),
+            false => assert_eq!(answer[2], 0),
+        }
         let slots = (0..8u8).filter(|slot| answer[3] >> slot & 1 == 1);
         let digests = slots.zip(answer[4..].chunks(size).map(<[u8]>::to_vec));
         let digests: Vec<_> = digests.collect();
@@ -428,6 +433,9 @@ impl Client {
         let (own, public) = self.suite.ephemeral();
         let request = self.key_exchange_with(slot, summary, &public, &self.opaque());
         let answer = self.answer(&request);
+        if self.flags & MUT_AUTH == 0 {
+            assert_eq!(answer[6..8], [0, 0], "nothing is asked of who cannot");
+        }
         let (hash, point) = (self.suite.hash_size(), self.suite.point_size());
         let summary = if summary == 0 { 0 } else { hash };
         let at = 40 + point + summary;
@@ -551,6 +559,11 @@ impl Client {
         let session = self.session.take().expect("a handshake");
         let mut th = session.th;
         let head = if version >= 0x14 { 6 } else { 4 };
+        match in_clear {
+            // Padding may follow.
+            true => assert!(answer.len() >= head + size),
+            false => assert_eq!(answer.len(), head),
+        }
         th.extend_from_slice(&answer[..head]);
         if in_clear {
             let proof = session.response.proof(&th);

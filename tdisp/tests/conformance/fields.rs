@@ -106,6 +106,9 @@ fn get_capabilities_in_a_version_that_is_not_listed_is_a_mismatch_in_1_0() {
                 VERSION_MISMATCH,
                 0x10,
             );
+            // As it is in 1.0: how long it must be is not known of a version that there is not.
+            let head = [other, 0xe1, 0, 0];
+            refuses(&mut client, Place::Version, &head, VERSION_MISMATCH, 0x10);
         }
         client.say_capabilities();
     });
@@ -169,7 +172,15 @@ fn sizes_that_cannot_be_are_refused() {
         }
         let mut client = reach(Place::Version, version, mctp);
         let message = client.get_capabilities();
-        for (transfer, largest) in [(0u32, 0x1200u32), (41, 0x1200), (0x1201, 0x1200), (u32::MAX, 0)] {
+        // The last two are for who takes chunks.
+        for (transfer, largest) in [
+            (0u32, 0x1200u32),
+            (41, 0x1200),
+            (0x1201, 0x1200),
+            (u32::MAX, 0),
+            (0x11ff, 0x1200),
+            (42, u32::MAX),
+        ] {
             let sizes = [transfer.to_le_bytes(), largest.to_le_bytes()].concat();
             let message = [&message[..12], &sizes].concat();
             refuses(&mut client, Place::Version, &message, INVALID, version);
@@ -231,10 +242,20 @@ fn algorithms_whose_lengths_do_not_fit_are_refused() {
             for bits in [0x10, 0x30, 0x2f, 0xff, 0x00] {
                 wrong.push(with(&message, table + 1, bits));
             }
+            // Extended algorithms that are not there, in each of the four.
+            let mut extended = message.clone();
+            (0..4).for_each(|number| extended[table + 1 + 4 * number] = 0x2f);
+            wrong.push(extended);
             // Not in ascending order, and twice.
             wrong.push(with(&message, table, 4));
             wrong.push(with(&message, table + 4, 2));
         }
+        // Longer than any may be, with all the bytes that it says.
+        let mut long = message.clone();
+        long.extend_from_slice(&[0; 129]);
+        let length = (long.len() as u16).to_le_bytes();
+        long[4..6].copy_from_slice(&length);
+        wrong.push(long);
         for message in wrong {
             refuses(&mut client, Place::Capabilities, &message, INVALID, version);
         }

@@ -20,6 +20,9 @@ use tdisp::spdm::requester::PreShared;
 use tdisp::spdm::responder::{MultiKey, Slot};
 use tdisp::spdm::{Error, Event, Goal, Identity as Own, Requester, RequesterConfig, Transport, Trust};
 
+#[path = "responder/suite.rs"]
+mod suite;
+
 /// What a command line says.
 #[derive(Parser)]
 struct Line {

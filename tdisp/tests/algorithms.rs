@@ -418,6 +418,14 @@ fn what_capabilities_do_not_need_may_be_missing_but_not_chosen_unasked() {
     ] {
         assert!(offer.accept(&bare, needs).is_err(), "{needs:?}");
     }
+    let mut hashless = bare.clone();
+    hashless.choice.hash = 0;
+    assert!(offer.accept(&hashless, Needs::default()).is_ok());
+    let hashes = Needs {
+        hash: true,
+        ..Needs::default()
+    };
+    assert!(offer.accept(&hashless, hashes).is_err());
     let mut unasked = bare;
     unasked.choice.asym = 0x10;
     assert!(

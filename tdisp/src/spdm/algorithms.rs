@@ -137,7 +137,7 @@ pub fn pqc_sign_from_bit(mask: u32) -> Option<SignAlg> {
 pub struct Chosen {
     /// Signatures of the responder.
     pub sign: Option<SignAlg>,
-    /// Hash.
+    /// Hash. Where nothing is hashed none is chosen, and this is never used.
     pub hash: HashAlg,
     /// Group or key encapsulation mechanism.
     pub exchange: Option<ExchangeAlg>,

@@ -47,6 +47,8 @@ impl Default for Offer {
 /// What two sides must agree on, because capabilities that both have need it (DSP0274 "ALGORITHMS response").
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Needs {
+    /// The responder hashes something.
+    pub hash: bool,
     /// The responder signs.
     pub sign: bool,
     /// Sessions are opened by KEY_EXCHANGE.
@@ -60,6 +62,7 @@ pub struct Needs {
 impl Needs {
     /// What a session that KEY_EXCHANGE opens needs.
     pub const SESSION: Self = Self {
+        hash: true,
         sign: true,
         exchange: true,
         session: true,
@@ -72,8 +75,11 @@ impl Needs {
         let exchange = both.any(Flags::KEY_EX);
         let psk = requester.any(Flags::PSK_MASK) && responder.any(Flags::PSK_MASK);
         let session = (exchange || psk) && both.any(Flags::ENCRYPT | Flags::MAC);
+        let signs = Flags::CHAL | Flags::MEAS_SIG | Flags::EP_INFO_SIG;
+        let identity = Flags::CERT | Flags::PUB_KEY_ID;
         Self {
-            sign: exchange || responder.any(Flags::CHAL | Flags::MEAS_SIG | Flags::EP_INFO_SIG),
+            hash: responder.any(identity | signs | Flags::KEY_EX | Flags::PSK_MASK),
+            sign: exchange || responder.any(signs),
             exchange,
             session,
             requester_sign: both.any(Flags::MUT_AUTH),
@@ -213,7 +219,10 @@ impl Offer {
         let requester_masks = [table(TableKind::REQUESTER_ASYM), table(TableKind::REQUESTER_PQC)];
         Ok(Chosen {
             sign: sign.chosen([set.asym, set.pqc_asym])?,
-            hash: chosen(&HASH, &self.hash, set.hash, "hash algorithm")?,
+            hash: match (set.hash, self.hash.first()) {
+                (0, Some(unused)) if !needs.hash => *unused,
+                (mask, _) => chosen(&HASH, &self.hash, mask, "hash algorithm")?,
+            },
             exchange: exchange.chosen([table(TableKind::DHE), table(TableKind::KEM)])?,
             aead: aead.chosen([table(TableKind::AEAD), 0])?,
             requester_sign: requester_sign.chosen(requester_masks)?,
@@ -320,7 +329,11 @@ impl Offer {
         let with = |alg, hash| own.signs(alg, hash).then_some((Some(alg), hash));
         let pair = signs.find_map(|alg| hashes.clone().find_map(|hash| with(alg, hash)));
         let mut hashes = hashes;
-        pair.or_else(|| hashes.next().map(|hash| (None, hash)))
+        let mut alone = || {
+            let unused = self.hash.first().filter(|_| !own.needs.hash);
+            hashes.next().or(unused.copied())
+        };
+        pair.or_else(|| alone().map(|hash| (None, hash)))
     }
 }
 

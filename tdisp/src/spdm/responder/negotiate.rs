@@ -289,9 +289,13 @@ impl Responder {
         if requester_multi_key {
             chosen.other_params |= MULTI_KEY;
         }
+        let mut choice = chosen.to_set(&message.offer);
+        if !needs.hash {
+            choice.hash = 0;
+        }
         let response = algorithms::Response {
             version,
-            choice: chosen.to_set(&message.offer),
+            choice,
             measurement_hash: chosen.measurement_hash.map_or(0, |hash| hash.bit()),
         };
         let response = response.to_vec();

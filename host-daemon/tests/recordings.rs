@@ -336,6 +336,12 @@ fn secrets_flipped(recording: &Recording) -> Result<(), Failed> {
         .iter()
         .find(|entry| entry.title == "ALGORITHMS")
         .map_or(0, |entry| entry.number);
+    if let Some(id) = json["session_id"].as_u64() {
+        let mut changed = json.clone();
+        changed["session_id"] = (id ^ 0x10).into();
+        let (_, ledger) = run(&recording.file, Some(&changed))?;
+        names("session_id", &ledger, exchange)?;
+    }
     let places = AT_EXCHANGE
         .map(|key| (key, exchange))
         .into_iter()

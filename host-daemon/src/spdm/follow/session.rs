@@ -115,6 +115,8 @@ impl Follow<'_> {
             true => Some(not_shown(slot)),
         };
         let set = self.plan.get(&response.number).copied();
+        let told = set.and_then(|set| self.secrets?.sets.get(set)?.session);
+        entry.checks.extend(told.map(|told| check_id(told, id)));
         let mut session = Session {
             id,
             number: response.number,
@@ -492,6 +494,20 @@ fn split(directions: Option<Directions>) -> [Option<Secret>; 2] {
     match directions {
         Some(directions) => [Some(directions.request), Some(directions.response)],
         None => [None, None],
+    }
+}
+
+/// session_id of the secrets, which other values may have assigned to a session of another ID.
+fn check_id(told: u32, id: u32) -> Check {
+    let what = "session_id of the secrets";
+    match told == id {
+        true => Check::agrees(Kind::Message, what, ""),
+        false => Check::disagrees(
+            Kind::Message,
+            what,
+            format!("{told:#010x}"),
+            format!("{id:#010x}"),
+        ),
     }
 }
 

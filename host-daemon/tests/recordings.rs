@@ -309,6 +309,11 @@ fn records_flipped(recording: &Recording) -> Result<(), Failed> {
         file[at] ^= 1;
         let (_, ledger) = run(&file, recording.json.as_ref())?;
         names("cipher", &ledger, number)?;
+        file[at] ^= 1;
+        // In front of it, the ID.
+        file[at - 8] ^= 1;
+        let (_, ledger) = run(&file, recording.json.as_ref())?;
+        names("session ID", &ledger, number)?;
     }
     Ok(())
 }

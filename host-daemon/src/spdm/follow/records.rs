@@ -28,11 +28,7 @@ impl Follow<'_> {
         let encrypted = self.connection.known.encrypts();
         let aead = self.connection.known.aead_alg();
         let Some(session) = self.sessions.get_mut(&record.session) else {
-            let why = format!("session {:#010x} was not seen to begin", record.session);
-            entry
-                .notes
-                .push(format!("sealed, {} bytes: {why}", record.size()));
-            return entry.checks.push(Check::not_checked(Kind::Record, "AEAD", why));
+            return self.of_no_session(&record, entry);
         };
         let opened = match session.open(&record, aead, encrypted, entry) {
             Some(opened) => opened,
@@ -70,6 +66,31 @@ impl Follow<'_> {
             Some(version) if version >> 4 == 1 => self.message(at, message, false, entry),
             _ => entry.title = "not SPDM, secured".into(),
         }
+    }
+
+    /// A record of a session that is not open. Where the capture has the connection from its beginning on, there is none
+    /// that could have been missed.
+    fn of_no_session(&self, record: &Record, entry: &mut Entry) {
+        let why = format!("session {:#010x} was not seen to begin", record.session);
+        entry
+            .notes
+            .push(format!("sealed, {} bytes: {why}", record.size()));
+        entry.checks.push(match self.connection.is_negotiated() {
+            false => Check::not_checked(Kind::Record, "AEAD", why),
+            true => {
+                let open: Vec<_> = self.sessions.keys().map(|id| format!("{id:#010x}")).collect();
+                let wanted = match open.is_empty() {
+                    true => "no record: no session is open".into(),
+                    false => format!("one that is open: {}", open.join(", ")),
+                };
+                Check::disagrees(
+                    Kind::Record,
+                    "its session",
+                    format!("{:#010x}", record.session),
+                    wanted,
+                )
+            }
+        });
     }
 }
 

@@ -154,7 +154,7 @@ fn version(text: &str) -> Result<tdisp::spdm::msg::Version, String> {
 /// `decode`.
 #[derive(Debug, Args)]
 pub struct Decode {
-    /// The recording.
+    /// The recording, or `-` for standard input.
     #[arg(value_name = "FILE.pcap")]
     pub(super) file: PathBuf,
     /// Secrets of its sessions, as JSON; see docs/debugging-spdm.md for the keys. May be repeated.
@@ -174,12 +174,14 @@ pub struct Decode {
 const DECODE: &str = "\
 Exit codes:
   0  everything that could be checked agrees
-  1  something disagrees, or a file cannot be read; the message says which, what was found and what was wanted
+  1  something disagrees, or a file is cut off or cannot be read; the message says which, what was found and what was
+     wanted
   2  the command line cannot be read
 
 Examples:
   tidelock spdm decode trace.pcap
   tidelock spdm decode trace.pcap --secrets trace.json --brief
+  xz -dc trace.pcap.xz | tidelock spdm decode -
   tidelock spdm decode trace.pcap --json | jq 'select(.name == \"MEASUREMENTS\")'";
 
 const DEVICE: &str = "\

@@ -1,7 +1,8 @@
 //! `tidelock spdm decode`: a file in, its messages out.
 
 use std::{
-    io::Write,
+    fs::File,
+    io::{Read, Write},
     path::{Path, PathBuf},
 };
 
@@ -31,12 +32,10 @@ pub enum Error {
         source: std::io::Error,
     },
     /// A file is too long.
-    #[error("{} has {found} bytes; wanted at most {FILE_MAX}: cut it with `editcap`", .path.display())]
+    #[error("{} has more than {FILE_MAX} bytes; wanted at most these: cut it with `editcap`", .path.display())]
     Size {
         /// Which one.
         path: PathBuf,
-        /// How long it is.
-        found: u64,
     },
     /// The recording is none.
     #[error("{}: {source}", .path.display())]
@@ -67,6 +66,14 @@ pub enum Error {
     Empty {
         /// Which file.
         path: PathBuf,
+    },
+    /// The file ends where it should not. What is in it agrees.
+    #[error("{}: {what}; everything before that is shown: capture again, or copy the whole file", .path.display())]
+    Cut {
+        /// Which file.
+        path: PathBuf,
+        /// Where, and what is missing.
+        what: String,
     },
     /// The output went away.
     #[error("writing failed: {0}")]
@@ -104,15 +111,21 @@ pub fn run(args: &args::Decode, json: bool, out: &mut impl Write) -> Result<(), 
         (true, _) => writeln!(out, "{}", print::json(entry, detail == Detail::Hex)),
         (false, _) => print::text(entry, detail, out),
     })?;
-    finish(&capture, &ledger, json, out)
+    finish(&args.file, capture.cut, &ledger, json, out)
 }
 
-fn finish(capture: &Capture, ledger: &Ledger, json: bool, out: &mut impl Write) -> Result<(), Error> {
+fn finish(
+    path: &Path,
+    cut: Option<String>,
+    ledger: &Ledger,
+    json: bool,
+    out: &mut impl Write,
+) -> Result<(), Error> {
     let first = ledger.first();
     if json {
-        writeln!(out, "{}", print::json_summary(ledger, first))?;
+        writeln!(out, "{}", print::json_summary(ledger, first, cut.as_deref()))?;
     } else {
-        if let Some(cut) = &capture.cut {
+        if let Some(cut) = &cut {
             writeln!(out, "note: {cut}")?;
         }
         if ledger.odd > 0 {
@@ -124,9 +137,13 @@ fn finish(capture: &Capture, ledger: &Ledger, json: bool, out: &mut impl Write) 
         }
         writeln!(out, "{}", ledger.summary())?;
     }
-    match first {
-        None => Ok(()),
-        Some(first) => Err(Error::Disagrees {
+    match (first, cut) {
+        (None, None) => Ok(()),
+        (None, Some(what)) => Err(Error::Cut {
+            path: path.into(),
+            what,
+        }),
+        (Some(first), _) => Err(Error::Disagrees {
             first: first.clone(),
             count: ledger.disagreements(),
         }),
@@ -181,17 +198,20 @@ pub fn read_secrets(path: &Path) -> Result<Secrets, Error> {
     })
 }
 
+/// The bytes of a file or, of `-`, of standard input. A pipe does not say how long it will be.
 fn bytes(path: &Path) -> Result<Vec<u8>, Error> {
     let failed = |source| Error::File {
         path: path.into(),
         source,
     };
-    let found = std::fs::metadata(path).map_err(failed)?.len();
-    if found > FILE_MAX {
-        return Err(Error::Size {
-            path: path.into(),
-            found,
-        });
+    let from: Box<dyn Read> = match path.as_os_str() == "-" {
+        true => Box::new(std::io::stdin().lock()),
+        false => Box::new(File::open(path).map_err(failed)?),
+    };
+    let mut bytes = Vec::new();
+    from.take(FILE_MAX + 1).read_to_end(&mut bytes).map_err(failed)?;
+    match bytes.len() as u64 > FILE_MAX {
+        true => Err(Error::Size { path: path.into() }),
+        false => Ok(bytes),
     }
-    std::fs::read(path).map_err(failed)
 }

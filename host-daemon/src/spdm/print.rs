@@ -256,7 +256,7 @@ fn json_check(check: &Check) -> Json {
 }
 
 /// The last line for programs.
-pub fn json_summary(ledger: &Ledger, first: Option<&Disagreement>) -> Json {
+pub fn json_summary(ledger: &Ledger, first: Option<&Disagreement>, cut: Option<&str>) -> Json {
     let checked: serde_json::Map<_, _> = ledger
         .checked
         .iter()
@@ -277,6 +277,7 @@ pub fn json_summary(ledger: &Ledger, first: Option<&Disagreement>) -> Json {
         "not_checked": not,
         "read_and_written_again": ledger.reencoded,
         "refused_or_written_otherwise": ledger.odd,
+        "cut": cut,
         "disagreements": ledger.disagreements(),
         "first": first.map(|first| json!({
             "message": first.number,

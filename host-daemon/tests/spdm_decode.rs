@@ -77,3 +77,24 @@ fn a_recording_that_is_cut_off_is_shown_up_to_there_and_is_no_success() {
         assert_eq!(last["cut"].is_string(), is_cut, "{last}");
     }
 }
+
+#[test]
+fn packets_of_something_else_are_told_with_what_was_wanted() {
+    check(
+        &decode("spdm decode --quiet -", &recording(1)),
+        1,
+        &["its carriage: found link type 1, wanted 292 (PCI DOE) or 291 (MCTP); 1 more"],
+    );
+    for (file, wanted) in [
+        (&b""[..], "the file ends after 0 bytes in its header; wanted 24"),
+        (&recording(LINK_DOE)[..24], "has no packets; wanted messages"),
+        (b"hello", "the file begins with 68656c6c; wanted a pcap file"),
+    ] {
+        check(&decode("spdm decode --quiet -", file), 1, &[wanted]);
+    }
+    check(
+        &tidelock("spdm decode /").output().unwrap(),
+        1,
+        &["/ cannot be read"],
+    );
+}

@@ -68,7 +68,29 @@ pub struct Unit {
     /// The message; of a data object with its padding.
     pub body: Vec<u8>,
     /// What is wrong with the carriage.
-    pub faults: Vec<String>,
+    pub faults: Vec<Fault>,
+}
+
+/// Something wrong with the carriage.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// What is there.
+    pub found: String,
+    /// What should be.
+    pub wanted: String,
+}
+
+impl Fault {
+    fn new(found: impl Into<String>, wanted: impl Into<String>) -> Self {
+        Self {
+            found: found.into(),
+            wanted: wanted.into(),
+        }
+    }
+
+    fn last_missing() -> Self {
+        Self::new("a message whose last packet is missing", "whole messages")
+    }
 }
 
 /// The messages of a capture, in the order in which they were complete.
@@ -82,12 +104,12 @@ pub fn units(capture: &Capture) -> Vec<Unit> {
             link => units.push(other(
                 packet,
                 Carrier::Doe,
-                format!("link type {link}; wanted 292 (PCI DOE) or 291 (MCTP)"),
+                Fault::new(format!("link type {link}"), "292 (PCI DOE) or 291 (MCTP)"),
             )),
         }
     }
     units.extend(assembly.open.into_values().map(|(mut unit, _)| {
-        unit.faults.push("its last packet is missing".into());
+        unit.faults.push(Fault::last_missing());
         unit
     }));
     units
@@ -96,10 +118,9 @@ pub fn units(capture: &Capture) -> Vec<Unit> {
 fn unit(packet: &Packet, carrier: Carrier) -> Unit {
     let mut faults = Vec::new();
     if packet.was > packet.bytes.len() {
-        faults.push(format!(
-            "the capture has {} of its packet's {} bytes; capture again with a larger snap length",
-            packet.bytes.len(),
-            packet.was
+        faults.push(Fault::new(
+            format!("{} of its packet's {} bytes", packet.bytes.len(), packet.was),
+            "all of them: capture again with a larger snap length",
         ));
     }
     Unit {
@@ -115,7 +136,7 @@ fn unit(packet: &Packet, carrier: Carrier) -> Unit {
     }
 }
 
-fn other(packet: &Packet, carrier: Carrier, fault: String) -> Unit {
+fn other(packet: &Packet, carrier: Carrier, fault: Fault) -> Unit {
     let mut unit = unit(packet, carrier);
     unit.body = packet.bytes.clone();
     unit.faults.push(fault);
@@ -125,7 +146,13 @@ fn other(packet: &Packet, carrier: Carrier, fault: String) -> Unit {
 fn data_object(packet: &Packet) -> Unit {
     let object = match Object::decode(&packet.bytes) {
         Ok(object) => object,
-        Err(error) => return other(packet, Carrier::Doe, error.to_string()),
+        Err(error) => {
+            let fault = Fault::new(
+                format!("{} bytes that are none: {error}", packet.bytes.len()),
+                "one whole data object a packet",
+            );
+            return other(packet, Carrier::Doe, fault);
+        }
     };
     let mut unit = unit(packet, Carrier::Doe);
     unit.at += packet.bytes.len() - object.body.len();
@@ -159,7 +186,8 @@ impl Assembly {
     /// Takes a packet, and gives the messages that are over with it.
     fn take(&mut self, packet: &Packet) -> Vec<Unit> {
         let [version, to, from, flags, payload @ ..] = &packet.bytes[..] else {
-            let fault = format!("{} bytes; wanted an MCTP header of 4", packet.bytes.len());
+            let found = format!("{} bytes", packet.bytes.len());
+            let fault = Fault::new(found, "an MCTP header of 4");
             return vec![other(packet, Carrier::Mctp, fault)];
         };
         let key = (*from, *to, flags & 0x0f);
@@ -167,21 +195,29 @@ impl Assembly {
         let mut over = Vec::new();
         let mut message = if flags & SOM != 0 {
             if let Some((mut lost, _)) = self.open.remove(&key) {
-                lost.faults.push("its last packet is missing".into());
+                lost.faults.push(Fault::last_missing());
                 over.push(lost);
             }
             begin(packet, *version, [*to, *from, *flags], payload)
         } else {
             let Some((mut message, wanted)) = self.open.remove(&key) else {
-                let fault = "a middle packet of a message whose first is missing".into();
+                let fault = Fault::new(
+                    "a middle packet of a message whose first is missing",
+                    "whole messages",
+                );
                 return vec![other(packet, Carrier::Mctp, fault)];
             };
             go_on(&mut message, [sequence, wanted], payload);
             message
         };
         if message.body.len() > MESSAGE_MAX || self.open.len() >= OPEN_MAX {
-            message.faults.push(format!(
-                "more than {MESSAGE_MAX} bytes, or {OPEN_MAX} messages begun: not put together"
+            message.faults.push(Fault::new(
+                format!(
+                    "{} bytes so far, and {} other messages begun",
+                    message.body.len(),
+                    self.open.len()
+                ),
+                format!("at most {MESSAGE_MAX} bytes and {OPEN_MAX} messages at one time"),
             ));
             over.push(message);
         } else if flags & EOM != 0 {
@@ -201,9 +237,8 @@ fn begin(packet: &Packet, version: u8, [to, from, flags]: [u8; 3], payload: &[u8
         if flags & 8 != 0 { " (owner)" } else { "" }
     );
     if version & 0x0f > 1 {
-        message
-            .faults
-            .push(format!("MCTP header version {}; wanted 0 or 1", version & 0x0f));
+        let found = format!("MCTP header version {}", version & 0x0f);
+        message.faults.push(Fault::new(found, "0 or 1"));
     }
     message.at += 5;
     match payload {
@@ -216,9 +251,10 @@ fn begin(packet: &Packet, version: u8, [to, from, flags]: [u8; 3], payload: &[u8
             message.header += &format!(" type {}", kind & 0x7f);
             message.body = body.to_vec();
         }
-        [] => message
-            .faults
-            .push("a first packet without its message's type".into()),
+        [] => {
+            let fault = Fault::new("a first packet of no bytes", "its message's type");
+            message.faults.push(fault);
+        }
     }
     message
 }
@@ -226,9 +262,9 @@ fn begin(packet: &Packet, version: u8, [to, from, flags]: [u8; 3], payload: &[u8
 /// Sequence numbers count packets modulo 4, from whatever the first of a message has.
 fn go_on(message: &mut Unit, [sequence, wanted]: [u8; 2], payload: &[u8]) {
     if sequence != wanted && message.faults.is_empty() {
-        message.faults.push(format!(
-            "packet {} of the message has sequence number {sequence}; wanted {wanted}",
-            message.packets + 1
+        message.faults.push(Fault::new(
+            format!("sequence number {sequence} in packet {}", message.packets + 1),
+            wanted.to_string(),
         ));
     }
     message.packets += 1;
@@ -277,19 +313,28 @@ mod tests {
 
     #[test]
     fn packets_that_belong_to_nothing_say_so() {
-        let cases: [(&[&[u8]], &str); 4] = [
-            (&[&[1, 8, 9]], "3 bytes; wanted an MCTP header of 4"),
-            (&[&[1, 8, 9, 0x48, 5]], "whose first is missing"),
-            (&[&[1, 8, 9, 0x88, 5, 0x10]], "its last packet is missing"),
+        let cases: [(&[&[u8]], [&str; 2]); 4] = [
+            (&[&[1, 8, 9]], ["3 bytes", "an MCTP header of 4"]),
+            (
+                &[&[1, 8, 9, 0x48, 5]],
+                [
+                    "a middle packet of a message whose first is missing",
+                    "whole messages",
+                ],
+            ),
+            (
+                &[&[1, 8, 9, 0x88, 5, 0x10]],
+                ["a message whose last packet is missing", "whole messages"],
+            ),
             (
                 &[&[1, 8, 9, 0x88, 5, 0x10], &[1, 8, 9, 0x78, 0x84]],
-                "packet 2 of the message has sequence number 3; wanted 1",
+                ["sequence number 3 in packet 2", "1"],
             ),
         ];
-        for (packets, wanted) in cases {
+        for (packets, [found, wanted]) in cases {
             let units = units(&capture(LINK_MCTP, packets));
             assert_eq!(units.len(), 1);
-            assert!(units[0].faults[0].contains(wanted), "{:?}", units[0].faults);
+            assert_eq!(units[0].faults[0], Fault::new(found, wanted));
         }
     }
 
@@ -297,6 +342,13 @@ mod tests {
     fn an_object_whose_length_is_not_what_came_is_shown_as_what_it_is_not() {
         let object: &[u8] = &[1, 0, 1, 0, 9, 0, 0, 0, 0x10, 0x84, 0, 0];
         let units = units(&capture(LINK_DOE, &[object]));
-        assert_eq!((units[0].kind, units[0].faults.len()), (Kind::Other, 1));
+        assert_eq!(units[0].kind, Kind::Other);
+        let fault = &units[0].faults[0];
+        assert!(
+            fault.found.starts_with("12 bytes that are none: "),
+            "{}",
+            fault.found
+        );
+        assert_eq!(fault.wanted, "one whole data object a packet");
     }
 }

@@ -199,7 +199,7 @@ impl<'s> Follow<'s> {
             notes: Vec::new(),
         };
         for fault in &unit.faults {
-            let check = Check::disagrees(Kind::Message, "its carriage", fault, "whole packets in order");
+            let check = Check::disagrees(Kind::Message, "its carriage", &fault.found, &fault.wanted);
             entry.checks.push(check);
         }
         match unit.kind {

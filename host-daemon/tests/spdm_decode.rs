@@ -98,3 +98,22 @@ fn packets_of_something_else_are_told_with_what_was_wanted() {
         &["/ cannot be read"],
     );
 }
+
+#[test]
+fn whoever_reads_may_have_seen_enough() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(&file, recording(LINK_DOE)).unwrap();
+    let path = file.path().display();
+    for words in [
+        format!("spdm decode {path}"),
+        format!("spdm decode --json {path}"),
+        "completions bash".into(),
+    ] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut command = tidelock(&words);
+        let output = command.stdout(writer).stderr(Stdio::piped()).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{words}: {output:?}");
+        assert!(output.stderr.is_empty(), "{words}: {output:?}");
+    }
+}

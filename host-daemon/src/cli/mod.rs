@@ -84,8 +84,11 @@ fn run(args: &Args) -> Result<(), Failure> {
         Command::WaitReady { timeout } => return wait_ready(&args.socket, *timeout, args.json),
         Command::Spdm { command } => return run_spdm(command, args.json),
         Command::Completions { shell } => {
-            clap_complete::generate(*shell, &mut Args::command(), "tidelock", &mut std::io::stdout());
-            return Ok(());
+            // The generator panics where writing fails.
+            let mut script = Vec::new();
+            clap_complete::generate(*shell, &mut Args::command(), "tidelock", &mut script);
+            let mut out = std::io::stdout().lock();
+            return end(out.write_all(&script).map_err(Failure::from), out);
         }
         Command::Man { directory } => return Ok(clap_mangen::generate_to(Args::command(), directory)?),
     };
@@ -119,15 +122,19 @@ fn end(done: Result<(), Failure>, mut out: impl Write) -> Result<(), Failure> {
 
 fn print(answer: Answer, json: bool) -> Result<(), Failure> {
     let mut out = anstream::stdout().lock();
+    end(write(answer, json, &mut out), out)
+}
+
+fn write(answer: Answer, json: bool, out: &mut impl Write) -> Result<(), Failure> {
     if json {
-        serde_json::to_writer(&mut out, &answer).map_err(std::io::Error::from)?;
+        serde_json::to_writer(&mut *out, &answer).map_err(std::io::Error::from)?;
         writeln!(out)?;
     }
     if let Some(error) = answer.error {
         return Err(Failure::Refused(error.message));
     }
     if !json {
-        table::print(&answer, &mut out)?;
+        table::print(&answer, out)?;
     }
     Ok(())
 }

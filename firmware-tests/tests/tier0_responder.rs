@@ -491,3 +491,40 @@ fn the_program_serves_with_an_identity_of_its_own_and_says_where_its_root_is() {
     program.kill().unwrap();
     program.wait().unwrap();
 }
+
+#[test]
+fn the_program_goes_on_when_nobody_reads_what_it_prints() {
+    let program = || std::process::Command::new(env!("CARGO_BIN_EXE_tidelock-device"));
+    let unread = || std::io::pipe().unwrap().1;
+    let directory = tempfile::tempdir().unwrap();
+    let card = directory.path().join("card");
+    for words in [["provision"].as_slice(), &["reference", "--identity"]] {
+        let output = program()
+            .args(words)
+            .arg(&card)
+            .stdout(unread())
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(0), "{words:?}: {output:?}");
+    }
+    // Nobody reads which port it is, so that it is chosen here.
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let mut served = program()
+        .args(["serve", "--listen", &address.to_string(), "--identity"])
+        .arg(&card)
+        .stdout(unread())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let begun = Clock::now();
+    while TcpStream::connect(address).is_err() {
+        assert!(begun.elapsed() < Duration::from_secs(20), "nobody listens");
+        assert_eq!(served.try_wait().unwrap(), None);
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    // It prints once it listens.
+    std::thread::sleep(Duration::from_millis(200));
+    assert_eq!(served.try_wait().unwrap(), None);
+    served.kill().unwrap();
+    served.wait().unwrap();
+}

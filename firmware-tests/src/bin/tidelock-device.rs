@@ -14,7 +14,7 @@ use firmware_tests::{identity, platform};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::fs::Permissions;
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
@@ -147,12 +147,11 @@ fn provision(directory: &Path, suite: Suite) -> Result<(), Failure> {
         ..Protocol::default()
     };
     identity::provision_with(directory, protocol.sign()?)?;
-    println!(
-        "made the identity of {} in {}",
+    say(&format!(
+        "made the identity of {} in {}\n",
         identity::DEVICE_NAME,
         directory.display()
-    );
-    Ok(())
+    ))
 }
 
 fn reference(directory: &Path, json: bool) -> Result<(), Failure> {
@@ -163,17 +162,26 @@ fn reference(directory: &Path, json: bool) -> Result<(), Failure> {
             .iter()
             .map(|measured| (measured.index.to_string(), measured.value.to_string()));
         let values: serde_json::Map<_, _> = values.map(|(index, value)| (index, value.into())).collect();
-        println!(
-            "{}",
-            serde_json::json!({ "root_sha384": root, "measurements": values })
-        );
-        return Ok(());
+        let values = serde_json::json!({ "root_sha384": root, "measurements": values });
+        return say(&format!("{values}\n"));
     }
-    println!("root certificate, SHA-384\n  {root}\n\nmeasurements, SHA-384");
+    let mut text = format!("root certificate, SHA-384\n  {root}\n\nmeasurements, SHA-384\n");
     for measured in measured {
-        println!("  {:>3}  {}  {}", measured.index, measured.value, measured.name);
+        let line = format!("  {:>3}  {}  {}\n", measured.index, measured.value, measured.name);
+        text.push_str(&line);
     }
-    Ok(())
+    say(&text)
+}
+
+/// Prints. Whoever reads may have seen enough, and that is no failure.
+fn say(text: &str) -> Result<(), Failure> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(format!("writing failed: {error}").into())
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Why the process ends.
@@ -212,9 +220,10 @@ impl Serve {
         };
         let card = Standalone::new(identity, self.protocol.clone(), self.lie.clone())?;
         let listener = self.bind()?;
-        println!("listening on {}", listener.local_addr()?);
+        say(&format!("listening on {}\n", listener.local_addr()?))?;
         if let Some(made) = &made {
-            println!("root certificate {}", made.path().join("root.der").display());
+            let root = made.path().join("root.der");
+            say(&format!("root certificate {}\n", root.display()))?;
         }
         let (ended, first) = mpsc::channel();
         spawn(&ended, move || failed("the socket", card.serve(&listener)));
@@ -238,7 +247,7 @@ impl Serve {
         let ports = card
             .listen(vfio_user)
             .map_err(|(path, error)| format!("{}: {error}", path.display()))?;
-        println!("listening on {}", objects.local_addr()?);
+        say(&format!("listening on {}\n", objects.local_addr()?))?;
         let (ended, first) = mpsc::channel();
         for port in ports {
             spawn(&ended, move || {

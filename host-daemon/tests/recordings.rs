@@ -14,7 +14,7 @@ use host_daemon::spdm::{
     check::{Kind, Ledger},
     decode::follow,
     field::Fields,
-    follow::Entry,
+    follow::{Direction, Entry},
     pcap::Capture,
     secrets::Secrets,
 };
@@ -52,6 +52,11 @@ const TESTS: &[(&str, bool, Test)] = &[
         "a signature with a bit flipped is named",
         false,
         signatures_flipped,
+    ),
+    (
+        "a response in clear that is another one than was asked for is named",
+        false,
+        codes_flipped,
     ),
     (
         "a message in clear with a bit flipped is named",
@@ -270,6 +275,23 @@ fn signatures_flipped(recording: &Recording) -> Result<(), Failed> {
         // Even without secrets.
         let (_, ledger) = run(&file, None)?;
         names("signature", &ledger, number)?;
+    }
+    Ok(())
+}
+
+fn codes_flipped(recording: &Recording) -> Result<(), Failed> {
+    let (entries, _) = recording.run()?;
+    let clear = entries.iter().filter(|entry| {
+        entry.session.is_none() && entry.packets == 1 && entry.direction == Direction::Response
+    });
+    let said = clear.filter(|entry| entry.fields.field("RequestResponseCode").is_some());
+    let places: Vec<_> = said.map(|entry| (entry.number, entry.at + 1)).collect();
+    for (number, at) in sample(places) {
+        let mut file = recording.file.clone();
+        file[at] ^= 0x40;
+        // Even without secrets.
+        let (_, ledger) = run(&file, None)?;
+        names("code", &ledger, number)?;
     }
     Ok(())
 }

@@ -3,18 +3,22 @@
 use tdisp::spdm::msg::{self, Code};
 
 use super::{At, Entry, Follow, Large, Part, Said};
-use crate::spdm::{field::Fields, frame::Carrier};
+use crate::spdm::{
+    check::{Check, Kind},
+    field::Fields,
+    frame::Carrier,
+};
 
 impl Follow<'_> {
     /// Adds a chunk to a large message; whether it is whole then, or what is wrong.
-    fn add_chunk(large: &mut Large, chunk: &Said) -> Result<bool, String> {
+    fn add_chunk(large: &mut Large, chunk: &Said) -> Result<bool, Check> {
         const LARGE_MAX: usize = 1 << 24;
         let fields = &chunk.message.fields;
         let number = fields.int("ChunkSeqNo").unwrap_or(0);
         if number != large.next {
-            return Err(format!(
-                "chunk {number} came in the place of chunk {}",
-                large.next
+            return Err(out_of_place(
+                format!("chunk {number}"),
+                format!("chunk {}", large.next),
             ));
         }
         large.next += 1;
@@ -22,7 +26,10 @@ impl Follow<'_> {
             .bytes
             .extend_from_slice(fields.string("SPDMchunk").unwrap_or_default());
         match large.bytes.len() > LARGE_MAX {
-            true => Err(format!("more than {LARGE_MAX} bytes in chunks")),
+            true => Err(out_of_place(
+                format!("{} bytes in chunks", large.bytes.len()),
+                format!("at most {LARGE_MAX}"),
+            )),
             false => Ok(chunk.message.param1() & 1 == 1),
         }
     }
@@ -42,7 +49,7 @@ impl Follow<'_> {
                 lane.sending = Some(large);
             }
             Ok(false) => lane.sending = Some(large),
-            Err(why) => entry.notes.push(why),
+            Err(check) => entry.checks.push(check),
         }
         self.lane(at).pending = Some(request);
     }
@@ -60,9 +67,10 @@ impl Follow<'_> {
     pub(super) fn chunk_got(&mut self, at: At, response: &Said, entry: &mut Entry) {
         let lane = self.lane(at);
         let Some(mut large) = lane.getting.take() else {
-            return entry
-                .notes
-                .push("no ERROR said that there is a large response".into());
+            return entry.checks.push(out_of_place(
+                "a chunk of a response",
+                "an ERROR before it that says that there is a large one",
+            ));
         };
         match Self::add_chunk(&mut large, response) {
             Ok(true) => {
@@ -70,7 +78,7 @@ impl Follow<'_> {
                 self.large(at, &large.bytes, entry);
             }
             Ok(false) => lane.getting = Some(large),
-            Err(why) => entry.notes.push(why),
+            Err(check) => entry.checks.push(check),
         }
     }
 
@@ -98,4 +106,8 @@ impl Follow<'_> {
         entry.title = title;
         entry.direction = direction;
     }
+}
+
+fn out_of_place(found: impl Into<String>, wanted: impl Into<String>) -> Check {
+    Check::disagrees(Kind::Message, "its place", found, wanted)
 }

@@ -439,7 +439,12 @@ impl<'s> Follow<'s> {
             (asked, answered) if asked.0 & 0x7f == answered.0 => {
                 self.answered(at, &request, &response, entry)
             }
-            (asked, answered) => entry.notes.push(format!("{answered} does not answer {asked}")),
+            (asked, answered) => entry.checks.push(Check::disagrees(
+                Kind::Message,
+                "its code",
+                answered.to_string(),
+                format!("what answers {asked}"),
+            )),
         }
     }
 
@@ -464,9 +469,18 @@ impl<'s> Follow<'s> {
         }
     }
 
-    /// A response to nothing: the capture began after its request.
+    /// A response to nothing: the capture began after its request, if it has not the whole connection. Of a session the
+    /// keys of one direction alone may be known.
     fn unasked(&mut self, at: At, response: &Said, entry: &mut Entry) {
-        entry.notes.push("its request was not seen".into());
+        match at == At::Clear && self.connection.is_negotiated() {
+            true => entry.checks.push(Check::disagrees(
+                Kind::Message,
+                "its place",
+                "a response to no request",
+                "its request before it",
+            )),
+            false => entry.notes.push("its request was not seen".into()),
+        }
         if matches!(
             response.code(),
             Code::ENCAPSULATED_REQUEST | Code::ENCAPSULATED_RESPONSE_ACK

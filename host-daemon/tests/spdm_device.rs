@@ -395,6 +395,22 @@ fn a_device_that_lacks_things_is_asked_for_what_it_has() {
 }
 
 #[test]
+fn a_device_with_small_buffers_is_spoken_with_in_chunks() {
+    let mut device = Device::new();
+    device.config.transfer_size = 128;
+    device.config.chunk = Some(0x1_0000);
+    let desk = Desk::with(&device);
+    for version in ["1.2", "1.3", "1.4"] {
+        let words = format!("measure --session --spdm {version}");
+        check(
+            &desk.ask(&words, Some(&desk.root)),
+            0,
+            &["session, key exchange verified", "signature      verified"],
+        );
+    }
+}
+
+#[test]
 fn a_device_that_is_not_there_or_answers_nothing_is_told_apart_from_one_that_refuses() {
     check(
         &tidelock("identify --connect 127.0.0.1:1").output().unwrap(),

@@ -111,9 +111,23 @@ impl Facts {
         self.ledger.first()
     }
 
+    /// Learns from a message, and from one that was complete with its last chunk.
     fn learn(&mut self, entry: &Entry, known: &Known, roots: &[Root], now: UnixTime) {
-        let fields = &entry.fields;
-        match entry.title.as_str() {
+        self.learn_from((&entry.title, &entry.fields), entry, known, roots, now);
+        for part in &entry.parts {
+            self.learn_from((&part.message, &part.fields), entry, known, roots, now);
+        }
+    }
+
+    fn learn_from(
+        &mut self,
+        (name, fields): (&str, &[Field]),
+        entry: &Entry,
+        known: &Known,
+        roots: &[Root],
+        now: UnixTime,
+    ) {
+        match name {
             "VERSION" => {
                 let entries = fields.iter().filter(|field| field.name == "VersionNumberEntry");
                 self.versions = entries.map(|field| field.meaning.clone()).collect();
@@ -131,7 +145,7 @@ impl Facts {
                 let digests = fields.iter().filter(|field| field.name == "Digest");
                 self.slots = slots.zip(digests.map(value)).collect();
             }
-            "CERTIFICATE" => self.chain(entry, known, roots, now),
+            "CERTIFICATE" => self.chain(entry, fields, known, roots, now),
             "KEY_EXCHANGE_RSP" => self.sessions.push(("KEY_EXCHANGE".into(), outcome(entry))),
             "PSK_EXCHANGE_RSP" => self.sessions.push(("PSK_EXCHANGE".into(), verified(entry))),
             "CHALLENGE_AUTH" => self.challenged = outcome(entry),
@@ -143,9 +157,9 @@ impl Facts {
         }
     }
 
-    fn chain(&mut self, entry: &Entry, known: &Known, roots: &[Root], now: UnixTime) {
+    fn chain(&mut self, entry: &Entry, fields: &[Field], known: &Known, roots: &[Root], now: UnixTime) {
         let Some(object) = &entry.chain else { return };
-        let slot = entry.fields.int("Param1").unwrap_or(0) as u8 & 0xf;
+        let slot = fields.int("Param1").unwrap_or(0) as u8 & 0xf;
         let certificates = certificate::certificates(object, known.hash_size()).unwrap_or_default();
         let first = certificates.first().copied().unwrap_or_default();
         self.chains.retain(|chain| chain.slot != slot);

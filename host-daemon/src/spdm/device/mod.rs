@@ -30,8 +30,8 @@ use super::{args, check::Outcome, decode, secrets::Secrets};
 use crate::transport::{self, Mailbox};
 use facts::{Facts, Vouched};
 
-/// Bytes of the largest message that is taken in chunks.
-const MESSAGE_MAX: u32 = 0x2_0000;
+/// Bytes of the largest message in chunks: a certificate chain of 64 KiB, and what is around it.
+const CHUNKED_MAX: u32 = 0x2_0000;
 
 /// What ended the command early, or made it end badly.
 #[derive(Debug, thiserror::Error)]
@@ -262,7 +262,6 @@ fn converse(device: &args::Device, ask: Ask<'_>) -> Result<talk::Talk, Error> {
         slot: device.slot,
         offer: suite::offer(&device.suite),
         supported_asked: matches!(ask, Ask::Identify(_)),
-        chunk: Some(MESSAGE_MAX),
         timing: Timing {
             answer: timeout,
             ..Timing::default()
@@ -272,6 +271,7 @@ fn converse(device: &args::Device, ask: Ask<'_>) -> Result<talk::Talk, Error> {
             .as_deref()
             .map(|path| files::psk(path, &device.psk_hint))
             .transpose()?,
+        chunk: Some(CHUNKED_MAX),
         ..RequesterConfig::default()
     };
     let config = match &device.identity {

@@ -99,6 +99,7 @@ impl Follow<'_> {
         entry.parts.insert(
             0,
             Part {
+                message: entry.title.clone(),
                 title: format!("{} of {} bytes, put together", entry.title, bytes.len()),
                 fields: std::mem::replace(&mut entry.fields, fields),
             },

@@ -182,6 +182,7 @@ impl Follow<'_> {
         };
         if let Some(fields) = certificate::chain(chain, known.version, known.hash_size()) {
             entry.parts.push(Part {
+                message: String::new(),
                 title: format!("{whose} certificate chain in slot {slot}, {} bytes", chain.len()),
                 fields,
             });

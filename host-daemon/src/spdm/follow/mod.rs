@@ -71,6 +71,8 @@ impl Direction {
 /// A message that came out of others: of chunks, or of a record.
 #[derive(Debug, Clone)]
 pub struct Part {
+    /// What it is called, if it is a message.
+    pub message: String,
     /// What it is and where it came from.
     pub title: String,
     /// Its fields.
@@ -542,6 +544,7 @@ impl<'s> Follow<'s> {
             .notes
             .extend(fault.map(|fault| format!("the report is wrong: {fault}")));
         entry.parts.push(Part {
+            message: String::new(),
             title: "device interface report".into(),
             fields,
         });

@@ -411,6 +411,62 @@ fn a_device_with_small_buffers_is_spoken_with_in_chunks() {
 }
 
 #[test]
+fn help_says_of_each_command_what_it_is_for_and_names_every_algorithm() {
+    let output = tidelock("measure --help").output().unwrap();
+    let wanted = [
+        "Which device:",
+        "How to talk to it:",
+        "Sessions:",
+        "What to keep:",
+        "rsapss-4096",
+        "Exit codes:",
+        "Examples:",
+    ];
+    check(&output, 0, &wanted);
+    let text = String::from_utf8(output.stdout).unwrap();
+    // What is the daemon's comes last.
+    let place = |word: &str| text.find(word).unwrap();
+    assert!(place("--index") < place("--socket"), "{text}");
+}
+
+/// A peer over MCTP that greets well, and then answers everything with `answer`, or hangs up.
+fn peer(answer: Option<&'static [u8]>) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let serve = move |mut stream: TcpStream| -> std::io::Result<()> {
+        loop {
+            let mut header = [0; 12];
+            stream.read_exact(&mut header)?;
+            let mut payload = vec![0; usize::from(header[11])];
+            stream.read_exact(&mut payload)?;
+            let payload = match (header[2], answer) {
+                (0xde, _) => &b"Server Hello!\0"[..],
+                (_, Some(answer)) => answer,
+                (_, None) => return Ok(()),
+            };
+            let size = (payload.len() as u32).to_be_bytes();
+            stream.write_all(&[&header[..8], &size, payload].concat())?;
+        }
+    };
+    thread::spawn(move || {
+        while let Ok((stream, _)) = listener.accept() {
+            let _ = serve(stream);
+        }
+    });
+    address
+}
+
+#[test]
+fn a_device_that_is_busy_for_ever_is_asked_as_often_as_is_wanted() {
+    let busy = peer(Some(&[5, 0x10, 0x7f, 3, 0]));
+    for (retries, wanted) in [(0, "not ready 1 times"), (2, "not ready 3 times")] {
+        let words = format!("identify --transport mctp --retries {retries} --connect {busy}");
+        let output = tidelock(&words).output().unwrap();
+        check(&output, 1, &["waiting for VERSION", wanted, "raise the retries"]);
+    }
+}
+
+#[test]
 fn a_device_that_is_not_there_or_answers_nothing_is_told_apart_from_one_that_refuses() {
     check(
         &tidelock("identify --connect 127.0.0.1:1").output().unwrap(),
@@ -486,7 +542,14 @@ fn a_session_on_a_pre_shared_key_needs_the_same_key_on_both_sides() {
         std::fs::write(&key, good).unwrap();
         let wanted = ["session, psk exchange verified", "signature      verified"];
         desk.check(&words, 0, &wanted);
+        desk.check(&words.replace("ours", "0x6f757273"), 0, &wanted);
     }
+    let odd = words.replace("ours", "0x6f7");
+    check(
+        &desk.ask(&odd, None),
+        2,
+        &["wanted two hexadecimal digits a byte"],
+    );
     std::fs::write(&key, "other").unwrap();
     desk.check(&words, 1, &["not understood"]);
     std::fs::write(&key, "").unwrap();

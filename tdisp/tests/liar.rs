@@ -503,7 +503,7 @@ fn what_ended_a_connection_reads_as_a_sentence() {
     );
     let error = lied(Code::DIGESTS, |body| *body = error_message(ErrorCode::BUSY));
     let wanted =
-        "waiting for DIGESTS: the responder was not ready 9 times; raise `timing.retries` if it needs longer";
+        "waiting for DIGESTS: the responder was not ready 9 times; raise the retries if it needs longer";
     assert_eq!(error.to_string(), wanted);
 }
 

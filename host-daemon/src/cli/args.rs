@@ -12,17 +12,18 @@ use clap::{Parser, Subcommand};
 #[derive(Debug, Parser)]
 #[command(name = "tidelock", version, after_help = EXIT_CODES)]
 pub struct Args {
-    /// The daemon's api_socket.
+    /// The daemon's api_socket; `spdm` needs no daemon.
     #[arg(
         long,
         global = true,
+        display_order = 1000,
         value_name = "PATH",
         env = "TIDELOCK_SOCKET",
         default_value = "/run/tidelock/api.sock"
     )]
     pub(super) socket: PathBuf,
-    /// Print the daemon's answer as one line of JSON instead of a table.
-    #[arg(long, global = true)]
+    /// Print JSON instead of a table: the daemon's answer on one line; of `spdm`, what it has found.
+    #[arg(long, global = true, display_order = 1000)]
     pub(super) json: bool,
     #[command(subcommand)]
     pub(super) command: Command,

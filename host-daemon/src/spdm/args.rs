@@ -66,13 +66,13 @@ pub struct Measure {
 #[group(required = true, multiple = false)]
 pub struct Way {
     /// Talk to a responder behind a TCP socket, in the framing of the DMTF emulators.
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", help_heading = WHICH)]
     pub(super) connect: Option<String>,
     /// Talk to a function's DOE mailbox in config space. Needs root, and nobody else may use the mailbox.
-    #[arg(long, value_name = "BDF")]
+    #[arg(long, value_name = "BDF", help_heading = WHICH)]
     pub(super) doe: Option<sriov::Bdf>,
     /// Take a recorded conversation instead of having one.
-    #[arg(long, value_name = "FILE.pcap")]
+    #[arg(long, value_name = "FILE.pcap", help_heading = WHICH)]
     pub(super) replay: Option<PathBuf>,
 }
 
@@ -82,42 +82,45 @@ pub struct Device {
     #[command(flatten)]
     pub(super) way: Way,
     /// What carries messages on the socket.
-    #[arg(long, value_enum, default_value_t = Carrier::Doe, conflicts_with_all = ["doe", "replay"])]
+    #[arg(long, value_enum, default_value_t = Carrier::Doe, conflicts_with_all = ["doe", "replay"], help_heading = TALK)]
     pub(super) transport: Carrier,
     /// Versions to accept; the highest that the device has too is spoken.
-    #[arg(long, value_name = "1.x", value_delimiter = ',', value_parser = version, default_value = "1.0,1.1,1.2,1.3,1.4")]
+    #[arg(long, value_name = "1.x", value_delimiter = ',', value_parser = version, default_value = "1.0,1.1,1.2,1.3,1.4", help_heading = TALK)]
     pub(super) spdm: Vec<tdisp::spdm::msg::Version>,
     /// Algorithms to offer, by preference: a suite such as ecdsa-p384-sha384, or single ones. Of a kind that is not
     /// named, all that there are.
-    #[arg(long, value_name = "SUITE", value_delimiter = ',')]
+    #[arg(long, value_name = "SUITE", value_delimiter = ',', long_help = super::device::suite::help(), help_heading = TALK)]
     pub(super) suite: Vec<super::device::suite::Suite>,
     /// The slot whose chain and key are used.
-    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=7))]
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=7), help_heading = TALK)]
     pub(super) slot: u8,
     /// A root certificate that may vouch for the device, in DER or PEM. May be repeated. Without one, nobody vouches.
     #[arg(long, value_name = "FILE")]
     pub(super) root: Vec<PathBuf>,
     /// Longest wait for one answer, in seconds.
-    #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=3600), help_heading = TALK)]
     pub(super) timeout: u64,
+    /// How often a request is said again to a device that is busy or not ready.
+    #[arg(long, value_name = "N", default_value_t = 8, help_heading = TALK)]
+    pub(super) retries: u8,
     /// Write what was said as a pcap file, which `decode` reads; also when it ends badly.
-    #[arg(long, value_name = "FILE.pcap", conflicts_with = "replay")]
+    #[arg(long, value_name = "FILE.pcap", conflicts_with = "replay", help_heading = KEEP)]
     pub(super) save: Option<PathBuf>,
     /// Open a session, and ask for measurements in it.
-    #[arg(long, conflicts_with = "replay")]
+    #[arg(long, conflicts_with = "replay", help_heading = SESSION)]
     pub(super) session: bool,
     /// A file with the pre-shared key that the session is opened on: its bytes, or as hexadecimal.
-    #[arg(long, value_name = "FILE", requires = "session")]
+    #[arg(long, value_name = "FILE", requires = "session", help_heading = SESSION)]
     pub(super) psk: Option<PathBuf>,
-    /// Tells the device which pre-shared key it is.
-    #[arg(long, value_name = "TEXT", requires = "psk", default_value = "")]
-    pub(super) psk_hint: String,
+    /// Tells the device which pre-shared key it is: text, or bytes as 0xHEX.
+    #[arg(long, value_name = "HINT", requires = "psk", default_value = "", help_heading = SESSION)]
+    pub(super) psk_hint: Hint,
     /// Authenticate this side, if the device asks for it: a PEM file with the certificates, root first, and the private
     /// key in PKCS#8.
-    #[arg(long, value_name = "FILE.pem", conflicts_with = "replay")]
+    #[arg(long, value_name = "FILE.pem", conflicts_with = "replay", help_heading = SESSION)]
     pub(super) identity: Option<PathBuf>,
     /// Write the session's secrets, which `decode --secrets` reads. Whoever has them can read the recording.
-    #[arg(long, value_name = "FILE.json", requires = "session")]
+    #[arg(long, value_name = "FILE.json", requires = "session", help_heading = KEEP)]
     pub(super) save_secrets: Option<PathBuf>,
     /// Root of sysfs.
     #[arg(
@@ -129,9 +132,14 @@ pub struct Device {
     )]
     pub(super) sysfs: PathBuf,
     /// Directory of lock files of mailboxes; tidelockd's is `locks` in its state_dir.
-    #[arg(long, value_name = "DIR", default_value = "/run/lock", requires = "doe")]
+    #[arg(long, value_name = "DIR", default_value = "/run/lock", requires = "doe", help_heading = TALK)]
     pub(super) locks: PathBuf,
 }
+
+const WHICH: &str = "Which device";
+const TALK: &str = "How to talk to it";
+const SESSION: &str = "Sessions";
+const KEEP: &str = "What to keep";
 
 /// What carries messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -140,6 +148,24 @@ pub enum Carrier {
     Doe,
     /// MCTP messages.
     Mctp,
+}
+
+/// Bytes that tell pre-shared keys apart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hint(pub Vec<u8>);
+
+impl std::str::FromStr for Hint {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let Some(digits) = text.strip_prefix("0x") else {
+            return Ok(Self(text.into()));
+        };
+        let bytes = super::unhex(digits.as_bytes());
+        bytes
+            .map(Self)
+            .ok_or("wanted two hexadecimal digits a byte behind 0x")
+    }
 }
 
 fn version(text: &str) -> Result<tdisp::spdm::msg::Version, String> {

@@ -43,3 +43,13 @@ pub fn hex(bytes: &[u8]) -> String {
         text
     })
 }
+
+/// Bytes of hexadecimal digits, two a byte; `None` if they are not that.
+pub fn unhex(digits: &[u8]) -> Option<Vec<u8>> {
+    let digit = |byte: u8| char::from(byte).to_digit(16).map(|digit| digit as u8);
+    let byte = |pair: &[u8]| match pair {
+        [high, low] => Some(digit(*high)? << 4 | digit(*low)?),
+        _ => None,
+    };
+    digits.chunks(2).map(byte).collect()
+}

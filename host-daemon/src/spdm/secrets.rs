@@ -261,16 +261,7 @@ fn hex(key: &str, value: &Value) -> Result<Vec<u8>, Error> {
         .bytes()
         .filter(|byte| !matches!(byte, b' ' | b':' | b'\n'))
         .collect();
-    let digit = |byte: u8| char::from(byte).to_digit(16).map(|digit| digit as u8);
-    let byte = |pair: &[u8]| match pair {
-        [high, low] => Some(digit(*high)? << 4 | digit(*low)?),
-        _ => None,
-    };
-    digits
-        .chunks(2)
-        .map(byte)
-        .collect::<Option<_>>()
-        .ok_or_else(|| unwanted(key, value, WANTED))
+    super::unhex(&digits).ok_or_else(|| unwanted(key, value, WANTED))
 }
 
 /// Says what kind of value was found, never the value: it may be a secret.

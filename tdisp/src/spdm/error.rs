@@ -74,7 +74,7 @@ pub enum Misbehaviour {
         data: u8,
     },
     /// It said Busy or ResponseNotReady for longer than the configuration allows.
-    #[error("the responder was not ready {tries} times; raise `timing.retries` if it needs longer")]
+    #[error("the responder was not ready {tries} times; raise the retries if it needs longer")]
     NeverReady {
         /// Tries made.
         tries: u8,

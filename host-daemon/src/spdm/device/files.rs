@@ -30,10 +30,12 @@ use super::{
     talk::{Opened, Opening},
 };
 use crate::spdm::{
+    args::Hint,
     certificate::plain,
     hex,
     pcap::{Capture, LINK_DOE, Writer},
     record::provider,
+    unhex,
 };
 
 fn failed(path: &Path) -> impl Fn(std::io::Error) -> Error {
@@ -111,19 +113,10 @@ pub(super) fn save_secrets(path: &Path, opened: &Opened) -> Result<(), Error> {
 }
 
 /// Reads a pre-shared key: hexadecimal digits if it is nothing else, or else the bytes that are there.
-pub(super) fn psk(path: &Path, hint: &str) -> Result<PreShared, Error> {
+pub(super) fn psk(path: &Path, hint: &Hint) -> Result<PreShared, Error> {
     let bytes = fs::read(path).map_err(failed(path))?;
-    let text = std::str::from_utf8(&bytes).unwrap_or_default().trim();
-    let digits =
-        !text.is_empty() && text.len().is_multiple_of(2) && text.chars().all(|c| c.is_ascii_hexdigit());
-    let key = match digits {
-        true => text
-            .as_bytes()
-            .chunks(2)
-            .filter_map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok())
-            .collect(),
-        false => bytes,
-    };
+    let digits = unhex(bytes.trim_ascii()).filter(|key| !key.is_empty());
+    let key = digits.unwrap_or(bytes);
     if key.is_empty() {
         return Err(Error::Own {
             path: path.into(),
@@ -131,7 +124,7 @@ pub(super) fn psk(path: &Path, hint: &str) -> Result<PreShared, Error> {
         });
     }
     Ok(PreShared {
-        hint: hint.as_bytes().to_vec(),
+        hint: hint.0.clone(),
         key: Secret::new(key),
     })
 }

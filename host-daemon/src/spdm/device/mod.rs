@@ -264,6 +264,7 @@ fn converse(device: &args::Device, ask: Ask<'_>) -> Result<talk::Talk, Error> {
         supported_asked: matches!(ask, Ask::Identify(_)),
         timing: Timing {
             answer: timeout,
+            retries: device.retries,
             ..Timing::default()
         },
         psk: device

@@ -39,6 +39,15 @@ fn names() -> String {
         .join(", ")
 }
 
+/// What `--suite` takes, for its help.
+pub fn help() -> String {
+    format!(
+        "Algorithms to offer, by preference: a suite such as ecdsa-p384-sha384, or single ones; of a kind that is not named, all \
+         that there are. Names: {}",
+        names()
+    )
+}
+
 const SIGN: &[(&str, SignAlg)] = &[
     ("ecdsa-p256", SignAlg::EcdsaP256),
     ("ecdsa-p384", SignAlg::EcdsaP384),

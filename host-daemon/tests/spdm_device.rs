@@ -268,7 +268,12 @@ fn without_a_root_nobody_vouches_and_with_another_the_chain_is_refused() {
     check(
         &desk.ask("identify", Some(&other)),
         1,
-        &["REFUSED", "the certificate chain in slot 0 is refused"],
+        &[
+            "REFUSED",
+            "the certificate chain in slot 0 is refused: it leads to the root",
+            "(CN=test root); wanted",
+            "give it with --root",
+        ],
     );
     check(
         &desk.ask("identify", Some(Path::new("/nowhere"))),
@@ -391,7 +396,11 @@ fn a_device_that_lacks_things_is_asked_for_what_it_has() {
     desk.check("measure", 1, &["  1  firmware, digest", "not signed"]);
     device.config.measured = Measured::No;
     let desk = Desk::with(&device);
-    desk.check("measure", 1, &["not understood"]);
+    desk.check(
+        "measure",
+        1,
+        &["the device has no measurements (MEAS_CAP); `identify` shows"],
+    );
 }
 
 #[test]
@@ -467,6 +476,61 @@ fn a_device_that_is_busy_for_ever_is_asked_as_often_as_is_wanted() {
 }
 
 #[test]
+fn what_the_device_or_the_version_has_not_is_told_by_its_name() {
+    let mut device = Device::new();
+    let desk = Desk::with(&device);
+    let key = desk.path("key");
+    std::fs::write(&key, "00").unwrap();
+    let psk = format!("identify --session --psk {}", key.display());
+    for (words, wanted) in [
+        (
+            "identify --session --spdm 1.0",
+            "SPDM 1.0 is spoken, and has no sessions (--session); wanted 1.1 or later",
+        ),
+        (
+            "measure --fresh --spdm 1.2",
+            "SPDM 1.2 is spoken, and has no choice of fresh measurements (--fresh); wanted 1.3 or later",
+        ),
+        (
+            "measure --raw --spdm 1.0,1.1",
+            "SPDM 1.1 is spoken, and has no raw measurements (--raw); wanted 1.2 or later",
+        ),
+        (
+            &psk,
+            "the device has no sessions on pre-shared keys (PSK_CAP); `identify` shows",
+        ),
+    ] {
+        check(&desk.ask(words, Some(&desk.root)), 1, &[wanted]);
+    }
+    device.config.capabilities = Flags(!Flags::KEY_EX.0);
+    let desk = Desk::with(&device);
+    check(
+        &desk.ask("measure --session", Some(&desk.root)),
+        1,
+        &[
+            "the device has no sessions on its key (KEY_EX_CAP)",
+            "--psk opens one",
+        ],
+    );
+}
+
+#[test]
+fn a_conversation_that_ends_early_names_the_message_and_what_would_keep_it() {
+    let hangs_up = peer(None);
+    let words = format!("identify --transport mctp --connect {hangs_up}");
+    let wanted = "tidelock: at GET_VERSION: the device hung up during an exchange; wanted an answer; \
+                  --save FILE.pcap keeps what was said";
+    check(&tidelock(&words).output().unwrap(), 3, &[wanted]);
+    let folder = tempfile::tempdir().unwrap();
+    let trace = folder.path().join("trace.pcap");
+    let words = format!("{words} --save {}", trace.display());
+    let wanted = "`tidelock spdm decode` shows what was said";
+    check(&tidelock(&words).output().unwrap(), 3, &[wanted]);
+    let decoded = tidelock(&format!("decode --brief {}", trace.display()));
+    check(&{ decoded }.output().unwrap(), 0, &["1 -> GET_VERSION"]);
+}
+
+#[test]
 fn a_device_that_is_not_there_or_answers_nothing_is_told_apart_from_one_that_refuses() {
     check(
         &tidelock("identify --connect 127.0.0.1:1").output().unwrap(),
@@ -481,7 +545,10 @@ fn a_device_that_is_not_there_or_answers_nothing_is_told_apart_from_one_that_ref
     check(
         &tidelock(&words).output().unwrap(),
         3,
-        &["no answer to the hello in 1000 ms"],
+        &[
+            "no answer to the hello in 1000 ms; does it speak DOE in the DMTF emulators' framing?",
+            "--transport",
+        ],
     );
     check(&tidelock("identify").output().unwrap(), 2, &["--connect"]);
     check(

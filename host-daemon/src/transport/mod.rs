@@ -86,7 +86,7 @@ impl Mailbox {
 pub enum Error {
     /// Nobody listens.
     #[error(
-        "the device's DOE socket {address} cannot be reached: {source}; start the device, or mend `address`"
+        "the device's socket {address} cannot be reached: {source}; start the device, or mend the address"
     )]
     Unreachable {
         /// Where.

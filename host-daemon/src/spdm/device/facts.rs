@@ -1,12 +1,14 @@
 //! What a conversation says of a device, and how well it is proven. Live or recorded makes no difference: both are a
 //! capture, which is followed and checked anew.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use tdisp::{
     clock::UnixTime,
     crypto::{Digest, HashAlg, digest},
     evidence::{
         CrlRule, Crls, IdentityRule, Root,
-        chain::{Role, Rules, validate},
+        chain::{Error as ChainError, Role, Rules, validate},
     },
 };
 
@@ -94,8 +96,9 @@ pub struct Measured {
 }
 
 impl Facts {
-    /// Follows a capture. `now` is the time that certificates are judged by.
-    pub fn of(capture: &Capture, secrets: Option<&Secrets>, roots: &[Root], now: UnixTime) -> Self {
+    /// Follows a capture. Certificates are judged by the time that it is.
+    pub fn of(capture: &Capture, secrets: Option<&Secrets>, roots: &[Root]) -> Self {
+        let now = now();
         let mut facts = Self::default();
         let followed = decode::follow_with(capture, secrets, |entry, known| {
             facts.learn(entry, known, roots, now);
@@ -200,6 +203,19 @@ impl Facts {
     }
 }
 
+impl Chain {
+    /// Whom its certificates name, in their order.
+    pub fn subjects(&self) -> Vec<String> {
+        let certificates = self.fields.iter().filter(|field| field.name == "Certificate");
+        certificates.map(|field| field.meaning.clone()).collect()
+    }
+}
+
+fn now() -> UnixTime {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    UnixTime(i64::try_from(since.as_secs()).unwrap_or(i64::MAX))
+}
+
 fn value(field: &Field) -> String {
     match &field.value {
         Value::Bytes(bytes) => crate::spdm::hex(bytes),
@@ -275,6 +291,23 @@ fn vouch(object: &[u8], known: &Known, roots: &[Root], now: UnixTime) -> Vouched
     };
     match validate(object, &rules, provider()) {
         Ok(leaf) => Vouched::By(leaf.identity.root.name.clone()),
+        Err(ChainError::RootNotPinned {
+            found,
+            subject,
+            wanted,
+        }) => Vouched::Refused(format!(
+            "it leads to the root {found} ({subject}); wanted {}. If that root is the vendor's, give it with --root: \
+             `certs --out` writes it",
+            names(&wanted)
+        )),
         Err(error) => Vouched::Refused(error.to_string()),
     }
+}
+
+fn names(roots: &[Root]) -> String {
+    let names: Vec<_> = roots
+        .iter()
+        .map(|root| format!("{} ({})", root.digest, root.name))
+        .collect();
+    names.join(" or ")
 }

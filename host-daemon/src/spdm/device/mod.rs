@@ -13,14 +13,9 @@ mod show;
 pub mod suite;
 pub mod talk;
 
-use std::{
-    io::Write,
-    path::PathBuf,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::{io::Write, path::PathBuf, time::Duration};
 
 use tdisp::{
-    clock::UnixTime,
     evidence::Root,
     relay::Rid,
     spdm::{RequesterConfig, Timing, msg::measurements::Operation, requester::Measure, transport::Transport},
@@ -39,9 +34,24 @@ pub enum Error {
     /// The device cannot be reached.
     #[error("{0}")]
     Way(#[from] transport::Error),
+    /// Nobody there speaks as was expected.
+    #[error(
+        "{source}; does it speak {carrier} in the DMTF emulators' framing? See --transport and --timeout"
+    )]
+    Greeting {
+        /// What was spoken.
+        carrier: &'static str,
+        /// How it went.
+        source: transport::Error,
+    },
     /// The device or the requester gave up.
-    #[error("the device was not understood: {0}")]
-    Talk(talk::Failure),
+    #[error("{failure}{}", look(*.saved))]
+    Talk {
+        /// Why.
+        failure: talk::Failure,
+        /// Whether the conversation was kept.
+        saved: bool,
+    },
     /// A recording cannot be used.
     #[error("{0}")]
     Replay(#[from] decode::Error),
@@ -96,11 +106,22 @@ pub enum Error {
     Output(#[from] std::io::Error),
 }
 
+fn look(saved: bool) -> &'static str {
+    match saved {
+        true => "; `tidelock spdm decode` shows what was said",
+        false => "; --save FILE.pcap keeps what was said",
+    }
+}
+
 impl Error {
     /// The exit code.
     pub fn code(&self) -> u8 {
         match self {
-            Self::Way(_) | Self::Talk(talk::Failure::Way(_)) => 3,
+            Self::Way(_) | Self::Greeting { .. } => 3,
+            Self::Talk {
+                failure: talk::Failure::Way { .. },
+                ..
+            } => 3,
             Self::Nobody => 5,
             _ => 1,
         }
@@ -164,7 +185,7 @@ pub fn run(ask: Ask<'_>, json: bool, out: &mut impl Write) -> Result<(), Error> 
         .opened
         .as_ref()
         .and_then(|opened| Secrets::read(&files::secrets(opened)).ok());
-    let facts = Facts::of(&talk.capture, secrets.as_ref(), &roots, now());
+    let facts = Facts::of(&talk.capture, secrets.as_ref(), &roots);
     match (json, ask) {
         (true, _) => writeln!(out, "{}", show::json(&facts))?,
         (false, Ask::Identify(_)) => show::identity(&facts, out)?,
@@ -172,7 +193,8 @@ pub fn run(ask: Ask<'_>, json: bool, out: &mut impl Write) -> Result<(), Error> 
         (false, Ask::Measure(_)) => show::measurements(&facts, out)?,
     }
     if let Some(failure) = talk.failure {
-        return Err(Error::Talk(failure));
+        let saved = device.save.is_some();
+        return Err(Error::Talk { failure, saved });
     }
     if let (Ask::Certs(args), Some(_)) = (ask, &facts.chains.first())
         && let Some(directory) = &args.out
@@ -236,14 +258,27 @@ fn proven(ask: Ask<'_>, facts: &Facts) -> Result<(), Error> {
         Some(Outcome::Agrees(_)) => Ok(()),
         _ => Err(Error::Nothing {
             what: "signature that could be checked",
-            cure: "the device has shown its chain, but not that it has the key",
+            cure: match ask {
+                Ask::Measure(_) => "anybody between could have made these measurements up",
+                _ => "the device has shown its chain, but not that it has the key",
+            },
         }),
     }
 }
 
-fn now() -> UnixTime {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    UnixTime(i64::try_from(since.as_secs()).unwrap_or(i64::MAX))
+/// A peer that is there, and answers a hello or discovery with nothing or with something else, may be of another kind.
+fn greeting(source: transport::Error, transport: Transport) -> Error {
+    use transport::Error::{HungUp, Malformed, TimedOut, Unasked};
+    let carrier = match transport {
+        Transport::Doe => "DOE",
+        Transport::Mctp => "MCTP",
+    };
+    match source {
+        HungUp { .. } | Malformed { .. } | TimedOut { .. } | Unasked { .. } => {
+            Error::Greeting { carrier, source }
+        }
+        source => Error::Way(source),
+    }
 }
 
 /// Talks to the device that the arguments name.
@@ -286,7 +321,10 @@ fn converse(device: &args::Device, ask: Ask<'_>) -> Result<talk::Talk, Error> {
     };
     runtime.block_on(async {
         let mut mailbox = match (&device.way.connect, device.way.doe) {
-            (Some(address), _) => Mailbox::connect(address, timeout, transport).await?,
+            (Some(address), _) => {
+                let connected = Mailbox::connect(address, timeout, transport).await;
+                connected.map_err(|source| greeting(source, transport))?
+            }
             (None, Some(bdf)) => {
                 let segment = bdf.domain() << 16;
                 let rid = Rid(segment | u32::from(bdf.rid()));

@@ -9,21 +9,34 @@ use tdisp::{
     clock,
     crypto::Secret,
     spdm::{
-        Error, Event, Goal, Misbehaviour, Negotiated, Requester, RequesterConfig, Trust,
-        msg::{Code, capabilities::Flags},
+        Error, Event, Goal, Misbehaviour, Misuse, Negotiated, Requester, RequesterConfig, Trust,
+        msg::{Code, Header, Version, capabilities::Flags},
         requester::Measure,
-        transport::Transport,
+        transport::{Kind, Transport},
     },
 };
 
 use super::keylog::{KeyLog, Log};
 use crate::{
     spdm::{
+        names,
         pcap::{Capture, LINK_DOE, LINK_MCTP, Packet},
         record::CRYPTOGRAPHY,
     },
     transport::{self, Mailbox},
 };
+
+/// Carries one unit to the device, and its answer back.
+pub trait Carry {
+    /// One exchange.
+    fn carry(&mut self, unit: &[u8]) -> impl Future<Output = Result<Vec<u8>, transport::Error>> + Send;
+}
+
+impl Carry for Mailbox {
+    async fn carry(&mut self, unit: &[u8]) -> Result<Vec<u8>, transport::Error> {
+        self.exchange(unit).await
+    }
+}
 
 /// What to ask a device, and how.
 #[derive(Debug, Clone)]
@@ -54,20 +67,55 @@ pub struct Opened {
     pub on: Opening,
     /// The secret that its keys are derived from.
     pub secret: Secret,
+    /// The chain that this side authenticates itself with, which a device that has it never asks for.
+    pub own_chain: Option<Vec<u8>>,
 }
 
 /// Why a conversation ended early.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
-    /// The units did not get through.
-    #[error("{0}")]
-    Way(#[from] transport::Error),
+    /// A unit did not get through, or its answer did not.
+    #[error("at {request}: {source}")]
+    Way {
+        /// The message that was sent.
+        request: String,
+        /// Why.
+        source: transport::Error,
+    },
     /// The requester gave up.
-    #[error("{0}")]
+    #[error("the device was not understood: {0}")]
     Spdm(#[from] Error),
     /// The device cannot do what was asked for.
     #[error("{0}")]
-    Lacks(#[from] tdisp::spdm::Misuse),
+    Lacks(#[from] Lack),
+}
+
+/// What was asked for, and the device or the version spoken has not.
+#[derive(Debug, thiserror::Error)]
+pub enum Lack {
+    /// The version is too old.
+    #[error(
+        "SPDM {spoken} is spoken, and has no {what}; wanted {since} or later: see --spdm, or leave it out"
+    )]
+    Version {
+        /// What was asked for.
+        what: &'static str,
+        /// The first version that has it.
+        since: &'static str,
+        /// The version spoken.
+        spoken: String,
+    },
+    /// The device is not able to.
+    #[error("the device has no {what}; `identify` shows what it has{cure}")]
+    Capability {
+        /// What was asked for.
+        what: &'static str,
+        /// What else would do.
+        cure: &'static str,
+    },
+    /// The requester refuses for another reason.
+    #[error("{0}")]
+    Other(#[from] Misuse),
 }
 
 /// What came of it.
@@ -86,7 +134,7 @@ const MCTP_HEADER: [u8; 4] = [0, 0, 0, 0xc0];
 
 /// Has the conversation: identity as far as the device has one, then measurements if they are wanted. A device that
 /// lacks certificates or CHALLENGE is asked again for as much as it has.
-pub async fn talk(mailbox: &mut Mailbox, plan: &Plan) -> Talk {
+pub async fn talk(mailbox: &mut impl Carry, plan: &Plan) -> Talk {
     let mut tape = Tape {
         transport: plan.config.transport,
         at: 0,
@@ -191,45 +239,111 @@ struct Asking<'t> {
 }
 
 impl Asking<'_> {
-    async fn run(&mut self, mailbox: &mut Mailbox, plan: &Plan) -> Result<(), Failure> {
+    async fn run(&mut self, mailbox: &mut impl Carry, plan: &Plan) -> Result<(), Failure> {
         self.requester.connect(self.now());
         self.rest(mailbox).await?;
         if let Some(on) = plan.session {
-            self.open(mailbox, on).await?;
+            self.open(mailbox, on, &plan.config).await?;
         }
         if let Some(mut measure) = plan.measure {
-            let signs = self
-                .negotiated
-                .is_some_and(|known| known.peer_flags.any(Flags::MEAS_SIG));
-            measure.signed &= signs;
+            self.can_measure(&measure)?;
+            measure.signed &= self.can(Flags::MEAS_SIG);
             let session = self.requester.session();
-            self.requester.measure_in(self.now(), session, measure)?;
+            let asked = self.requester.measure_in(self.now(), session, measure);
+            asked.map_err(Lack::from)?;
             self.rest(mailbox).await?;
         }
         if self.requester.session().is_some() {
-            self.requester.end_session(self.now())?;
+            self.requester.end_session(self.now()).map_err(Lack::from)?;
             self.rest(mailbox).await?;
         }
         Ok(())
     }
 
-    async fn open(&mut self, mailbox: &mut Mailbox, on: Opening) -> Result<(), Failure> {
-        match on {
-            Opening::KeyExchange => self.requester.open_session(self.now())?,
-            Opening::PreShared => self.requester.open_psk_session(self.now())?,
+    /// Whether the device has one of these capabilities.
+    fn can(&self, flags: Flags) -> bool {
+        self.negotiated.is_some_and(|known| known.peer_flags.any(flags))
+    }
+
+    fn since(&self, since: Version, name: &'static str, what: &'static str) -> Result<(), Lack> {
+        match self.negotiated {
+            Some(known) if known.version < since => Err(Lack::Version {
+                what,
+                since: name,
+                spoken: names::version(known.version),
+            }),
+            _ => Ok(()),
         }
+    }
+
+    fn can_measure(&self, measure: &Measure) -> Result<(), Lack> {
+        if !self.can(Flags::MEAS_NO_SIG | Flags::MEAS_SIG) {
+            return Err(Lack::Capability {
+                what: "measurements (MEAS_CAP)",
+                cure: "",
+            });
+        }
+        if measure.raw {
+            self.since(Version::V1_2, "1.2", "raw measurements (--raw)")?;
+        }
+        if measure.fresh {
+            self.since(Version::V1_3, "1.3", "choice of fresh measurements (--fresh)")?;
+        }
+        Ok(())
+    }
+
+    fn can_open(&self, on: Opening) -> Result<(), Lack> {
+        self.since(Version::V1_1, "1.1", "sessions (--session)")?;
+        match on {
+            Opening::KeyExchange if !self.can(Flags::KEY_EX) => Err(Lack::Capability {
+                what: "sessions on its key (KEY_EX_CAP)",
+                cure: ", and --psk opens one on a pre-shared key",
+            }),
+            Opening::KeyExchange if !self.can(Flags::CERT | Flags::PUB_KEY_ID) => Err(Lack::Capability {
+                what: "certificates (CERT_CAP), with which it would prove its key",
+                cure: ", and --psk opens one on a pre-shared key",
+            }),
+            Opening::PreShared if !self.can(Flags::PSK | Flags::PSK_WITH_CONTEXT) => Err(Lack::Capability {
+                what: "sessions on pre-shared keys (PSK_CAP)",
+                cure: ", and without --psk one is opened on its key",
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    async fn open(
+        &mut self,
+        mailbox: &mut impl Carry,
+        on: Opening,
+        config: &RequesterConfig,
+    ) -> Result<(), Failure> {
+        self.can_open(on)?;
+        let opened = match on {
+            Opening::KeyExchange => self.requester.open_session(self.now()),
+            Opening::PreShared => self.requester.open_psk_session(self.now()),
+        };
+        opened.map_err(Lack::from)?;
         let done = self.rest(mailbox).await;
         let secret = match on {
             Opening::KeyExchange => self.log.take().pop(),
             Opening::PreShared => self.psk.clone(),
         };
         let id = self.requester.session().unwrap_or(0);
-        *self.opened = secret.map(|secret| Opened { id, on, secret });
+        let own = config
+            .identity
+            .as_ref()
+            .and_then(|identity| identity.slots[0].as_ref());
+        *self.opened = secret.map(|secret| Opened {
+            id,
+            on,
+            secret,
+            own_chain: own.map(|slot| slot.chain.clone()),
+        });
         done
     }
 
     /// Goes on until there is nothing more to say.
-    async fn rest(&mut self, mailbox: &mut Mailbox) -> Result<(), Failure> {
+    async fn rest(&mut self, mailbox: &mut impl Carry) -> Result<(), Failure> {
         loop {
             while let Some(event) = self.requester.poll_event() {
                 match event {
@@ -241,7 +355,10 @@ impl Asking<'_> {
             let mut unit = Vec::new();
             if self.requester.poll_transmit(&mut unit) {
                 self.tape.record(&unit);
-                let answer = mailbox.exchange(&unit).await?;
+                let answer = mailbox.carry(&unit).await.map_err(|source| Failure::Way {
+                    request: name(&unit, self.tape.transport),
+                    source,
+                })?;
                 self.tape.record(&answer);
                 self.requester.handle(self.now(), &answer);
             } else if let (Some(_), Some(at)) = (self.requester.awaited(), self.requester.poll_timeout()) {
@@ -256,4 +373,13 @@ impl Asking<'_> {
     fn now(&self) -> clock::Instant {
         clock::Instant::at(self.start.elapsed())
     }
+}
+
+/// What a unit is called, as far as it is in clear.
+fn name(unit: &[u8], transport: Transport) -> String {
+    let code = match transport.unwrap(unit) {
+        Ok(Some((Kind::Clear, message))) => Header::peek(message).ok().map(|header| header.code),
+        _ => None,
+    };
+    code.map_or("a secured message".into(), |code| code.to_string())
 }

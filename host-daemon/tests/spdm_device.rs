@@ -25,7 +25,7 @@ use tdisp::{
     spdm::{
         Measurement, Responder, ResponderConfig, Transport, Trust, VERSIONS,
         algorithms::Offer,
-        msg::{Version, capabilities::Flags, certificate::Chain, measurements::Kind},
+        msg::{Version, capabilities::Flags, certificate::Chain, key_exchange, measurements::Kind},
         responder::{Measured, Mutual, Psk},
     },
 };
@@ -623,23 +623,77 @@ fn a_session_on_a_pre_shared_key_needs_the_same_key_on_both_sides() {
     desk.check(&words, 1, &["wanted a pre-shared key"]);
 }
 
+/// This side's certificates with their key in PEM, what is missing without the key, and the chain object.
+fn ours() -> ([String; 2], Vec<u8>) {
+    let (root, root_key, key) = (
+        authority("our root", true),
+        KeyPair::generate_for(&PKCS_ECDSA_P384_SHA384).unwrap(),
+        KeyPair::generate_for(&PKCS_ECDSA_P384_SHA384).unwrap(),
+    );
+    let root_made = root.self_signed(&root_key).unwrap();
+    let leaf = authority("our tool", false)
+        .signed_by(&key, &Issuer::new(root, root_key))
+        .unwrap();
+    let mut chain = Vec::new();
+    Chain {
+        root_hash: digest(&Ring, HashAlg::Sha384, root_made.der()).as_ref(),
+        certificates: &[&root_made.der()[..], leaf.der()].concat(),
+    }
+    .encode(Version::V1_2, &mut chain);
+    let whole = [root_made.pem(), leaf.pem(), key.serialize_pem()].concat();
+    ([whole, leaf.pem()], chain)
+}
+
+#[test]
+fn a_device_that_knows_who_asks_wants_a_signature_only_and_decode_is_told_whose() {
+    let ([pem, _], chain) = ours();
+    let mut device = Device::new();
+    device.config.offer.requester_sign = vec![SignAlg::EcdsaP384];
+    device.config.mutual = Some(Mutual {
+        session: key_exchange::Mutual::SIGNATURE,
+        chain: Some((0, chain)),
+        ..Mutual::new(Trust::RelyingPartyDecides)
+    });
+    let desk = Desk::with(&device);
+    let (identity, trace, secrets) = (
+        desk.path("identity.pem"),
+        desk.path("trace.pcap"),
+        desk.path("trace.json"),
+    );
+    std::fs::write(&identity, pem).unwrap();
+    let words = format!(
+        "measure --session --identity {} --save {} --save-secrets {}",
+        identity.display(),
+        trace.display(),
+        secrets.display()
+    );
+    check(
+        &desk.ask(&words, Some(&desk.root)),
+        0,
+        &["session, key exchange verified", "signature      verified"],
+    );
+    let words = format!(
+        "decode {} --brief --secrets {}",
+        trace.display(),
+        secrets.display()
+    );
+    let wanted = [
+        "FINISH over TH: ECDSA P-384, slot 0, CN=our tool",
+        "4 signatures",
+        "2 verify data",
+    ];
+    check(&tidelock(&words).output().unwrap(), 0, &wanted);
+}
+
 #[test]
 fn a_device_that_wants_to_know_who_asks_is_told() {
     let mut device = Device::new();
     device.config.offer.requester_sign = vec![SignAlg::EcdsaP384];
     device.config.mutual = Some(Mutual::new(Trust::RelyingPartyDecides));
     let desk = Desk::with(&device);
-    let (root, root_key, key) = (
-        authority("our root", true),
-        KeyPair::generate_for(&PKCS_ECDSA_P384_SHA384).unwrap(),
-        KeyPair::generate_for(&PKCS_ECDSA_P384_SHA384).unwrap(),
-    );
-    let root_pem = root.self_signed(&root_key).unwrap().pem();
-    let leaf = authority("our tool", false)
-        .signed_by(&key, &Issuer::new(root, root_key))
-        .unwrap();
+    let ([pem, without_key], _) = ours();
     let identity = desk.path("identity.pem");
-    std::fs::write(&identity, [root_pem, leaf.pem(), key.serialize_pem()].concat()).unwrap();
+    std::fs::write(&identity, pem).unwrap();
     let (trace, secrets) = (desk.path("trace.pcap"), desk.path("trace.json"));
     let words = format!(
         "identify --session --identity {} --save {} --save-secrets {}",
@@ -659,7 +713,7 @@ fn a_device_that_wants_to_know_who_asks_is_told() {
     ];
     check(&tidelock(&words).output().unwrap(), 0, &wanted);
     desk.check("identify --session", 1, &["not understood"]);
-    std::fs::write(&identity, leaf.pem()).unwrap();
+    std::fs::write(&identity, without_key).unwrap();
     let words = format!("identify --session --identity {}", identity.display());
     desk.check(&words, 1, &["it has no PRIVATE KEY"]);
 }

@@ -94,7 +94,13 @@ pub(super) fn secrets(opened: &Opened) -> String {
         Opening::PreShared => "psk",
     };
     let secret = hex(opened.secret.expose());
-    format!("{{\"session_id\": {}, \"{key}\": \"{secret}\"}}\n", opened.id)
+    let chains = opened.own_chain.as_ref().map_or(String::new(), |chain| {
+        format!(", \"chains\": {{\"requester\": {{\"0\": \"{}\"}}}}", hex(chain))
+    });
+    format!(
+        "{{\"session_id\": {}, \"{key}\": \"{secret}\"{chains}}}\n",
+        opened.id
+    )
 }
 
 /// Writes them, for nobody else to read.

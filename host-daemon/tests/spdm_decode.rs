@@ -75,6 +75,18 @@ fn a_recording_that_is_cut_off_is_shown_up_to_there_and_is_no_success() {
         let text = String::from_utf8(output.stdout).unwrap();
         let last: Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
         assert_eq!(last["cut"].is_string(), is_cut, "{last}");
+        const PAGE: &str = include_str!("../../docs/debugging-spdm.md");
+        for line in text.lines() {
+            let line: Value = serde_json::from_str(line).unwrap();
+            let field = line["fields"][0].as_object().into_iter().flatten();
+            let names = line.as_object().unwrap().iter().chain(field);
+            for (name, _) in names {
+                assert!(
+                    PAGE.contains(&format!("`{name}`")),
+                    "the page does not name `{name}`"
+                );
+            }
+        }
     }
 }
 

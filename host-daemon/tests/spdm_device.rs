@@ -350,6 +350,62 @@ fn a_program_reads_the_same_as_json() {
         "the device has no chunks"
     );
     assert_eq!(json["measurements"].as_array().map(Vec::len), Some(1));
+    assert_eq!(json["algorithms"]["measurement_hash"], "SHA_384");
+    let capabilities = json["capabilities"]["names"].as_array().unwrap();
+    assert!(capabilities.contains(&"MEAS(signed)".into()), "{capabilities:?}");
+    named(&json);
+}
+
+/// Each name in the JSON stands in the documentation.
+#[track_caller]
+fn named(json: &Value) {
+    const PAGE: &str = include_str!("../../docs/debugging-spdm.md");
+    match json {
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                assert!(
+                    PAGE.contains(&format!("`{name}`")),
+                    "docs/debugging-spdm.md does not name `{name}`"
+                );
+                named(value);
+            }
+        }
+        Value::Array(list) => list.iter().for_each(named),
+        _ => {}
+    }
+}
+
+#[test]
+fn the_names_of_capabilities_are_whole_in_json_even_where_they_have_spaces() {
+    let mut device = Device::new();
+    device.config.psk = Some(Psk {
+        keys: Arc::new(|_: &[u8]| None),
+        context: true,
+    });
+    let desk = Desk::with(&device);
+    let output = desk.ask("identify --json", Some(&desk.root));
+    let json: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let names = json["capabilities"]["names"].as_array().unwrap();
+    assert!(names.contains(&"PSK(with context)".into()), "{names:?}");
+}
+
+#[test]
+fn help_says_of_each_command_what_it_is_for_and_names_every_algorithm() {
+    let output = tidelock("measure --help").output().unwrap();
+    let wanted = [
+        "Which device:",
+        "How to talk to it:",
+        "Sessions:",
+        "What to keep:",
+        "rsapss-4096",
+        "Exit codes:",
+        "Examples:",
+    ];
+    check(&output, 0, &wanted);
+    let text = String::from_utf8(output.stdout).unwrap();
+    // What is the daemon's comes last.
+    let place = |word: &str| text.find(word).unwrap();
+    assert!(place("--index") < place("--socket"), "{text}");
 }
 
 #[test]
@@ -404,6 +460,45 @@ fn a_device_that_lacks_things_is_asked_for_what_it_has() {
 }
 
 #[test]
+fn what_the_device_or_the_version_has_not_is_told_by_its_name() {
+    let mut device = Device::new();
+    let desk = Desk::with(&device);
+    let key = desk.path("key");
+    std::fs::write(&key, "00").unwrap();
+    let psk = format!("identify --session --psk {}", key.display());
+    for (words, wanted) in [
+        (
+            "identify --session --spdm 1.0",
+            "SPDM 1.0 is spoken, and has no sessions (--session); wanted 1.1 or later",
+        ),
+        (
+            "measure --fresh --spdm 1.2",
+            "SPDM 1.2 is spoken, and has no choice of fresh measurements (--fresh); wanted 1.3 or later",
+        ),
+        (
+            "measure --raw --spdm 1.0,1.1",
+            "SPDM 1.1 is spoken, and has no raw measurements (--raw); wanted 1.2 or later",
+        ),
+        (
+            &psk,
+            "the device has no sessions on pre-shared keys (PSK_CAP); `identify` shows",
+        ),
+    ] {
+        check(&desk.ask(words, Some(&desk.root)), 1, &[wanted]);
+    }
+    device.config.capabilities = Flags(!Flags::KEY_EX.0);
+    let desk = Desk::with(&device);
+    check(
+        &desk.ask("measure --session", Some(&desk.root)),
+        1,
+        &[
+            "the device has no sessions on its key (KEY_EX_CAP)",
+            "--psk opens one",
+        ],
+    );
+}
+
+#[test]
 fn a_device_with_small_buffers_is_spoken_with_in_chunks() {
     let mut device = Device::new();
     device.config.transfer_size = 128;
@@ -417,25 +512,6 @@ fn a_device_with_small_buffers_is_spoken_with_in_chunks() {
             &["session, key exchange verified", "signature      verified"],
         );
     }
-}
-
-#[test]
-fn help_says_of_each_command_what_it_is_for_and_names_every_algorithm() {
-    let output = tidelock("measure --help").output().unwrap();
-    let wanted = [
-        "Which device:",
-        "How to talk to it:",
-        "Sessions:",
-        "What to keep:",
-        "rsapss-4096",
-        "Exit codes:",
-        "Examples:",
-    ];
-    check(&output, 0, &wanted);
-    let text = String::from_utf8(output.stdout).unwrap();
-    // What is the daemon's comes last.
-    let place = |word: &str| text.find(word).unwrap();
-    assert!(place("--index") < place("--socket"), "{text}");
 }
 
 /// A peer over MCTP that greets well, and then answers everything with `answer`, or hangs up.
@@ -473,45 +549,6 @@ fn a_device_that_is_busy_for_ever_is_asked_as_often_as_is_wanted() {
         let output = tidelock(&words).output().unwrap();
         check(&output, 1, &["waiting for VERSION", wanted, "raise the retries"]);
     }
-}
-
-#[test]
-fn what_the_device_or_the_version_has_not_is_told_by_its_name() {
-    let mut device = Device::new();
-    let desk = Desk::with(&device);
-    let key = desk.path("key");
-    std::fs::write(&key, "00").unwrap();
-    let psk = format!("identify --session --psk {}", key.display());
-    for (words, wanted) in [
-        (
-            "identify --session --spdm 1.0",
-            "SPDM 1.0 is spoken, and has no sessions (--session); wanted 1.1 or later",
-        ),
-        (
-            "measure --fresh --spdm 1.2",
-            "SPDM 1.2 is spoken, and has no choice of fresh measurements (--fresh); wanted 1.3 or later",
-        ),
-        (
-            "measure --raw --spdm 1.0,1.1",
-            "SPDM 1.1 is spoken, and has no raw measurements (--raw); wanted 1.2 or later",
-        ),
-        (
-            &psk,
-            "the device has no sessions on pre-shared keys (PSK_CAP); `identify` shows",
-        ),
-    ] {
-        check(&desk.ask(words, Some(&desk.root)), 1, &[wanted]);
-    }
-    device.config.capabilities = Flags(!Flags::KEY_EX.0);
-    let desk = Desk::with(&device);
-    check(
-        &desk.ask("measure --session", Some(&desk.root)),
-        1,
-        &[
-            "the device has no sessions on its key (KEY_EX_CAP)",
-            "--psk opens one",
-        ],
-    );
 }
 
 #[test]

@@ -33,8 +33,18 @@ pub fn value(value: u64, names: &[(u64, &str)]) -> String {
     found.map_or_else(|| "unknown".into(), |(_, name)| (*name).into())
 }
 
-/// Capability flags. Pairs of bits are names of their own.
+/// Capability flags, for people.
 pub fn capabilities(flags: u32, of_requester: bool) -> String {
+    let found = capability_list(flags, of_requester);
+    if found.is_empty() {
+        "none".into()
+    } else {
+        found.join(" ")
+    }
+}
+
+/// Capability flags. Pairs of bits are names of their own, which may have spaces.
+pub fn capability_list(flags: u32, of_requester: bool) -> Vec<String> {
     let mut found = Vec::new();
     for (bit, name) in CAPABILITIES {
         if flags >> bit & 1 == 1 && !(of_requester && matches!(bit, 0 | 5)) {
@@ -49,11 +59,7 @@ pub fn capabilities(flags: u32, of_requester: bool) -> String {
             mode => found.push(names[mode as usize - 1].to_owned()),
         }
     }
-    if found.is_empty() {
-        "none".into()
-    } else {
-        found.join(" ")
-    }
+    found
 }
 
 const CAPABILITIES: &[(u32, &str)] = &[

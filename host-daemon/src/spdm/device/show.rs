@@ -30,19 +30,24 @@ pub(super) fn identity(facts: &Facts, out: &mut impl Write) -> Result<()> {
 }
 
 fn connection(facts: &Facts, out: &mut impl Write) -> Result<()> {
-    writeln!(
-        out,
-        "SPDM           {}, of {}",
-        facts.spdm.as_deref().unwrap_or("not settled"),
-        facts.versions.join(" ")
-    )?;
+    if !facts.versions.is_empty() {
+        writeln!(
+            out,
+            "SPDM           {}, of {}",
+            facts.spdm.as_deref().unwrap_or("not settled"),
+            facts.versions.join(" ")
+        )?;
+    }
     if let Some((_, names)) = &facts.capabilities {
         writeln!(out, "capabilities   {names}")?;
     }
     if !facts.supported.is_empty() {
         writeln!(out, "could do       {}", listed(&facts.supported))?;
     }
-    writeln!(out, "algorithms     {}", listed(&facts.algorithms))
+    match listed(&facts.algorithms) {
+        none if none.is_empty() => Ok(()),
+        some => writeln!(out, "algorithms     {some}"),
+    }
 }
 
 fn listed(algorithms: &[(String, String)]) -> String {
@@ -57,8 +62,8 @@ fn brief(chain: &Chain, out: &mut impl Write) -> Result<()> {
         chain.slot,
         chain.object.len()
     )?;
-    for field in chain.fields.iter().filter(|field| field.name == "Certificate") {
-        writeln!(out, "  {}", field.meaning)?;
+    for subject in chain.subjects() {
+        writeln!(out, "  {subject}")?;
     }
     root(chain, out)
 }
@@ -136,7 +141,10 @@ fn proof(what: &str, outcome: &Option<Outcome>, without: &str, out: &mut impl Wr
 }
 
 fn by_kind(algorithms: &[(String, String)]) -> Json {
-    let algorithms = algorithms.iter().map(|(kind, name)| (kind.clone(), json!(name)));
+    let algorithms = algorithms.iter().map(|(kind, name)| {
+        let key = kind.to_lowercase().replace([' ', '-'], "_");
+        (key, json!(name))
+    });
     Json::Object(algorithms.collect())
 }
 
@@ -189,7 +197,7 @@ pub(super) fn json(facts: &Facts) -> Json {
         "versions": facts.versions,
         "capabilities": facts.capabilities.as_ref().map(|(flags, _)| json!({
             "flags": flags,
-            "names": names::capabilities(*flags, false).split(' ').collect::<Vec<_>>(),
+            "names": names::capability_list(*flags, false),
         })),
         "algorithms": by_kind(&facts.algorithms),
         "supported_algorithms": (!facts.supported.is_empty()).then(|| by_kind(&facts.supported)),

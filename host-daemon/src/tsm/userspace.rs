@@ -3,25 +3,25 @@
 //! The host holds this session's secrets and could have made everything up, so nothing of it is evidence for a guest.
 //! As a backend it connects nothing and binds nothing; what it is for is [`identify`].
 
-use std::{fmt::Write as _, sync::Arc, time::Instant};
-
 use tdisp::{
-    clock,
-    crypto::{HashAlg, Provider, Ring, digest},
     relay::Rid,
-    spdm::{
-        self, Event, Goal, Negotiated, Requester, RequesterConfig, Trust,
-        msg::{Context, Message, Version, certificate},
-    },
-    wire::DecodeError,
+    spdm::{RequesterConfig, requester::Measure},
 };
-use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::{Error, Later, Tsm};
 use crate::{
     api::{Identity, Measurement},
     config::Device,
     errand::Errand,
+    spdm::{
+        check::Outcome,
+        device::{
+            facts::{Facts, Measured},
+            talk::{Carry, Failure, Lack, Plan, talk},
+        },
+        hex,
+    },
+    transport,
 };
 
 /// What an inventory fact is worth; printed with every identity.
@@ -29,113 +29,94 @@ const NOTE: &str = "These are facts for an inventory, from a session whose secre
 
 pub(super) struct Userspace;
 
-/// Asks a device who it is: identity proven with its own key, then signed measurements. No session is opened.
+/// Asks a device who it is, as `tidelock spdm measure` does: identity proven with its own key, then signed measurements. No
+/// session is opened.
 pub async fn identify(device: &Device, errand: &mut Errand<'_>) -> Result<Identity, Error> {
-    let during = "identify";
-    let way = |source| Error::Device {
+    let opened = errand.open(device.bdf).await;
+    opened.map_err(|source| Error::Device {
         during: "identify, at discovery,".into(),
         source,
+    })?;
+    let plan = Plan {
+        config: RequesterConfig {
+            slot: device.slot,
+            ..RequesterConfig::default()
+        },
+        measure: Some(Measure::all(None)),
+        session: None,
     };
-    errand.open(device.bdf).await.map_err(way)?;
-    let config = RequesterConfig {
-        slot: device.slot,
-        roots: Trust::RelyingPartyDecides,
-        goal: Goal::Identity,
-        ..RequesterConfig::default()
+    let mut way = Way {
+        device: device.bdf,
+        errand,
     };
-    let provider: Arc<dyn Provider> = Arc::new(Ring);
-    let mut conversation = Conversation {
-        requester: Requester::new(config, Arc::clone(&provider)),
-        start: Instant::now(),
-        facts: Facts::default(),
-    };
-    conversation.run(device.bdf, errand).await?;
-    let facts = conversation.facts;
-    let malformed = |error: String| Error::Spdm {
-        during,
-        reason: error,
-    };
-    let negotiated = facts
-        .negotiated
-        .ok_or_else(|| malformed("nothing was negotiated".into()))?;
-    let (subjects, root_sha384) = subjects(&facts.chain, &negotiated, &*provider).map_err(malformed)?;
-    let measurements = measurements(&facts.measurements, &negotiated)
-        .map_err(|error| malformed(format!("the measurements cannot be read: {error}")))?;
+    let talk = talk(&mut way, &plan).await;
+    match talk.failure {
+        None => {}
+        // A device without signed measurements still has an identity.
+        Some(Failure::Lacks(Lack::Capability { .. })) => {}
+        Some(Failure::Way { request, source }) => {
+            return Err(Error::Device {
+                during: format!("identify, at {},", request.to_lowercase()),
+                source,
+            });
+        }
+        Some(failure) => return Err(spdm_error(failure)),
+    }
+    identity(device, &Facts::of(&talk.capture, None, &[]), errand)
+}
+
+/// What was said, if it agrees and the device has proven its key.
+fn identity(device: &Device, facts: &Facts, errand: &Errand<'_>) -> Result<Identity, Error> {
+    if let Some(first) = facts.disagreement() {
+        return Err(spdm_error(first));
+    }
+    let chain = facts.chains.iter().find(|chain| chain.slot == device.slot);
+    let chain = chain.ok_or_else(|| spdm_error("the device shows no certificate chain (CERT_CAP)"))?;
+    let proven = |outcome: &Option<Outcome>| matches!(outcome, Some(Outcome::Agrees(_)));
+    if !proven(&facts.challenged) {
+        return Err(spdm_error(
+            "the device shows a certificate chain, and cannot show that it has the key (CHAL_CAP)",
+        ));
+    }
+    let signed = facts
+        .measurements
+        .iter()
+        .filter(|_| proven(&facts.measured))
+        .map(measurement);
     Ok(Identity {
         device: device.name.clone(),
-        spdm: format!("{}.{}", negotiated.version.0 >> 4, negotiated.version.0 & 0xf),
+        spdm: facts.spdm.clone().unwrap_or_default(),
         slot: device.slot,
-        subjects,
-        root_sha384,
-        measurements,
+        subjects: chain.subjects(),
+        root_sha384: chain.root.to_string(),
+        measurements: signed.collect::<Result<_, _>>()?,
         note: NOTE.into(),
         steps: errand.steps.list().to_vec(),
     })
 }
 
-#[derive(Default)]
-struct Facts {
-    negotiated: Option<Negotiated>,
-    chain: Vec<u8>,
-    measurements: Vec<u8>,
+fn measurement(measured: &Measured) -> Result<Measurement, Error> {
+    let kind = measured.kind_number.ok_or_else(|| {
+        let index = measured.index;
+        spdm_error(format!("measurement {index} is of a form that is not the DMTF's"))
+    })?;
+    Ok(Measurement {
+        index: u8::try_from(measured.index).unwrap_or(u8::MAX),
+        kind,
+        value: hex(&measured.value),
+    })
 }
 
-/// The loop around the machine: objects carried, timers waited for, until the measurements are there.
-struct Conversation {
-    requester: Requester,
-    start: Instant,
-    facts: Facts,
+/// The way to one device that an errand goes.
+struct Way<'e, 'a> {
+    device: Rid,
+    errand: &'e mut Errand<'a>,
 }
 
-impl Conversation {
-    async fn run(&mut self, device: Rid, errand: &mut Errand<'_>) -> Result<(), Error> {
-        self.requester.connect(self.now());
-        loop {
-            while let Some(event) = self.requester.poll_event() {
-                if self.happened(event)? {
-                    return Ok(());
-                }
-            }
-            let mut object = Vec::new();
-            if self.requester.poll_transmit(&mut object) {
-                let answer = errand.carry(device, &object).await;
-                let answer = answer.map_err(|(step, source)| Error::Device {
-                    during: format!("identify, at {step},"),
-                    source,
-                })?;
-                self.requester.handle(self.now(), &answer);
-            } else if let Some(at) = self.requester.poll_timeout() {
-                tokio::time::sleep(at.since(self.now())).await;
-                self.requester.handle_timeout(self.now());
-            } else {
-                return Err(spdm_error("the conversation came to rest before its end"));
-            }
-        }
-    }
-
-    /// Whether this was the last that is wanted.
-    fn happened(&mut self, event: Event) -> Result<bool, Error> {
-        match event {
-            Event::Connected(negotiated) => self.facts.negotiated = Some(negotiated),
-            Event::Certificates { chain, .. } => self.facts.chain = chain,
-            Event::Challenged => match self.requester.measure(self.now(), None) {
-                Ok(()) => {}
-                // A device without signed measurements still has an identity.
-                Err(spdm::Misuse::NoMeasurements) => return Ok(true),
-                Err(error) => return Err(spdm_error(error)),
-            },
-            Event::Measurements(record) => {
-                self.facts.measurements = record.blob;
-                return Ok(true);
-            }
-            Event::Failed(error) => return Err(spdm_error(error)),
-            _ => {}
-        }
-        Ok(false)
-    }
-
-    fn now(&self) -> clock::Instant {
-        clock::Instant::at(self.start.elapsed())
+impl Carry for Way<'_, '_> {
+    async fn carry(&mut self, unit: &[u8]) -> Result<Vec<u8>, transport::Error> {
+        let carried = self.errand.carry(self.device, unit).await;
+        carried.map_err(|(_, source)| source)
     }
 }
 
@@ -144,72 +125,6 @@ fn spdm_error(reason: impl std::fmt::Display) -> Error {
         during: "identify",
         reason: reason.to_string(),
     }
-}
-
-/// The subjects of a chain's certificates in order, and the SHA-384 of the first of them.
-fn subjects(
-    chain: &[u8],
-    negotiated: &Negotiated,
-    provider: &dyn Provider,
-) -> Result<(Vec<String>, String), String> {
-    let hash_size = negotiated.algorithms.hash.size();
-    let unreadable = |error: &dyn std::fmt::Display| format!("the certificate chain cannot be read: {error}");
-    let chain =
-        certificate::Chain::decode(chain, negotiated.version, hash_size).map_err(|e| unreadable(&e))?;
-    let (mut rest, mut subjects, mut root) = (chain.certificates, Vec::new(), String::new());
-    while !rest.is_empty() {
-        let (after, certificate) = X509Certificate::from_der(rest).map_err(|error| unreadable(&error))?;
-        if root.is_empty() {
-            let der = &rest[..rest.len() - after.len()];
-            root = digest(provider, HashAlg::Sha384, der).to_string();
-        }
-        // A certificate's text is the device's: nothing in it may drive a terminal.
-        let subject = certificate.subject().to_string();
-        subjects.push(
-            subject
-                .chars()
-                .map(|c| if c.is_control() { '?' } else { c })
-                .collect(),
-        );
-        rest = after;
-    }
-    Ok((subjects, root))
-}
-
-/// The blocks of VCA ‖ GET_MEASUREMENTS ‖ MEASUREMENTS.
-fn measurements(blob: &[u8], negotiated: &Negotiated) -> Result<Vec<Measurement>, DecodeError> {
-    let plain = Context::new(negotiated.version);
-    let mut chosen = negotiated.algorithms.context(negotiated.version, false);
-    chosen.signature_asked = true;
-    let first = Context::new(Version::V1_0);
-    let contexts = [&first, &first, &plain, &plain, &plain, &plain, &chosen, &chosen];
-    let (mut rest, mut found) = (blob, Vec::new());
-    for context in contexts.into_iter().take_while(|_| !blob.is_empty()) {
-        let (message, consumed) = Message::decode(rest, context)?;
-        if let Message::Measurements(answer) = &message {
-            found = answer
-                .record
-                .blocks
-                .iter()
-                .map(measurement)
-                .collect::<Result<_, _>>()?;
-        }
-        rest = rest.get(consumed..).unwrap_or_default();
-    }
-    Ok(found)
-}
-
-fn measurement(block: &spdm::msg::measurements::Block<'_>) -> Result<Measurement, DecodeError> {
-    let dmtf = block.dmtf()?;
-    let value = dmtf.value.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    });
-    Ok(Measurement {
-        index: block.index,
-        kind: dmtf.kind.0,
-        value,
-    })
 }
 
 impl Tsm for Userspace {

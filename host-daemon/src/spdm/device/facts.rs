@@ -89,6 +89,8 @@ pub struct Measured {
     pub index: u64,
     /// What it is of.
     pub kind: String,
+    /// The DMTF's number for that, if it is the DMTF's.
+    pub kind_number: Option<u8>,
     /// Its value.
     pub value: Vec<u8>,
     /// What the value reads as, if it does.
@@ -194,6 +196,9 @@ impl Facts {
             self.measurements.push(Measured {
                 index,
                 kind: kind.map_or("not the DMTF's".into(), |field| field.meaning.clone()),
+                kind_number: inside
+                    .int("DMTFSpecMeasurementValueType")
+                    .and_then(|number| u8::try_from(number & 0x7f).ok()),
                 value: inside
                     .string("DMTFSpecMeasurementValue")
                     .map_or_else(raw, <[u8]>::to_vec),

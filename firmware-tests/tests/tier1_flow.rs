@@ -289,7 +289,26 @@ fn identified_through_sysfs() -> Result<(), Failed> {
     let facts: serde_json::Value = guest.said("identify")?;
     let text = facts.to_string();
     assert_eq!(facts["identity"]["spdm"], "1.4", "{text}");
-    assert!(text.contains("measurements"), "{text}");
+    // The same facts without the daemon, which has let go of the mailbox.
+    let asked: serde_json::Value = guest.said("ask")?;
+    let same = |ours: &serde_json::Value, daemons: &serde_json::Value| {
+        assert_eq!(ours, daemons, "{asked}\n{text}");
+    };
+    let identity = &facts["identity"];
+    same(&asked["spdm"], &identity["spdm"]);
+    same(&asked["chains"][0]["root_sha384"], &identity["root_sha384"]);
+    let values = |list: &serde_json::Value| -> Vec<String> {
+        let list = list.as_array().into_iter().flatten();
+        list.map(|measured| measured["value"].to_string()).collect()
+    };
+    assert!(!values(&identity["measurements"]).is_empty(), "{text}");
+    assert_eq!(values(&asked["measurements"]), values(&identity["measurements"]));
+    assert_eq!(asked["measurements_signature"]["verified"], true, "{asked}");
+    // What was said through the mailbox is a recording like others.
+    let decoded: serde_json::Value = guest.said("decode")?;
+    assert_eq!(decoded["disagreements"], 0, "{decoded}");
+    assert_eq!(decoded["checked"]["signatures"], 3, "{decoded}");
+    assert_eq!(decoded["not_checked"], serde_json::json!([]), "{decoded}");
     Ok(())
 }
 
@@ -363,4 +382,10 @@ tidelockd --config /tmp/tidelockd.toml >&2 &
 tries=0
 while [ ! -e /tmp/api.sock ] && [ $tries -lt 100 ]; do tries=$((tries + 1)); sleep 0.1; done
 stage identify tidelock --socket /tmp/api.sock --json identify nic0
+card="--doe 0000:01:00.0 --locks /tmp/state/locks"
+tidelock spdm certs $card --out /tmp/chain >&2
+stage ask tidelock spdm measure $card --root /tmp/chain/slot0-0.der --session --save /tmp/ask.pcap \
+    --save-secrets /tmp/ask.json --json
+decode() { tidelock spdm decode /tmp/ask.pcap --secrets /tmp/ask.json --quiet --json; }
+stage decode decode
 "#;

@@ -514,6 +514,71 @@ fn a_device_with_small_buffers_is_spoken_with_in_chunks() {
     }
 }
 
+/// Two recordings as one, in which somebody else answers from the second connection on.
+fn joined(desk: &Desk, [first, second]: [&Path; 2]) -> PathBuf {
+    const HEADER_SIZE: usize = 24;
+    let both = [
+        &std::fs::read(first).unwrap()[..],
+        &std::fs::read(second).unwrap()[HEADER_SIZE..],
+    ];
+    let path = desk.path("joined.pcap");
+    std::fs::write(&path, both.concat()).unwrap();
+    path
+}
+
+#[test]
+fn a_chain_that_somebody_else_showed_is_not_proven_by_the_key_of_another() {
+    let mut vendors = Device::new();
+    vendors.config.capabilities = Flags(!Flags::CHAL.0);
+    let mut others = Device::new();
+    others.config.slots[1] = others.config.slots[0].clone();
+    let (desk, other) = (Desk::with(&vendors), Desk::with(&others));
+    let [shown, proven] = [desk.path("shown.pcap"), desk.path("proven.pcap")];
+    let words = format!("certs --save {}", shown.display());
+    check(&desk.ask(&words, Some(&desk.root)), 0, &["vouched for"]);
+    let words = format!("identify --slot 1 --save {}", proven.display());
+    check(&other.ask(&words, Some(&other.root)), 0, &["verified"]);
+    let replay = |path: &Path, slot: u8, root: &Path| {
+        let (path, root) = (path.display(), root.display());
+        let words = format!("identify --replay {path} --slot {slot} --root {root}");
+        tidelock(&words).output().unwrap()
+    };
+    let both = joined(&desk, [&shown, &proven]);
+    let wanted = "no signature that could be checked, with the key of this chain";
+    check(&replay(&both, 0, &desk.root), 1, &[wanted]);
+    check(&replay(&both, 1, &other.root), 0, &["verified"]);
+    // Nor by one that was in its slot before.
+    let words = format!("identify --save {}", proven.display());
+    check(&other.ask(&words, Some(&other.root)), 0, &["verified"]);
+    let both = joined(&desk, [&proven, &shown]);
+    check(&replay(&both, 0, &desk.root), 1, &[wanted]);
+}
+
+#[test]
+fn measurements_are_signed_only_where_a_signature_is_over_them() {
+    let mut device = Device::new();
+    let signs = Desk::with(&device);
+    device.config.measured = Measured::Unsigned;
+    let (desk, root) = (Desk::with(&device), &signs.root);
+    let [unsigned, signed] = [desk.path("unsigned.pcap"), desk.path("signed.pcap")];
+    let words = format!("measure --index 1 --save {}", unsigned.display());
+    check(&desk.ask(&words, Some(root)), 1, &["not signed"]);
+    let words = format!("measure --index 5 --save {}", signed.display());
+    check(&signs.ask(&words, Some(root)), 0, &["verified"]);
+    let both = joined(&desk, [&unsigned, &signed]);
+    let words = format!("measure --replay {} --root {}", both.display(), root.display());
+    let wanted = [
+        "  1  firmware, digest",
+        "  (not signed)",
+        "could have made up measurements that are not signed",
+    ];
+    check(&tidelock(&words).output().unwrap(), 1, &wanted);
+    let json = tidelock(&format!("{words} --json")).output().unwrap();
+    let json: Value = serde_json::from_slice(&json.stdout).unwrap();
+    let signed = |at: usize| json["measurements"][at]["signed"].as_bool();
+    assert_eq!([signed(0), signed(1)], [Some(false), Some(true)], "{json}");
+}
+
 /// A peer over MCTP that greets well, and then answers everything with `answer`, or hangs up.
 fn peer(answer: Option<&'static [u8]>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

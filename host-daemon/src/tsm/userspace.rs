@@ -14,7 +14,6 @@ use crate::{
     config::Device,
     errand::Errand,
     spdm::{
-        check::Outcome,
         device::{
             facts::{Facts, Measured},
             talk::{Carry, Failure, Lack, Plan, talk},
@@ -72,8 +71,7 @@ fn identity(device: &Device, facts: &Facts, errand: &Errand<'_>) -> Result<Ident
     }
     let chain = facts.chains.iter().find(|chain| chain.slot == device.slot);
     let chain = chain.ok_or_else(|| spdm_error("the device shows no certificate chain (CERT_CAP)"))?;
-    let proven = |outcome: &Option<Outcome>| matches!(outcome, Some(Outcome::Agrees(_)));
-    if !proven(&facts.challenged) {
+    if !facts.challenged_slots.contains(&device.slot) {
         return Err(spdm_error(
             "the device shows a certificate chain, and cannot show that it has the key (CHAL_CAP)",
         ));
@@ -81,7 +79,7 @@ fn identity(device: &Device, facts: &Facts, errand: &Errand<'_>) -> Result<Ident
     let signed = facts
         .measurements
         .iter()
-        .filter(|_| proven(&facts.measured))
+        .filter(|measured| measured.signed == Some(device.slot))
         .map(measurement);
     Ok(Identity {
         device: device.name.clone(),

@@ -1,7 +1,10 @@
 //! What a conversation says of a device, and how well it is proven. Live or recorded makes no difference: both are a
 //! capture, which is followed and checked anew.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::{
+    collections::BTreeSet,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use tdisp::{
     clock::UnixTime,
@@ -46,8 +49,10 @@ pub struct Facts {
     pub challenged: Option<Outcome>,
     /// Measurements.
     pub measurements: Vec<Measured>,
-    /// Whether they are signed.
+    /// Whether the last of them are signed.
     pub measured: Option<Outcome>,
+    /// Slots whose key has answered a challenge.
+    pub challenged_slots: BTreeSet<u8>,
     /// Sessions: how each was opened, and whether the device has proven itself by that.
     pub sessions: Vec<(String, Option<Outcome>)>,
     /// How many checks there were.
@@ -95,6 +100,10 @@ pub struct Measured {
     pub value: Vec<u8>,
     /// What the value reads as, if it does.
     pub meaning: String,
+    /// The message that it was in.
+    pub message: usize,
+    /// The slot whose key has signed it.
+    pub signed: Option<u8>,
 }
 
 impl Facts {
@@ -153,10 +162,14 @@ impl Facts {
             "CERTIFICATE" => self.chain(entry, fields, known, roots, now),
             "KEY_EXCHANGE_RSP" => self.sessions.push(("KEY_EXCHANGE".into(), outcome(entry))),
             "PSK_EXCHANGE_RSP" => self.sessions.push(("PSK_EXCHANGE".into(), verified(entry))),
-            "CHALLENGE_AUTH" => self.challenged = outcome(entry),
+            "CHALLENGE_AUTH" => {
+                self.challenged = outcome(entry);
+                self.challenged_slots
+                    .extend(entry.proof.iter().map(|proof| proof.slot));
+            }
             "MEASUREMENTS" => {
                 self.measured = outcome(entry);
-                self.take_measurements(fields);
+                self.take_measurements(entry, fields);
             }
             _ => {}
         }
@@ -167,6 +180,13 @@ impl Facts {
         let slot = fields.int("Param1").unwrap_or(0) as u8 & 0xf;
         let certificates = certificate::certificates(object, known.hash_size()).unwrap_or_default();
         let first = certificates.first().copied().unwrap_or_default();
+        if !self
+            .chains
+            .iter()
+            .any(|chain| chain.slot == slot && chain.object == *object)
+        {
+            self.forget_proofs(slot);
+        }
         self.chains.retain(|chain| chain.slot != slot);
         self.chains.push(Chain {
             slot,
@@ -178,7 +198,15 @@ impl Facts {
         });
     }
 
-    fn take_measurements(&mut self, fields: &[Field]) {
+    /// What was signed with the key of another chain proves nothing of the one that is in its slot now.
+    fn forget_proofs(&mut self, slot: u8) {
+        self.challenged_slots.remove(&slot);
+        for measured in &mut self.measurements {
+            measured.signed = measured.signed.filter(|signer| *signer != slot);
+        }
+    }
+
+    fn take_measurements(&mut self, entry: &Entry, fields: &[Field]) {
         let Some(record) = fields.field("MeasurementRecord") else {
             return;
         };
@@ -203,7 +231,15 @@ impl Facts {
                     .string("DMTFSpecMeasurementValue")
                     .map_or_else(raw, <[u8]>::to_vec),
                 meaning: value.map(|field| field.meaning.clone()).unwrap_or_default(),
+                message: entry.number,
+                signed: None,
             });
+        }
+        let Some(proof) = &entry.proof else { return };
+        for measured in &mut self.measurements {
+            if proof.covers.contains(&measured.message) {
+                measured.signed = Some(proof.slot);
+            }
         }
     }
 }

@@ -21,7 +21,7 @@ use tdisp::{
     spdm::{RequesterConfig, Timing, msg::measurements::Operation, requester::Measure, transport::Transport},
 };
 
-use super::{args, check::Outcome, decode, secrets::Secrets};
+use super::{args, decode, secrets::Secrets};
 use crate::transport::{self, Mailbox};
 use facts::{Facts, Vouched};
 
@@ -235,7 +235,7 @@ fn judge(ask: Ask<'_>, facts: &Facts, roots: &[Root]) -> Result<(), Error> {
         _ => {}
     }
     match chain.map(|chain| (chain.slot, &chain.vouched)) {
-        Some((_, Vouched::By(_))) => proven(ask, facts),
+        Some((slot, Vouched::By(_))) => proven(ask, facts, slot),
         Some((slot, Vouched::Refused(why))) => Err(Error::Untrusted {
             slot,
             why: why.clone(),
@@ -247,21 +247,24 @@ fn judge(ask: Ask<'_>, facts: &Facts, roots: &[Root]) -> Result<(), Error> {
     }
 }
 
-/// A chain alone proves nothing of who showed it: what was asked for must be signed with its key.
-fn proven(ask: Ask<'_>, facts: &Facts) -> Result<(), Error> {
-    let signed = match ask {
-        Ask::Identify(_) => &facts.challenged,
-        Ask::Measure(_) => &facts.measured,
+/// A chain alone proves nothing of who showed it: what was asked for must be signed with the key of that very chain.
+fn proven(ask: Ask<'_>, facts: &Facts, slot: u8) -> Result<(), Error> {
+    let (signed, cure) = match ask {
         Ask::Certs(_) => return Ok(()),
+        Ask::Identify(_) => (
+            facts.challenged_slots.contains(&slot),
+            "the device has shown its chain, but not that it has the key",
+        ),
+        Ask::Measure(_) => (
+            facts.measurements.iter().all(|one| one.signed == Some(slot)),
+            "anybody between could have made up measurements that are not signed",
+        ),
     };
     match signed {
-        Some(Outcome::Agrees(_)) => Ok(()),
-        _ => Err(Error::Nothing {
-            what: "signature that could be checked",
-            cure: match ask {
-                Ask::Measure(_) => "anybody between could have made these measurements up",
-                _ => "the device has shown its chain, but not that it has the key",
-            },
+        true => Ok(()),
+        false => Err(Error::Nothing {
+            what: "signature that could be checked, with the key of this chain",
+            cure,
         }),
     }
 }

@@ -111,10 +111,14 @@ pub(super) fn measurements(facts: &Facts, out: &mut impl Write) -> Result<()> {
         };
         writeln!(
             out,
-            "{:>3}  {:34} {}{meaning}",
+            "{:>3}  {:34} {}{meaning}{}",
             measured.index,
             measured.kind,
-            hex(&measured.value)
+            hex(&measured.value),
+            match (&facts.measured, measured.signed) {
+                (Some(_), None) => "  (not signed)",
+                _ => "",
+            }
         )?;
     }
     for chain in &facts.chains {
@@ -190,6 +194,7 @@ pub(super) fn json(facts: &Facts) -> Json {
             "kind": measured.kind,
             "value": hex(&measured.value),
             "meaning": measured.meaning,
+            "signed": measured.signed.is_some(),
         })
     });
     json!({

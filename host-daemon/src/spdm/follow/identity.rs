@@ -16,7 +16,8 @@ use tdisp::{
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::{
-    At, Entry, Follow, Part, Said, connection::Shown, digest, lane::Measured, session::not_shown, subject,
+    At, Entry, Follow, Part, Proof, Said, connection::Shown, digest, lane::Measured, session::not_shown,
+    subject,
 };
 use crate::spdm::{
     certificate,
@@ -47,6 +48,10 @@ impl Signed<'_> {
         match self.verify(known) {
             Ok((index, how)) => {
                 entry.checks.push(Check::agrees(Kind::Signature, self.what, how));
+                entry.proof = Some(Proof {
+                    slot: self.slot,
+                    covers: Vec::new(),
+                });
                 Some(index)
             }
             Err(Problem::NotChecked(why)) => {
@@ -303,6 +308,7 @@ impl Follow<'_> {
         let measured = &mut self.lane(at).measured;
         if response.part("Signature").is_none() {
             return measured.push(Measured {
+                number: response.number,
                 bytes: [&request.bytes[..], &response.bytes].concat(),
                 before_error: false,
             });
@@ -314,26 +320,30 @@ impl Follow<'_> {
         } else {
             Vec::new()
         };
-        let join = |since: &dyn Fn(&Measured) -> bool| {
-            let kept = gathered.iter().filter(|measured| since(measured));
-            let kept: Vec<u8> = kept.flat_map(|measured| measured.bytes.clone()).collect();
-            [&a[..], &kept, &last].concat()
-        };
-        let transcripts = vec![
-            (String::new(), join(&|measured| !measured.before_error)),
-            ("L1 with what came before the last ERROR".into(), join(&|_| true)),
-            ("L1 with this exchange alone".into(), join(&|_| false)),
+        let ways: [(&str, fn(&Measured) -> bool); 3] = [
+            ("", |measured| !measured.before_error),
+            ("L1 with what came before the last ERROR", |_| true),
+            ("L1 with this exchange alone", |_| false),
         ];
+        let kept = |since: fn(&Measured) -> bool| gathered.iter().filter(move |measured| since(measured));
+        let transcripts = ways.map(|(how, since)| {
+            let before: Vec<u8> = kept(since).flat_map(|measured| measured.bytes.clone()).collect();
+            (how.to_owned(), [&a[..], &before, &last].concat())
+        });
         let slot = request.message.fields.int("SlotIDParam").unwrap_or(0) as u8 & 0xf;
         let signed = Signed {
             what: "MEASUREMENTS over L1",
             context: Context::Measurements,
-            transcripts,
+            transcripts: transcripts.into(),
             signature: response.part("Signature").unwrap_or_default(),
             slot,
             chain: self.chain(slot, false),
         };
-        self.sign(signed, &known, entry);
+        let index = self.sign(signed, &known, entry);
+        if let (Some((_, since)), Some(proof)) = (index.and_then(|index| ways.get(index)), &mut entry.proof) {
+            let before = kept(*since).map(|measured| measured.number);
+            proof.covers = before.chain([response.number]).collect();
+        }
     }
 
     pub(super) fn endpoint(&mut self, request: &Said, response: &Said, entry: &mut Entry) {

@@ -46,6 +46,8 @@ pub(super) struct Large {
 /// One exchange of measurements since the last signature.
 #[derive(Debug, Clone)]
 pub(super) struct Measured {
+    /// The message that has them.
+    pub(super) number: usize,
     pub(super) bytes: Vec<u8>,
     /// An ERROR came after it.
     pub(super) before_error: bool,

@@ -108,10 +108,21 @@ pub struct Entry {
     pub parts: Vec<Part>,
     /// The responder's chain object, if it was complete with this message.
     pub chain: Option<Vec<u8>>,
+    /// What a signature in it proves, if that verifies.
+    pub proof: Option<Proof>,
     /// What was checked.
     pub checks: Vec<Check>,
     /// What else there is to say.
     pub notes: Vec<String>,
+}
+
+/// A signature that verifies.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Proof {
+    /// The slot whose key has signed.
+    pub slot: u8,
+    /// The messages whose measurements are signed with it.
+    pub covers: Vec<usize>,
 }
 
 /// Where a message was said.
@@ -197,6 +208,7 @@ impl<'s> Follow<'s> {
             bytes: unit.body.clone(),
             parts: Vec::new(),
             chain: None,
+            proof: None,
             checks: Vec::new(),
             notes: Vec::new(),
         };

@@ -691,6 +691,24 @@ fn a_session_is_opened_measured_in_saved_and_decoded_with_its_secrets() {
             "not checked: nothing",
         ];
         check(&tidelock(&words).output().unwrap(), 0, &wanted);
+        let replay = format!(
+            "measure --replay {} --root {}",
+            trace.display(),
+            desk.root.display()
+        );
+        let wanted = ["  1  firmware, digest", "signature      verified"];
+        let with = format!("{replay} --secrets {}", secrets.display());
+        check(&tidelock(&with).output().unwrap(), 0, &wanted);
+        check(&tidelock(&replay).output().unwrap(), 1, &["no measurements"]);
+        let file = std::fs::read(&trace).unwrap();
+        let cut = desk.path("cut.pcap");
+        std::fs::write(&cut, &file[..file.len() - 1]).unwrap();
+        let words = with.replacen("trace.pcap", "cut.pcap", 1);
+        check(
+            &tidelock(&words).output().unwrap(),
+            1,
+            &["the file ends inside a packet"],
+        );
         let words = format!("decode {} --quiet", trace.display());
         check(&tidelock(&words).output().unwrap(), 0, &["no secrets of session"]);
     }

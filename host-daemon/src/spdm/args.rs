@@ -81,6 +81,9 @@ pub struct Way {
 pub struct Device {
     #[command(flatten)]
     pub(super) way: Way,
+    /// Secrets of the recording's sessions, as JSON: what was said in them is heard too. May be repeated.
+    #[arg(long, value_name = "FILE.json", requires = "replay", help_heading = WHICH)]
+    pub(super) secrets: Vec<PathBuf>,
     /// What carries messages on the socket.
     #[arg(long, value_enum, default_value_t = Carrier::Doe, conflicts_with_all = ["doe", "replay"], help_heading = TALK)]
     pub(super) transport: Carrier,
@@ -223,4 +226,5 @@ Examples:
   tidelock spdm measure --doe 0000:01:00.0 --root vendor-root.der --json
   tidelock spdm certs --connect 127.0.0.1:2323 --transport mctp --spdm 1.2 --out chain
   tidelock spdm identify --connect 127.0.0.1:2323 --save trace.pcap; tidelock spdm decode trace.pcap
-  tidelock spdm measure --connect 127.0.0.1:2323 --session --save t.pcap --save-secrets t.json";
+  tidelock spdm measure --connect 127.0.0.1:2323 --session --save t.pcap --save-secrets t.json
+  tidelock spdm measure --replay t.pcap --secrets t.json --root vendor-root.pem";

@@ -90,11 +90,7 @@ fn more(count: usize) -> String {
 /// Does what the command line says.
 pub fn run(args: &args::Decode, json: bool, out: &mut impl Write) -> Result<(), Error> {
     let capture = read(&args.file)?;
-    let mut secrets = None;
-    for path in &args.secrets {
-        let more = read_secrets(path)?;
-        secrets.get_or_insert_with(Secrets::default).add(more);
-    }
+    let secrets = read_secrets(&args.secrets)?;
     let detail = match args {
         args::Decode { quiet: true, .. } => Detail::Quiet,
         args::Decode { brief: true, .. } => Detail::Brief,
@@ -185,8 +181,17 @@ pub fn read(path: &Path) -> Result<Capture, Error> {
     })
 }
 
-/// Reads a file of secrets.
-pub fn read_secrets(path: &Path) -> Result<Secrets, Error> {
+/// Reads files of secrets; `None` if there are none.
+pub fn read_secrets(paths: &[PathBuf]) -> Result<Option<Secrets>, Error> {
+    let mut secrets = None;
+    for path in paths {
+        let more = read_one(path)?;
+        secrets.get_or_insert_with(Secrets::default).add(more);
+    }
+    Ok(secrets)
+}
+
+fn read_one(path: &Path) -> Result<Secrets, Error> {
     let bytes = bytes(path)?;
     let text = String::from_utf8(bytes).map_err(|_| Error::File {
         path: path.into(),

@@ -181,10 +181,10 @@ pub fn run(ask: Ask<'_>, json: bool, out: &mut impl Write) -> Result<(), Error> 
     if let (Some(path), Some(opened)) = (&device.save_secrets, &talk.opened) {
         files::save_secrets(path, opened)?;
     }
-    let secrets = talk
-        .opened
-        .as_ref()
-        .and_then(|opened| Secrets::read(&files::secrets(opened)).ok());
+    let secrets = match &talk.opened {
+        Some(opened) => Secrets::read(&files::secrets(opened)).ok(),
+        None => decode::read_secrets(&device.secrets)?,
+    };
     let facts = Facts::of(&talk.capture, secrets.as_ref(), &roots);
     match (json, ask) {
         (true, _) => writeln!(out, "{}", show::json(&facts))?,
@@ -201,7 +201,14 @@ pub fn run(ask: Ask<'_>, json: bool, out: &mut impl Write) -> Result<(), Error> 
     {
         files::certificates(directory, &facts)?;
     }
-    judge(ask, &facts, &roots)
+    judge(ask, &facts, &roots)?;
+    match (&device.way.replay, talk.capture.cut) {
+        (Some(path), Some(what)) => {
+            let path = path.clone();
+            Err(decode::Error::Cut { path, what }.into())
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Whether what was asked for is there, agrees, and has somebody who vouches for it.

@@ -320,12 +320,12 @@ impl Follow<'_> {
         } else {
             Vec::new()
         };
-        let ways: [(&str, fn(&Measured) -> bool); 3] = [
+        let ways: [Way; 3] = [
             ("", |measured| !measured.before_error),
             ("L1 with what came before the last ERROR", |_| true),
             ("L1 with this exchange alone", |_| false),
         ];
-        let kept = |since: fn(&Measured) -> bool| gathered.iter().filter(move |measured| since(measured));
+        let kept = |since: Since| gathered.iter().filter(move |measured| since(measured));
         let transcripts = ways.map(|(how, since)| {
             let before: Vec<u8> = kept(since).flat_map(|measured| measured.bytes.clone()).collect();
             (how.to_owned(), [&a[..], &before, &last].concat())
@@ -367,6 +367,10 @@ impl Follow<'_> {
         self.sign(signed, &known, entry);
     }
 }
+
+/// Whether an exchange of measurements counts to a transcript, and a word about what is different with that.
+type Way = (&'static str, Since);
+type Since = fn(&Measured) -> bool;
 
 /// CertChainHash of a CHALLENGE_AUTH.
 pub(super) fn chain_hash(chain: Option<&[u8]>, response: &Said, known: &Known, entry: &mut Entry) {

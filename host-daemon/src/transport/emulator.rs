@@ -28,6 +28,9 @@ pub(super) struct Socket {
     transport: Transport,
 }
 
+/// What is going on until the peer has taken the connection.
+pub const CONNECTING: &str = "connecting";
+
 const NORMAL: u32 = 1;
 const SHUTDOWN: u32 = 0xfffe;
 const TEST: u32 = 0xdead;
@@ -40,7 +43,7 @@ impl Socket {
             address: address.into(),
             source,
         };
-        let stream = within("connecting", limit, async {
+        let stream = within(CONNECTING, limit, async {
             let stream = TcpStream::connect(address).await.map_err(unreachable)?;
             stream.set_nodelay(true).map_err(unreachable)?;
             Ok(stream)

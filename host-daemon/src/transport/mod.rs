@@ -18,7 +18,7 @@ use tdisp::{relay::Rid, spdm::transport::Transport};
 
 use crate::config::{Device, Doe};
 
-pub use emulator::OBJECT_SIZE_MAX;
+pub use emulator::{CONNECTING, OBJECT_SIZE_MAX};
 
 /// An open way to one DOE mailbox.
 #[derive(Debug)]

@@ -284,6 +284,10 @@ fn greeting(source: transport::Error, transport: Transport) -> Error {
         Transport::Mctp => "MCTP",
     };
     match source {
+        TimedOut {
+            during: transport::CONNECTING,
+            ..
+        } => Error::Way(source),
         HungUp { .. } | Malformed { .. } | TimedOut { .. } | Unasked { .. } => {
             Error::Greeting { carrier, source }
         }
@@ -359,4 +363,23 @@ fn converse(device: &args::Device, ask: Ask<'_>) -> Result<talk::Talk, Error> {
         mailbox.close().await;
         Ok(talk)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_peer_that_was_never_reached_is_not_asked_what_it_speaks() {
+        let after = Duration::from_secs(1);
+        let timed_out = |during| transport::Error::TimedOut { during, after };
+        let error = greeting(timed_out(transport::CONNECTING), Transport::Doe);
+        assert_eq!(
+            error.to_string(),
+            "the device gave no answer to connecting in 1000 ms"
+        );
+        let error = greeting(timed_out("the hello"), Transport::Mctp);
+        assert!(error.to_string().contains("does it speak MCTP"), "{error}");
+        assert_eq!(error.code(), 3);
+    }
 }

@@ -153,6 +153,12 @@ pub enum NoMutual {
     /// Two ways at once.
     #[error("--mutual-auth names two of encap, digests and raw: KEY_EXCHANGE_RSP asks for one")]
     Two,
+    /// A file is no certificate.
+    #[error("{path} is not one certificate in DER: `openssl x509 -outform der` makes one of PEM")]
+    NoCertificate {
+        /// Which one.
+        path: PathBuf,
+    },
     /// A file cannot be read.
     #[error("{path}: {error}")]
     File {
@@ -186,7 +192,9 @@ pub fn mutual(
     if roots.is_empty() {
         return Err(NoMutual::Root);
     }
-    let roots = roots.iter().map(|path| Ok(digest(&Ring, hash, &read(path)?)));
+    let roots = roots
+        .iter()
+        .map(|path| Ok(digest(&Ring, hash, &certificate(path)?)));
     let roots = roots.collect::<Result<_, NoMutual>>()?;
     let chain = chain.map(|path| chain_object(&read(path)?, hash)).transpose()?;
     if session == Some(key_exchange::Mutual::SIGNATURE) && chain.is_none() {
@@ -206,6 +214,15 @@ fn read(path: &PathBuf) -> Result<Vec<u8>, NoMutual> {
         path: path.clone(),
         error,
     })
+}
+
+/// A file with one certificate and nothing else: the digest of anything else would be no requester's root.
+fn certificate(path: &PathBuf) -> Result<Vec<u8>, NoMutual> {
+    let bytes = read(path)?;
+    match first_certificate(&bytes) {
+        Some(first) if first.len() == bytes.len() => Ok(bytes),
+        _ => Err(NoMutual::NoCertificate { path: path.clone() }),
+    }
 }
 
 /// The object that SPDM makes of certificates, the root first.
@@ -285,5 +302,30 @@ mod tests {
         assert!(matches!(mutual(&["encap"]), Err(NoMutual::Root)));
         assert!(matches!(mutual(&["encap", "raw"]), Err(NoMutual::Two)));
         assert!("both".parse::<Way>().is_err());
+    }
+
+    #[test]
+    fn a_requesters_root_that_is_no_certificate_in_der_is_refused_before_any_requester_is() {
+        let ways = ["basic".parse::<Way>().unwrap()];
+        let check = |bytes: &[u8]| {
+            let mut file = tempfile::NamedTempFile::new().unwrap();
+            file.write_all(bytes).unwrap();
+            mutual(&ways, &[file.path().to_owned()], None, HashAlg::Sha384)
+        };
+        let root = crate::identity::new(tdisp::crypto::SignAlg::EcdsaP384)
+            .unwrap()
+            .vendor
+            .root;
+        assert!(check(&root).is_ok());
+        let pem = b"-----BEGIN CERTIFICATE-----\n";
+        for wrong in [
+            &b""[..],
+            pem,
+            &root[..root.len() - 1],
+            &[&root[..], &[0]].concat(),
+        ] {
+            let error = check(wrong).unwrap_err().to_string();
+            assert!(error.contains("is not one certificate in DER"), "{error}");
+        }
     }
 }

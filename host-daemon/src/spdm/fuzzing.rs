@@ -49,7 +49,7 @@ pub fn recording(bytes: &[u8]) {
         unreachable!("nothing that was written to fails")
     };
     assert_eq!(shown > 0, !capture.packets.is_empty());
-    let summary = print::json_summary(&ledger, ledger.first()).to_string();
+    let summary = print::json_summary(&ledger, ledger.first(), capture.cut.as_deref()).to_string();
     assert!(
         serde_json::from_str::<serde_json::Value>(&summary).is_ok(),
         "{summary}"

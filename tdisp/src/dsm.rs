@@ -255,8 +255,8 @@ impl Dsm {
     /// Streams' ends reach the TDIs, and TDIs' changes the outside.
     fn tell(&mut self) {
         while let Some(event) = self.ide.poll_event() {
-            if let ide_km::responder::Event::Insecure { stream } = event {
-                self.tdi.stream_stopped(stream);
+            if let ide_km::responder::Event::Insecure { stream, session } = event {
+                self.tdi.stream_stopped(stream, session);
             }
         }
         while let Some(tdi::responder::Event { interface, state }) = self.tdi.poll_event() {

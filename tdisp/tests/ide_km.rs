@@ -59,6 +59,22 @@ fn events(device: &mut Responder) -> Vec<Event> {
     std::iter::from_fn(|| device.poll_event()).collect()
 }
 
+/// The stream has keys in use.
+const fn secure() -> Event {
+    Event::Secure {
+        stream: 3,
+        session: SESSION,
+    }
+}
+
+/// It has none any more.
+const fn insecure() -> Event {
+    Event::Insecure {
+        stream: 3,
+        session: SESSION,
+    }
+}
+
 fn slot(key_set: bool, direction: Direction, sub_stream: SubStream) -> Slot {
     Slot {
         stream: 3,
@@ -101,11 +117,11 @@ fn a_stream_is_secure_when_six_keys_are_programmed_and_both_directions_go() {
     assert!(device.is_secure(3, SESSION));
     assert!(!device.is_secure(3, 8), "not over another session");
     assert!(!device.is_secure(4, SESSION), "not another stream");
-    assert_eq!(events(&mut device), [Event::Secure { stream: 3 }]);
+    assert_eq!(events(&mut device), [secure()]);
     let stop = tsm.stop().unwrap();
     assert!(matches!(run(&mut device, &mut tsm, &stop), Ok(Answer::Stopped)));
     assert!(!device.is_secure(3, SESSION));
-    assert_eq!(events(&mut device), [Event::Insecure { stream: 3 }]);
+    assert_eq!(events(&mut device), [insecure()]);
 }
 
 #[test]
@@ -129,7 +145,7 @@ fn new_keys_go_into_the_other_set_and_the_stream_stays_secure() {
     assert_ne!(first[0].0.key_set(), second[0].0.key_set());
     go(&mut device, &mut tsm);
     assert!(device.is_secure(3, SESSION));
-    assert_eq!(events(&mut device), [Event::Secure { stream: 3 }]);
+    assert_eq!(events(&mut device), [secure()]);
     let old = Message::KSetGo(slot(first[0].0.key_set(), Direction::Receive, SubStream::PR));
     assert_eq!(send(&mut device, SESSION, &old), None, "the old keys are erased");
 }
@@ -163,7 +179,7 @@ fn a_sub_stream_goes_once_its_key_is_there_and_the_stream_is_secure_once_all_six
         }
     }
     assert!(device.is_secure(3, SESSION));
-    assert_eq!(events(&mut device), [Event::Secure { stream: 3 }]);
+    assert_eq!(events(&mut device), [secure()]);
 }
 
 #[test]
@@ -207,7 +223,7 @@ fn a_set_in_use_can_be_programmed_anew_and_the_stream_stays_secure() {
             assert!(device.is_secure(3, SESSION));
         }
     }
-    assert_eq!(events(&mut device), [Event::Secure { stream: 3 }]);
+    assert_eq!(events(&mut device), [secure()]);
 }
 
 #[test]
@@ -237,10 +253,7 @@ fn the_end_of_the_session_erases_the_keys_of_its_streams() {
     assert!(device.is_secure(3, SESSION));
     device.session_ended(SESSION);
     assert!(!device.is_secure(3, SESSION));
-    assert_eq!(
-        events(&mut device),
-        [Event::Secure { stream: 3 }, Event::Insecure { stream: 3 }]
-    );
+    assert_eq!(events(&mut device), [secure(), insecure()]);
 }
 
 #[test]
@@ -333,10 +346,7 @@ fn stopping_erases_both_sets_also_when_new_keys_were_half_programmed() {
     let stop = tsm.stop().unwrap();
     assert!(matches!(run(&mut device, &mut tsm, &stop), Ok(Answer::Stopped)));
     assert!(!device.is_secure(3, SESSION));
-    assert_eq!(
-        events(&mut device),
-        [Event::Secure { stream: 3 }, Event::Insecure { stream: 3 }]
-    );
+    assert_eq!(events(&mut device), [secure(), insecure()]);
     let again = tsm.stop().unwrap();
     assert!(
         matches!(run(&mut device, &mut tsm, &again), Ok(Answer::Stopped)),
@@ -824,4 +834,57 @@ fn the_tsm_refuses_the_acknowledgement_that_another_set_or_stream_goes() {
         assert!(matches!(tsm.handle(&answer), Err(Error::Unexpected { .. })));
         assert!(matches!(tsm.go(Direction::Receive), Err(Error::StopFirst)));
     }
+}
+
+/// All keys of the stream at a port, in use.
+fn key_at(device: &mut Responder, session: u32, port: u8) {
+    for direction in [Direction::Receive, Direction::Transmit] {
+        let at = |sub_stream| Slot {
+            port,
+            ..slot(false, direction, sub_stream)
+        };
+        for sub_stream in [SubStream::PR, SubStream::NPR, SubStream::CPL] {
+            assert!(send(device, session, &Message::KeyProg(at(sub_stream), key(9))).is_some());
+        }
+        assert!(send(device, session, &Message::KSetGo(at(SubStream::PR))).is_some());
+    }
+}
+
+#[test]
+fn a_stream_at_another_sessions_port_is_another_stream_though_it_has_the_same_id() {
+    const OTHER: u32 = 8;
+    let mut device = Responder::new(vec![Port::default(), Port::default()]);
+    key_at(&mut device, SESSION, 0);
+    key_at(&mut device, OTHER, 1);
+    assert!(device.is_secure(3, SESSION) && device.is_secure(3, OTHER));
+    let theirs = Event::Secure {
+        stream: 3,
+        session: OTHER,
+    };
+    assert_eq!(events(&mut device), [secure(), theirs]);
+    let stop = Slot {
+        port: 1,
+        ..slot(false, Direction::Receive, SubStream::PR)
+    };
+    assert!(send(&mut device, OTHER, &Message::KSetStop(stop)).is_some());
+    assert!(device.is_secure(3, SESSION) && !device.is_secure(3, OTHER));
+    let theirs = Event::Insecure {
+        stream: 3,
+        session: OTHER,
+    };
+    assert_eq!(events(&mut device), [theirs]);
+}
+
+#[test]
+fn a_stream_of_one_session_at_two_ports_is_secure_where_it_is_at_both() {
+    let mut device = Responder::new(vec![Port::default(), Port::default()]);
+    key_at(&mut device, SESSION, 0);
+    let half = Slot {
+        port: 1,
+        ..slot(false, Direction::Receive, SubStream::PR)
+    };
+    assert!(send(&mut device, SESSION, &Message::KeyProg(half, key(9))).is_some());
+    assert!(!device.is_secure(3, SESSION));
+    key_at(&mut device, SESSION, 1);
+    assert!(device.is_secure(3, SESSION));
 }

@@ -561,9 +561,11 @@ fn the_end_of_a_session_voids_the_locks_made_over_it() {
 #[test]
 fn a_stopped_ide_stream_voids_the_locks_that_used_it() {
     let (mut dsm, _) = Dsm::in_state(State::RUN);
-    dsm.responder.stream_stopped(4);
+    dsm.responder.stream_stopped(4, SESSION);
     assert_eq!(dsm.events(), []);
-    dsm.responder.stream_stopped(3);
+    dsm.responder.stream_stopped(3, 8);
+    assert_eq!(dsm.events(), [], "the other session's is another stream");
+    dsm.responder.stream_stopped(3, SESSION);
     assert_eq!(dsm.events(), [State::ERROR]);
 }
 
@@ -613,7 +615,7 @@ fn without_ide_no_stream_voids_a_lock() {
         ..Dsm::new()
     };
     dsm.lock();
-    dsm.responder.stream_stopped(LOCK.default_stream);
+    dsm.responder.stream_stopped(LOCK.default_stream, SESSION);
     assert_eq!(dsm.responder.state(TDI), Some(State::LOCKED));
 }
 

@@ -50,11 +50,15 @@ pub enum Event {
     Secure {
         /// Stream ID.
         stream: u8,
+        /// Whose keys they are: a stream of the same ID at a port of another session's is another stream.
+        session: u32,
     },
     /// A secure stream is secure no longer.
     Insecure {
         /// Stream ID.
         stream: u8,
+        /// Whose keys they were.
+        session: u32,
     },
 }
 
@@ -149,14 +153,11 @@ impl Responder {
         }
     }
 
-    /// Whether the stream is keyed and in use at every port that has it, over this session.
+    /// Whether the stream is keyed over this session, and in use at every port where it is.
     pub fn is_secure(&self, stream: u8, session: u32) -> bool {
-        let mut at_ports = self
-            .streams
-            .iter()
-            .filter(|(at, _)| at.stream == stream)
-            .peekable();
-        at_ports.peek().is_some() && at_ports.all(|(_, keys)| keys.session == session && keys.is_secure())
+        let ours = |(at, keys): &(&StreamAt, &Stream)| at.stream == stream && keys.session == session;
+        let mut at_ports = self.streams.iter().filter(ours).peekable();
+        at_ports.peek().is_some() && at_ports.all(|(_, keys)| keys.is_secure())
     }
 
     /// The session is over: its streams' keys are erased.
@@ -164,7 +165,7 @@ impl Responder {
         let ended = self.streams.extract_if(.., |_, keys| keys.session == session);
         let secure = ended.filter(|(_, keys)| keys.is_secure());
         self.events
-            .extend(secure.map(|(at, _)| Event::Insecure { stream: at.stream }));
+            .extend(secure.map(|(StreamAt { stream, .. }, _)| Event::Insecure { stream, session }));
     }
 
     /// What changed since the last call.
@@ -257,7 +258,8 @@ impl Responder {
             return None;
         }
         if stream.is_secure() && !was_secure {
-            self.events.push_back(Event::Secure { stream: slot.stream });
+            let stream = slot.stream;
+            self.events.push_back(Event::Secure { stream, session });
         }
         Some(Message::KGostopAck(slot))
     }
@@ -276,7 +278,8 @@ impl Responder {
             return Some(Message::KGostopAck(slot));
         };
         if stream.stop(slot.key_sub) == Stopped::Secure {
-            self.events.push_back(Event::Insecure { stream: slot.stream });
+            let stream = slot.stream;
+            self.events.push_back(Event::Insecure { stream, session });
         }
         Some(Message::KGostopAck(slot))
     }

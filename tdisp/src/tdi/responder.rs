@@ -191,9 +191,9 @@ impl Responder {
         self.fail(|_, held| held.session == session);
     }
 
-    /// An IDE stream is insecure: what was locked with it, or has it bound, is in ERROR.
-    pub fn stream_stopped(&mut self, stream: u8) {
-        self.fail(|_, held| held.uses(stream));
+    /// An IDE stream of a session is insecure: what was locked over that session with it, or has it bound, is in ERROR.
+    pub fn stream_stopped(&mut self, stream: u8, session: u32) {
+        self.fail(|_, held| held.session == session && held.uses(stream));
     }
 
     /// The state that an interface is in; `None` of one that the device does not have.

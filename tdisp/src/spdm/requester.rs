@@ -353,7 +353,7 @@ impl Requester {
             .peer
             .as_ref()
             .is_some_and(|peer| peer.both_can(Flags::KEY_UPD));
-        // New keys have protected their own update: what is left of so few then must be more, or they are replaced for ever.
+        // An update spends records of the new keys: what counts as low is less than what it leaves, or there is no end of them.
         let max = self.config.records_max;
         let low = (max / 4)
             .clamp(2, RECORDS_LOW_MAX)

@@ -267,27 +267,40 @@ fn a_chain_whose_header_claims_a_pinned_root_that_it_does_not_begin_with_is_refu
 
 #[test]
 fn a_chain_that_begins_with_the_pinned_root_but_goes_on_with_anothers_is_refused() {
-    let (usual, other) = (Identity::usual(), Identity::new("other"));
-    let [root, ..] = split(&usual.chain[52..]);
-    let [_, middle, leaf] = split(&other.chain[52..]);
-    let mut config = with_certificates(&[root, middle, leaf].concat());
-    config.slots[0].as_mut().unwrap().signer = other.signer.clone();
-    let (awaited, what) = peer(failed_with(config));
-    assert_eq!(awaited, Code::CERTIFICATE);
-    assert!(
-        format!("{what}").contains("certificate 1 is not signed by the one before"),
-        "{what}"
-    );
+    for (name, why) in [
+        (
+            "other",
+            "certificate 1 (CN=other middle): it was issued by CN=other root",
+        ),
+        (
+            "usual",
+            "certificate 1 (CN=usual middle): its signature is not by the key",
+        ),
+    ] {
+        let (usual, other) = (Identity::usual(), Identity::new(name));
+        let [root, ..] = split(&usual.chain[52..]);
+        let [_, middle, leaf] = split(&other.chain[52..]);
+        let mut config = with_certificates(&[root, middle, leaf].concat());
+        config.slots[0].as_mut().unwrap().signer = other.signer.clone();
+        let (awaited, what) = peer(failed_with(config));
+        assert_eq!(awaited, Code::CERTIFICATE);
+        assert!(format!("{what}").contains(why), "{what}");
+    }
 }
 
-/// Each of them signs the next, so that nothing but their number is wrong.
+/// Each of them signs the next, so that nothing but their number is wrong, and the key that signs.
 #[test]
 fn a_chain_of_more_than_sixteen_certificates_is_refused() {
-    let [root, ..] = split(&Identity::usual().chain[52..]);
-    let told = |count| peer(failed_with(with_certificates(&root.repeat(count))));
-    let key_of_another = (Code::CHALLENGE_AUTH, Misbehaviour::BadSignature);
-    assert_eq!(told(16), key_of_another);
-    let (awaited, what) = told(17);
+    let [root, middle, leaf] = split(&Identity::usual().chain[52..]);
+    let other = Identity::new("other");
+    let told = |roots| {
+        let certificates = [&root.repeat(roots)[..], middle, leaf].concat();
+        let mut config = with_certificates(&certificates);
+        config.slots[0].as_mut().unwrap().signer = other.signer.clone();
+        peer(failed_with(config))
+    };
+    assert_eq!(told(14), (Code::CHALLENGE_AUTH, Misbehaviour::BadSignature));
+    let (awaited, what) = told(15);
     assert_eq!(awaited, Code::CERTIFICATE);
     assert!(format!("{what}").contains("more than 16 certificates"), "{what}");
 }

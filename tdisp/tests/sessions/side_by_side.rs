@@ -4,11 +4,11 @@ use super::{
     Ends, Event, Pair, Told, assert_all_speak, assert_speaks,
     pair::measurements,
     providers::{Drawing, RingBut},
-    ready, responder, told,
+    ready, told,
 };
 use std::sync::Arc;
 use tdisp::spdm::{
-    Misbehaviour, Misuse, Requester, Transport,
+    Misbehaviour, Misuse, Requester, Responder, Transport,
     events::Types,
     msg::{Code, Version, error::ErrorCode, send_event::Dmtf},
 };
@@ -221,7 +221,7 @@ fn a_record_of_one_session_does_not_open_in_another() {
     assert_eq!(pair.requester.awaited(), None::<Code>);
 }
 
-/// A responder that has forgotten its sessions, and not the connection, counts them anew.
+/// A responder that has forgotten its sessions, and not the connection, may draw an id again.
 #[test]
 fn a_session_with_the_id_of_an_open_one_ends_the_connection() {
     type Open = fn(&mut Pair) -> Result<(), Misuse>;
@@ -232,15 +232,16 @@ fn a_session_with_the_id_of_an_open_one_ends_the_connection() {
     ];
     for (open, context) in opens {
         let ends = Ends::usual().with_psk(context.unwrap_or(true));
-        // Its own half of the id is always the same.
+        // Each side's half of the id is always the same.
         let draws = Arc::new(RingBut(Drawing(Some(vec![7, 1]))));
+        let answers = |config| Responder::new(config, draws.clone());
         let mut pair = Pair::of(
-            Requester::new(ends.asking, draws),
-            responder(ends.answering.clone()),
+            Requester::new(ends.asking, draws.clone()),
+            answers(ends.answering.clone()),
         );
         pair.connect();
         let id = pair.requester.session().unwrap();
-        pair.responder = responder(ends.answering);
+        pair.responder = answers(ends.answering);
         for request in [0, 2, 4] {
             let mut said_before = Vec::new();
             pair.responder.handle(pair.now, &pair.carried[request]);

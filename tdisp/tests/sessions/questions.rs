@@ -166,8 +166,10 @@ fn a_requesters_chain_whose_size_16_bits_cannot_tell_has_the_large_form_alone() 
         own.chain.resize(size, 0);
         let mut pair = with_identity(version, &own);
         let told = answer(&mut pair, &get_certificate(version, false, false));
+        let mut too_large = error(version, ErrorCode::DATA_TOO_LARGE, 0);
+        too_large.extend_from_slice(&(size as u32).to_le_bytes());
         match whole {
-            true => assert_eq!(told, error(version, ErrorCode::DATA_TOO_LARGE, 0)),
+            true => assert_eq!(told, too_large),
             false => assert_eq!((told[1], told.len() + 4), (Code::CERTIFICATE.0, 0x1200)),
         }
         let told = answer(&mut pair, &get_certificate(version, false, true));

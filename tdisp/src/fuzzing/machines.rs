@@ -334,7 +334,8 @@ pub fn ask_more(
                 usage: Usage::CHALLENGE,
                 algorithm: 0,
                 pqc_algorithm: 0,
-                slots: 0,
+                // The one that its chain is in, unless the script takes it off.
+                slots: bytes.get(1).copied().unwrap_or(1),
             };
             requester.set_key_pair_info(now, session, wish)
         }

@@ -22,6 +22,7 @@ const PSK_ANY: u32 = 3 << 10;
 const PUB_KEY_ID: u32 = 1 << 16;
 const SET_CERT: u32 = 1 << 19;
 const CSR: u32 = 1 << 20;
+const MEL: u32 = 1 << 24;
 const MULTI_KEY: u32 = 3 << 26;
 const GET_KEY_PAIR_INFO: u32 = 1 << 28;
 const SET_KEY_PAIR_INFO: u32 = 1 << 29;
@@ -223,6 +224,7 @@ fn offer_of_all(version: u8) -> Vec<u8> {
     let post_quantum: u32 = if version >= 0x14 { 0x7fff } else { 0 };
     message.extend_from_slice(&post_quantum.to_le_bytes());
     message.resize(32, 0);
+    message[31] = u8::from(version >= 0x13);
     for (kind, bits) in tables {
         message.extend_from_slice(&[kind, 0x20]);
         message.extend_from_slice(&bits.to_le_bytes());
@@ -252,6 +254,8 @@ fn chosen(answer: &[u8], version: u8, has: u32) {
     let length = usize::from(u16::from_le_bytes([answer[4], answer[5]]));
     assert_eq!(length, 36 + 4 * tables);
     assert_eq!(answer[32..34], [0, 0], "no extended algorithms");
+    let has_log = version >= 0x13 && has & MEL != 0;
+    assert_eq!(answer[31], u8::from(has_log), "a log of {has:08x}");
     let one = |what: &str, bits: u32, is_needed: bool| {
         assert_eq!(
             bits.count_ones(),

@@ -142,6 +142,9 @@ impl Offer {
         if !own.requester_sign {
             self.requester_sign.clear();
         }
+        if !flags.any(Flags::MEL) {
+            self.mel_specification = 0;
+        }
         self
     }
 

@@ -40,6 +40,8 @@ fn an_unknown_verb_or_option_is_refused_with_code_2_and_a_hint() {
         &["lint", "all"],
         &["clean", "-x"],
         &["bench", "--x"],
+        &["peer", "--fast"],
+        &["peer", "one", "two"],
         &["fuzz", "no_target"],
         &["fuzz", "--seconds", "soon"],
     ];

@@ -197,7 +197,7 @@ fn build_folder() -> Result<PathBuf, ArtifactError> {
 }
 
 /// Where `./x` keeps what outlives target/; the rule is the same as there.
-fn cache() -> PathBuf {
+pub(crate) fn cache() -> PathBuf {
     let variable = |name: &str| std::env::var_os(name).filter(|value: &OsString| !value.is_empty());
     if let Some(folder) = variable("TIDELOCK_CACHE") {
         return folder.into();

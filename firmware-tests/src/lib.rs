@@ -6,6 +6,7 @@ pub mod device;
 pub mod flow;
 pub mod guest;
 pub mod identity;
+pub mod libspdm;
 pub mod lie;
 pub mod need;
 pub mod platform;

@@ -13,12 +13,15 @@ use std::path::PathBuf;
 use libtest_mimic::{Completion, Failed, Trial};
 
 use crate::artifact::{self, ArtifactError, Environment};
+use crate::libspdm::{Libspdm, NoLibspdm};
 
 /// One thing that not every machine has.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Need {
     /// The test environment that `./x env` makes.
     Environment,
+    /// libspdm as `./x peer` builds it.
+    Libspdm,
     /// The rights of root.
     Root,
     /// A program of this workspace, by its name.
@@ -39,6 +42,10 @@ impl Need {
             // One that is there but broken is for the test to stumble over.
             Self::Environment => match Environment::find() {
                 Err(error @ ArtifactError::NoEnvironment { .. }) => Some(error.to_string()),
+                _ => None,
+            },
+            Self::Libspdm => match Libspdm::find() {
+                Err(error @ NoLibspdm::NotBuilt { .. }) => Some(error.to_string()),
                 _ => None,
             },
             Self::Root => (!rustix::process::geteuid().is_root()).then(|| "needs root".into()),

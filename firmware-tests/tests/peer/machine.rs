@@ -1,0 +1,137 @@
+//! The requester's machine itself, for what `tidelock spdm` does not ask.
+
+use std::net::TcpStream;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use firmware_tests::device::responder::suite::Suite;
+use firmware_tests::device::socket::{Command, Frame};
+use tdisp::clock::Instant;
+use tdisp::crypto::{Ring, digest};
+use tdisp::spdm::msg::{Code, Header};
+use tdisp::spdm::transport::Kind;
+use tdisp::spdm::{Error, Event, Misuse, Requester, RequesterConfig, Trust};
+
+use crate::case::Case;
+use crate::judge::Judge;
+
+pub(crate) struct Machine {
+    case: Case,
+    stream: TcpStream,
+    requester: Requester,
+    now: Instant,
+    /// Messages that libspdm answered.
+    answered: usize,
+    /// What was asked in clear.
+    in_clear: Vec<Code>,
+    _judge: Judge,
+}
+
+impl Machine {
+    /// A requester that lets chains begin with that root, and libspdm.
+    pub(crate) fn connect(case: Case, root: &Path) -> Self {
+        let offer = Suite::offer(&[case.suite.ours.parse().unwrap()], Default::default());
+        let root = digest(&Ring, offer.hash[0], &std::fs::read(root).unwrap());
+        let chunks = case.form.theirs.contains("--transfer-size 256");
+        let config = RequesterConfig {
+            versions: vec![case.version],
+            transport: case.transport,
+            roots: Trust::Pinned(vec![root]),
+            offer,
+            handshake_in_clear: case.form.theirs.contains("--clear"),
+            transfer_size: if chunks { 256 } else { 0x1200 },
+            chunk: Some(0x4000),
+            ..RequesterConfig::default()
+        };
+        let judge = Judge::serve(case, &case.root());
+        let stream = TcpStream::connect(&judge.address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        Self {
+            case,
+            stream,
+            requester: Requester::new(config, Arc::new(Ring)),
+            now: Instant::START,
+            answered: 0,
+            in_clear: Vec::new(),
+            _judge: judge,
+        }
+    }
+
+    /// A session with everything that keeps it up.
+    pub(crate) fn goes_all_the_way(mut self) {
+        self.requester.connect(self.now);
+        self.ends_with(|event| matches!(event, Event::SessionReady { .. }));
+        let clear = self.case.form.theirs.contains("--clear");
+        assert_eq!(self.in_clear.contains(&Code::FINISH), clear, "{}", self.case);
+        let before = self.answered;
+        self.asks(|requester, now| requester.measure(now, None));
+        self.ends_with(|event| matches!(event, Event::Measurements(_)));
+        let chunks = self.case.form.theirs.contains("--transfer-size");
+        assert_eq!(self.answered - before > 1, chunks, "{}", self.case);
+        self.beats();
+        let session = self.requester.session().unwrap();
+        self.asks(|requester, now| requester.update_own_keys_in(now, session));
+        self.ends_with(|event| matches!(event, Event::KeysUpdated));
+        self.asks(|requester, now| requester.update_keys(now));
+        self.ends_with(|event| matches!(event, Event::KeysUpdated));
+        self.beats();
+        self.asks(|requester, now| requester.end_session(now));
+        self.ends_with(|event| matches!(event, Event::SessionEnded));
+    }
+
+    /// A root that is not known ends it before there is a session.
+    pub(crate) fn refuses(mut self) {
+        self.requester.connect(self.now);
+        self.ends_with(|event| matches!(event, Event::Failed(Error::Peer { .. })));
+        assert_eq!(self.requester.session(), None, "{}", self.case);
+    }
+
+    /// Time passes until the next HEARTBEAT, which is answered.
+    fn beats(&mut self) {
+        let before = self.answered;
+        self.now = self
+            .requester
+            .poll_timeout()
+            .expect("a heartbeat is due some time");
+        self.requester.handle_timeout(self.now);
+        let events = self.run();
+        let failed = events.iter().any(|event| matches!(event, Event::Failed(_)));
+        assert!(
+            self.answered == before + 1 && !failed,
+            "{}: {events:?}",
+            self.case
+        );
+    }
+
+    fn asks(&mut self, ask: impl FnOnce(&mut Requester, Instant) -> Result<(), Misuse>) {
+        ask(&mut self.requester, self.now).unwrap();
+    }
+
+    fn ends_with(&mut self, wanted: impl FnOnce(&Event) -> bool) {
+        let events = self.run();
+        assert!(events.last().is_some_and(wanted), "{}: {events:?}", self.case);
+    }
+
+    /// Carries messages until nothing moves; what the requester told.
+    fn run(&mut self) -> Vec<Event> {
+        let (mut events, mut unit) = (Vec::new(), Vec::new());
+        while self.requester.poll_transmit(&mut unit) {
+            if let Ok(Some((Kind::Clear, message))) = self.case.transport.unwrap(&unit) {
+                self.in_clear.push(Header::peek(message).unwrap().code);
+            }
+            let frame = Frame {
+                command: Command::NORMAL,
+                payload: std::mem::take(&mut unit),
+            };
+            frame.write(&mut self.stream, self.case.transport).unwrap();
+            let answer = Frame::read(&mut self.stream, self.case.transport)
+                .unwrap()
+                .expect("an answer");
+            self.answered += 1;
+            self.requester.handle(self.now, &answer.payload);
+            events.extend(std::iter::from_fn(|| self.requester.poll_event()));
+        }
+        events
+    }
+}

@@ -25,8 +25,8 @@ use tdisp::{
     spdm::{
         Measurement, Responder, ResponderConfig, Transport, Trust, VERSIONS,
         algorithms::Offer,
-        msg::{Version, capabilities::Flags, certificate::Chain, key_exchange, measurements::Kind},
-        responder::{Measured, Mutual, Psk},
+        msg::{Code, Version, capabilities::Flags, certificate::Chain, key_exchange, measurements::Kind},
+        responder::{Delay, Measured, Mutual, Psk, Wait},
     },
 };
 
@@ -836,4 +836,33 @@ fn a_device_that_wants_to_know_who_asks_is_told() {
     std::fs::write(&identity, without_key).unwrap();
     let words = format!("identify --session --identity {}", identity.display());
     desk.check(&words, 1, &["it has no PRIVATE KEY"]);
+}
+
+#[test]
+fn a_request_that_is_put_off_is_in_a_transcript_once() {
+    let mut device = Device::new();
+    let put_off =
+        |how| [Code::KEY_EXCHANGE, Code::FINISH, Code::GET_MEASUREMENTS].map(|code| Delay { code, how });
+    let not_ready = Wait::NotReady {
+        exponent: 10,
+        multiplier: 255,
+    };
+    for how in [Wait::Busy(2), not_ready] {
+        device.config.delays = put_off(how).to_vec();
+        let desk = Desk::with(&device);
+        let (trace, secrets) = (desk.path("trace.pcap"), desk.path("trace.json"));
+        let words = format!(
+            "measure --session --save {} --save-secrets {}",
+            trace.display(),
+            secrets.display()
+        );
+        desk.check(&words, 0, &["signature      verified"]);
+        let words = format!(
+            "decode {} --brief --secrets {}",
+            trace.display(),
+            secrets.display()
+        );
+        let wanted = ["<- ERROR [", "END_SESSION", "not checked: nothing"];
+        check(&tidelock(&words).output().unwrap(), 0, &wanted);
+    }
 }

@@ -31,6 +31,8 @@ pub(super) struct Session {
     pub(super) known: Known,
     /// TH so far.
     th: Vec<u8>,
+    /// TH as it was when FINISH came first: one that is put off, and said again, is in it once.
+    th_before_finish: Option<Vec<u8>>,
     /// Why TH cannot be rebuilt, if it cannot: the secrets' hashes of it are taken then.
     blind: Option<String>,
     keys: Keys,
@@ -124,6 +126,7 @@ impl Follow<'_> {
             lane: Lane::default(),
             order: None,
             th,
+            th_before_finish: None,
             blind,
             keys: Keys::default(),
             halves: [None, None],
@@ -215,6 +218,9 @@ impl Follow<'_> {
             return entry.notes.push("no session waits for it".into());
         };
         entry.session = Some(session.id);
+        session
+            .th
+            .clone_from(session.th_before_finish.get_or_insert_with(|| session.th.clone()));
         if let Some(mutual) = mutual {
             session.finish_signed(request, mutual, negotiated, entry);
         } else {

@@ -18,27 +18,38 @@ static void set(void *spdm, libspdm_data_type_t type, uint8_t slot, void *value,
 		fail("libspdm does not take setting %d", type);
 }
 
-#define SET(spdm, type, kind, value)                                                   \
-	do {                                                                           \
-		kind set_value = (kind)(value);                                        \
-		set(spdm, LIBSPDM_DATA_##type, 0, &set_value, sizeof(set_value)); \
-	} while (0)
+static void set8(void *spdm, libspdm_data_type_t type, uint8_t slot, uint8_t value)
+{
+	set(spdm, type, slot, &value, sizeof(value));
+}
+
+static void set16(void *spdm, libspdm_data_type_t type, uint8_t slot, uint16_t value)
+{
+	set(spdm, type, slot, &value, sizeof(value));
+}
+
+static void set32(void *spdm, libspdm_data_type_t type, uint32_t value)
+{
+	set(spdm, type, 0, &value, sizeof(value));
+}
 
 static void algorithms(void *spdm, const struct options *options)
 {
 	const struct suite *suite = options->suite;
 
-	SET(spdm, SPDM_VERSION, spdm_version_number_t, options->version << SPDM_VERSION_NUMBER_SHIFT_BIT);
-	SET(spdm, MEASUREMENT_SPEC, uint8_t, SPDM_MEASUREMENT_SPECIFICATION_DMTF);
-	SET(spdm, MEL_SPEC, uint8_t, SPDM_MEL_SPECIFICATION_DMTF);
-	SET(spdm, MEASUREMENT_HASH_ALGO, uint32_t, suite->measurement_hash);
-	SET(spdm, BASE_ASYM_ALGO, uint32_t, suite->sign);
-	SET(spdm, REQ_BASE_ASYM_ALG, uint16_t, suite->requester_sign);
-	SET(spdm, BASE_HASH_ALGO, uint32_t, suite->hash);
-	SET(spdm, DHE_NAME_GROUP, uint16_t, suite->exchange);
-	SET(spdm, AEAD_CIPHER_SUITE, uint16_t, suite->aead);
-	SET(spdm, KEY_SCHEDULE, uint16_t, SPDM_ALGORITHMS_KEY_SCHEDULE_HMAC_HASH);
-	SET(spdm, OTHER_PARAMS_SUPPORT, uint8_t, SPDM_ALGORITHMS_OPAQUE_DATA_FORMAT_1);
+	set16(spdm, LIBSPDM_DATA_SPDM_VERSION, 0, options->version << SPDM_VERSION_NUMBER_SHIFT_BIT);
+	if (options->secured)
+		set16(spdm, LIBSPDM_DATA_SECURED_MESSAGE_VERSION, 0, options->secured << SPDM_VERSION_NUMBER_SHIFT_BIT);
+	set8(spdm, LIBSPDM_DATA_MEASUREMENT_SPEC, 0, SPDM_MEASUREMENT_SPECIFICATION_DMTF);
+	set8(spdm, LIBSPDM_DATA_MEL_SPEC, 0, SPDM_MEL_SPECIFICATION_DMTF);
+	set32(spdm, LIBSPDM_DATA_MEASUREMENT_HASH_ALGO, suite->measurement_hash);
+	set32(spdm, LIBSPDM_DATA_BASE_ASYM_ALGO, suite->sign);
+	set16(spdm, LIBSPDM_DATA_REQ_BASE_ASYM_ALG, 0, suite->requester_sign);
+	set32(spdm, LIBSPDM_DATA_BASE_HASH_ALGO, suite->hash);
+	set16(spdm, LIBSPDM_DATA_DHE_NAME_GROUP, 0, suite->exchange);
+	set16(spdm, LIBSPDM_DATA_AEAD_CIPHER_SUITE, 0, suite->aead);
+	set16(spdm, LIBSPDM_DATA_KEY_SCHEDULE, 0, SPDM_ALGORITHMS_KEY_SCHEDULE_HMAC_HASH);
+	set8(spdm, LIBSPDM_DATA_OTHER_PARAMS_SUPPORT, 0, SPDM_ALGORITHMS_OPAQUE_DATA_FORMAT_1);
 }
 
 static uint32_t requester_flags(const struct options *options)
@@ -51,6 +62,8 @@ static uint32_t requester_flags(const struct options *options)
 	if (options->authenticates)
 		flags |= SPDM_GET_CAPABILITIES_REQUEST_FLAGS_MUT_AUTH_CAP |
 			 SPDM_GET_CAPABILITIES_REQUEST_FLAGS_ENCAP_CAP;
+	if (options->multi_key)
+		flags |= SPDM_GET_CAPABILITIES_REQUEST_FLAGS_MULTI_KEY_CAP_ONLY;
 	if (options->psk)
 		flags |= SPDM_GET_CAPABILITIES_REQUEST_FLAGS_PSK_CAP_REQUESTER;
 	if (options->clear)
@@ -60,7 +73,7 @@ static uint32_t requester_flags(const struct options *options)
 
 static uint32_t responder_flags(const struct options *options)
 {
-	uint32_t flags = SPDM_GET_CAPABILITIES_RESPONSE_FLAGS_CERT_CAP | SPDM_GET_CAPABILITIES_RESPONSE_FLAGS_CHAL_CAP |
+	uint32_t flags = SPDM_GET_CAPABILITIES_RESPONSE_FLAGS_CHAL_CAP |
 			 SPDM_GET_CAPABILITIES_RESPONSE_FLAGS_MEAS_CAP_SIG |
 			 SPDM_GET_CAPABILITIES_RESPONSE_FLAGS_ENCRYPT_CAP |
 			 SPDM_GET_CAPABILITIES_RESPONSE_FLAGS_MAC_CAP | SPDM_GET_CAPABILITIES_RESPONSE_FLAGS_KEY_EX_CAP |
@@ -68,6 +81,15 @@ static uint32_t responder_flags(const struct options *options)
 			 SPDM_GET_CAPABILITIES_RESPONSE_FLAGS_KEY_UPD_CAP |
 			 SPDM_GET_CAPABILITIES_RESPONSE_FLAGS_CHUNK_CAP;
 
+	flags |= options->public_key ? SPDM_GET_CAPABILITIES_RESPONSE_FLAGS_PUB_KEY_ID_CAP :
+				       SPDM_GET_CAPABILITIES_RESPONSE_FLAGS_CERT_CAP;
+	if (options->alias)
+		flags |= SPDM_GET_CAPABILITIES_RESPONSE_FLAGS_ALIAS_CERT_CAP;
+	if (options->multi_key)
+		flags |= SPDM_GET_CAPABILITIES_RESPONSE_FLAGS_MULTI_KEY_CAP_ONLY |
+			 SPDM_GET_CAPABILITIES_RESPONSE_FLAGS_GET_KEY_PAIR_INFO_CAP;
+	if (options->asks_keys)
+		flags |= SPDM_GET_CAPABILITIES_RESPONSE_FLAGS_ENCAP_CAP;
 	if (options->mutual != MUTUAL_NONE)
 		flags |= SPDM_GET_CAPABILITIES_RESPONSE_FLAGS_MUT_AUTH_CAP |
 			 SPDM_GET_CAPABILITIES_RESPONSE_FLAGS_ENCAP_CAP;
@@ -79,24 +101,47 @@ static uint32_t responder_flags(const struct options *options)
 	return flags;
 }
 
+static bool read_chain(const struct options *options, void **chain, size_t *size)
+{
+	const struct suite *suite = options->suite;
+
+	if (!options->responder)
+		return libspdm_read_requester_public_certificate_chain(suite->hash, suite->requester_sign, chain, size,
+								       NULL, NULL);
+	if (options->alias)
+		return libspdm_read_responder_public_certificate_chain_alias_cert(suite->hash, suite->sign, chain, size,
+										  NULL, NULL);
+	return libspdm_read_responder_public_certificate_chain(suite->hash, suite->sign, chain, size, NULL, NULL);
+}
+
+static void show_chain(void *spdm, uint8_t slot, void *chain, size_t size)
+{
+	set(spdm, LIBSPDM_DATA_LOCAL_PUBLIC_CERT_CHAIN, slot, chain, size);
+	/* With several keys a connection tells more of them. */
+	set8(spdm, LIBSPDM_DATA_LOCAL_KEY_PAIR_ID, slot, slot + 1);
+	set8(spdm, LIBSPDM_DATA_LOCAL_CERT_INFO, slot, SPDM_CERTIFICATE_INFO_CERT_MODEL_DEVICE_CERT);
+	set16(spdm, LIBSPDM_DATA_LOCAL_KEY_USAGE_BIT_MASK, slot, SPDM_KEY_USAGE_BIT_MASK_KEY_EX_USE | SPDM_KEY_USAGE_BIT_MASK_CHALLENGE_USE |
+		       SPDM_KEY_USAGE_BIT_MASK_MEASUREMENT_USE);
+}
+
 /* The sample keys of the working directory, and the root that the other side's chain must begin with. */
 static void identity(void *spdm, const struct options *options)
 {
-	const struct suite *suite = options->suite;
-	void *chain, *root;
+	void *chain, *root, *key;
 	size_t size;
-	bool read;
 
-	if (options->responder)
-		read = libspdm_read_responder_public_certificate_chain(suite->hash, suite->sign, &chain, &size, NULL, NULL);
-	else
-		read = libspdm_read_requester_public_certificate_chain(suite->hash, suite->requester_sign, &chain, &size,
-								       NULL, NULL);
-	if (!read)
+	if (!read_chain(options, &chain, &size))
 		fail("the sample keys are of no use");
 	if (options->responder || options->authenticates) {
-		SET(spdm, LOCAL_SUPPORTED_SLOT_MASK, uint8_t, 1);
-		set(spdm, LIBSPDM_DATA_LOCAL_PUBLIC_CERT_CHAIN, 0, chain, size);
+		set8(spdm, LIBSPDM_DATA_LOCAL_SUPPORTED_SLOT_MASK, 0, 1 | 1 << options->slot);
+		set8(spdm, LIBSPDM_DATA_TOTAL_KEY_PAIRS, 0, 8);
+		show_chain(spdm, 0, chain, size);
+		show_chain(spdm, options->slot, chain, size);
+	}
+	if (options->public_key) {
+		if (!libspdm_read_responder_public_key(options->suite->sign, &key, &size))
+			fail("the sample keys are of no use");
+		set(spdm, LIBSPDM_DATA_LOCAL_PUBLIC_KEY, 0, key, size);
 	}
 	if (options->root) {
 		file(options->root, &root, &size);
@@ -114,14 +159,15 @@ static void mutual(void *spdm, const struct options *options)
 	};
 	static uint8_t chain[CHAIN_MAX];
 
-	SET(spdm, BASIC_MUT_AUTH_REQUESTED, bool, options->mutual == MUTUAL_BASIC);
-	SET(spdm, MUT_AUTH_REQUESTED, uint8_t, asked[options->mutual]);
+	set8(spdm, LIBSPDM_DATA_BASIC_MUT_AUTH_REQUESTED, 0, options->mutual == MUTUAL_BASIC);
+	set8(spdm, LIBSPDM_DATA_MUT_AUTH_REQUESTED, 0, asked[options->mutual]);
 	libspdm_register_cert_chain_buffer(spdm, chain, sizeof(chain));
 }
 
 void *context(const struct options *options)
 {
 	void *spdm = calloc(1, libspdm_get_context_size());
+	uint64_t round_trip_us = 0;
 	void *scratch;
 	size_t size;
 
@@ -131,13 +177,13 @@ void *context(const struct options *options)
 	size = libspdm_get_sizeof_required_scratch_buffer(spdm);
 	scratch = calloc(1, size);
 	libspdm_set_scratch_buffer(spdm, scratch, size);
-	SET(spdm, CAPABILITY_CT_EXPONENT, uint8_t, 0);
-	SET(spdm, CAPABILITY_RTT_US, uint64_t, 0);
-	SET(spdm, CAPABILITY_FLAGS, uint32_t, options->responder ? responder_flags(options) : requester_flags(options));
+	set8(spdm, LIBSPDM_DATA_CAPABILITY_CT_EXPONENT, 0, 0);
+	set(spdm, LIBSPDM_DATA_CAPABILITY_RTT_US, 0, &round_trip_us, sizeof(round_trip_us));
+	set32(spdm, LIBSPDM_DATA_CAPABILITY_FLAGS, options->responder ? responder_flags(options) : requester_flags(options));
 	algorithms(spdm, options);
 	identity(spdm, options);
 	if (options->responder) {
-		SET(spdm, HEARTBEAT_PERIOD, uint8_t, 60);
+		set8(spdm, LIBSPDM_DATA_HEARTBEAT_PERIOD, 0, 60);
 		mutual(spdm, options);
 	}
 	if (!libspdm_check_context(spdm))

@@ -18,6 +18,7 @@ static const char usage[] =
 	"\n"
 	"  --transport NAME      doe (the default) or mctp\n"
 	"  --spdm VERSION        1.0, 1.1, 1.2 (the default) or 1.3\n"
+	"  --secured VERSION     of secured messages (DSP0277), 1.0, 1.1 or 1.2 alone\n"
 	"  --suite NAME          p384 (the default), p256, p384-chacha, p256-chacha, rsassa2048, rsapss3072 or rsapss4096\n"
 	"  --root FILE.der       the root that the other side's chain must begin with\n"
 	"  --mutual WAY          responder: basic, encap, digests or raw\n"
@@ -27,7 +28,13 @@ static const char usage[] =
 	"  --psk                 sessions are on the samples' pre-shared key\n"
 	"  --no-context          responder: add no context to that\n"
 	"  --clear               handshakes in clear\n"
-	"  --transfer-size N     DataTransferSize (default: 4608)\n";
+	"  --transfer-size N     DataTransferSize (default: 4608)\n"
+	"  --slot N              the slot whose chain is used (default: 0)\n"
+	"  --multi-key           several keys, always (1.3)\n"
+	"  --alias               responder: the leaf is an alias certificate\n"
+	"  --public-key          responder: no chain; its key was provisioned\n"
+	"  --slow                responder: to each request it is busy first, and then not ready\n"
+	"  --asks-keys           responder: asks for new keys in each session\n";
 
 void fail(const char *format, ...)
 {
@@ -108,11 +115,13 @@ static long number(const char *option, const char *text, long most)
 
 struct options options(int count, char **words)
 {
-	enum { PORT, TRANSPORT, SPDM, SUITE, ROOT, MUTUAL, AUTHENTICATES, TDISP, MORE, PSK, NO_CONTEXT, CLEAR, TRANSFER_SIZE, HELP };
+	enum { PORT, TRANSPORT, SPDM, SECURED, SUITE, ROOT, MUTUAL, AUTHENTICATES, TDISP, MORE, PSK, NO_CONTEXT, CLEAR, TRANSFER_SIZE, SLOT, MULTI_KEY,
+	       ALIAS, PUBLIC_KEY, SLOW, ASKS_KEYS, HELP };
 	static const struct option known[] = {
 		[PORT] = { "port", required_argument, 0, 0 },
 		[TRANSPORT] = { "transport", required_argument, 0, 0 },
 		[SPDM] = { "spdm", required_argument, 0, 0 },
+		[SECURED] = { "secured", required_argument, 0, 0 },
 		[SUITE] = { "suite", required_argument, 0, 0 },
 		[ROOT] = { "root", required_argument, 0, 0 },
 		[MUTUAL] = { "mutual", required_argument, 0, 0 },
@@ -123,6 +132,12 @@ struct options options(int count, char **words)
 		[NO_CONTEXT] = { "no-context", no_argument, 0, 0 },
 		[CLEAR] = { "clear", no_argument, 0, 0 },
 		[TRANSFER_SIZE] = { "transfer-size", required_argument, 0, 0 },
+		[SLOT] = { "slot", required_argument, 0, 0 },
+		[MULTI_KEY] = { "multi-key", no_argument, 0, 0 },
+		[ALIAS] = { "alias", no_argument, 0, 0 },
+		[PUBLIC_KEY] = { "public-key", no_argument, 0, 0 },
+		[SLOW] = { "slow", no_argument, 0, 0 },
+		[ASKS_KEYS] = { "asks-keys", no_argument, 0, 0 },
 		[HELP] = { "help", no_argument, 0, 0 },
 		{ 0 },
 	};
@@ -140,6 +155,7 @@ struct options options(int count, char **words)
 		case PORT: said.port = number("port", optarg, 0xffff); break;
 		case TRANSPORT: said.mctp = word("transport", optarg, transports); break;
 		case SPDM: said.version = 0x10 + word("spdm", optarg, versions); break;
+		case SECURED: said.secured = 0x10 + word("secured", optarg, versions); break;
 		case SUITE: said.suite = suite(optarg); break;
 		case ROOT: said.root = optarg; break;
 		case MUTUAL: said.mutual = word("mutual", optarg, ways); break;
@@ -150,6 +166,12 @@ struct options options(int count, char **words)
 		case NO_CONTEXT: said.no_context = true; break;
 		case CLEAR: said.clear = true; break;
 		case TRANSFER_SIZE: said.transfer_size = number("transfer-size", optarg, 0x10000); break;
+		case SLOT: said.slot = number("slot", optarg, 7); break;
+		case MULTI_KEY: said.multi_key = true; break;
+		case ALIAS: said.alias = true; break;
+		case PUBLIC_KEY: said.public_key = true; break;
+		case SLOW: said.slow = true; break;
+		case ASKS_KEYS: said.asks_keys = true; break;
 		default: fputs(usage, stdout); exit(0);
 		}
 	}

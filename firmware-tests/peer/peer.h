@@ -33,6 +33,7 @@ struct options {
 	uint16_t port; /* of 127.0.0.1; 0: the system chooses */
 	bool mctp; /* else DOE */
 	uint8_t version; /* 0x10 to 0x13 */
+	uint8_t secured; /* the one version of secured messages, 0x10 to 0x12; 0: all three */
 	const struct suite *suite;
 	const char *root; /* the other side's root certificate, in DER */
 	enum mutual mutual; /* of the responder */
@@ -43,6 +44,12 @@ struct options {
 	bool no_context; /* the responder adds nothing to that of its own */
 	bool clear; /* handshakes in clear */
 	uint32_t transfer_size; /* DataTransferSize */
+	uint8_t slot; /* whose chain is used; a responder has one in slot 0 too */
+	bool multi_key; /* several keys, always (1.3) */
+	bool alias; /* the responder's leaf is an alias certificate */
+	bool public_key; /* the responder's key was provisioned; it has no chain */
+	bool slow; /* the responder is busy at first, and then not ready */
+	bool asks_keys; /* the responder asks for new keys in each session */
 };
 
 /* Reads the command line, or says what is wrong with it and ends the program. */

@@ -18,18 +18,18 @@ static void step(const char *what, libspdm_return_t status)
 	printf("%s\n", what);
 }
 
-static void identify(void *spdm)
+static void identify(void *spdm, uint8_t slot)
 {
 	uint8_t slots, digests[8 * LIBSPDM_MAX_HASH_SIZE], chain[CHAIN_MAX], summary[LIBSPDM_MAX_HASH_SIZE];
 	size_t size = sizeof(chain);
 
 	step("DIGESTS", libspdm_get_digest(spdm, NULL, &slots, digests));
-	step("CERTIFICATE", libspdm_get_certificate(spdm, NULL, 0, &size, chain));
+	step("CERTIFICATE", libspdm_get_certificate(spdm, NULL, slot, &size, chain));
 	step("CHALLENGE_AUTH",
-	     libspdm_challenge(spdm, NULL, 0, SPDM_CHALLENGE_REQUEST_ALL_MEASUREMENTS_HASH, summary, &slots));
+	     libspdm_challenge(spdm, NULL, slot, SPDM_CHALLENGE_REQUEST_ALL_MEASUREMENTS_HASH, summary, &slots));
 }
 
-static void measure(void *spdm, const uint32_t *session)
+static void measure(void *spdm, const uint32_t *session, uint8_t slot)
 {
 	static const struct {
 		const char *what;
@@ -47,7 +47,7 @@ static void measure(void *spdm, const uint32_t *session)
 		uint32_t size = sizeof(record);
 		libspdm_return_t status;
 
-		status = libspdm_get_measurement(spdm, session, questions[at].attribute, questions[at].operation, 0,
+		status = libspdm_get_measurement(spdm, session, questions[at].attribute, questions[at].operation, slot,
 						 &changed, &blocks, count ? NULL : &size, count ? NULL : record);
 		step(questions[at].what, status);
 	}
@@ -104,10 +104,10 @@ static void talk_in_session(void *spdm, const struct options *options)
 	uint32_t session;
 
 	step(options->psk ? "a session on a pre-shared key" : "a session",
-	     libspdm_start_session(spdm, options->psk, hint, hint_size, SPDM_CHALLENGE_REQUEST_ALL_MEASUREMENTS_HASH, 0,
-				   0, &session, &heartbeat, summary));
+	     libspdm_start_session(spdm, options->psk, hint, hint_size, SPDM_CHALLENGE_REQUEST_ALL_MEASUREMENTS_HASH,
+				   options->slot, 0, &session, &heartbeat, summary));
 	step("HEARTBEAT", libspdm_heartbeat(spdm, session));
-	measure(spdm, &session);
+	measure(spdm, &session, options->slot);
 	if (options->tdisp)
 		ask_tdisp(spdm, &session);
 	if (options->more)
@@ -126,8 +126,8 @@ void requester(const struct options *options)
 		fail("--root is missing: libspdm would trust whoever answers");
 	link_connect(options);
 	step("ALGORITHMS", libspdm_init_connection(spdm, false));
-	identify(spdm);
-	measure(spdm, NULL);
+	identify(spdm, options->slot);
+	measure(spdm, NULL, options->slot);
 	if (options->version > 0x10)
 		talk_in_session(spdm, options);
 	link_shutdown();

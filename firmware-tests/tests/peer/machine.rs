@@ -11,7 +11,7 @@ use tdisp::clock::Instant;
 use tdisp::crypto::{Ring, digest};
 use tdisp::spdm::msg::{Code, Header};
 use tdisp::spdm::transport::Kind;
-use tdisp::spdm::{Error, Event, Misuse, Requester, RequesterConfig, Trust};
+use tdisp::spdm::{Event, Misuse, Requester, RequesterConfig, Trust};
 
 use crate::case::Case;
 use crate::judge::Judge;
@@ -23,6 +23,8 @@ pub(crate) struct Machine {
     now: Instant,
     /// Messages that libspdm answered.
     answered: usize,
+    /// Which of them loses its last bit on the way.
+    damaged: Option<usize>,
     /// What was asked in clear.
     in_clear: Vec<Code>,
     _judge: Judge,
@@ -33,14 +35,17 @@ impl Machine {
     pub(crate) fn connect(case: Case, root: &Path) -> Self {
         let offer = Suite::offer(&[case.suite.ours.parse().unwrap()], Default::default());
         let root = digest(&Ring, offer.hash[0], &std::fs::read(root).unwrap());
-        let chunks = case.form.theirs.contains("--transfer-size 256");
+        let has = |word: &str| case.form.theirs.contains(word);
+        let key = || std::fs::read(case.key("end_responder.key.pub.der")).unwrap();
         let config = RequesterConfig {
             versions: vec![case.version],
             transport: case.transport,
             roots: Trust::Pinned(vec![root]),
             offer,
-            handshake_in_clear: case.form.theirs.contains("--clear"),
-            transfer_size: if chunks { 256 } else { 0x1200 },
+            public_key: has("--public-key").then(key),
+            handshake_in_clear: has("--clear"),
+            transfer_size: if has("--transfer-size 256") { 256 } else { 0x1200 },
+            encapsulated: has("--asks-keys"),
             chunk: Some(0x4000),
             ..RequesterConfig::default()
         };
@@ -53,6 +58,7 @@ impl Machine {
             requester: Requester::new(config, Arc::new(Ring)),
             now: Instant::START,
             answered: 0,
+            damaged: None,
             in_clear: Vec::new(),
             _judge: judge,
         }
@@ -64,13 +70,17 @@ impl Machine {
         self.ends_with(|event| matches!(event, Event::SessionReady { .. }));
         let clear = self.case.form.theirs.contains("--clear");
         assert_eq!(self.in_clear.contains(&Code::FINISH), clear, "{}", self.case);
+        let session = self.requester.session().unwrap();
+        if self.case.form.theirs.contains("--asks-keys") {
+            self.asks(|requester, now| requester.fetch_requests(now, session));
+            self.ends_with(|event| matches!(event, Event::RequestsAnswered { .. }));
+        }
         let before = self.answered;
         self.asks(|requester, now| requester.measure(now, None));
         self.ends_with(|event| matches!(event, Event::Measurements(_)));
         let chunks = self.case.form.theirs.contains("--transfer-size");
         assert_eq!(self.answered - before > 1, chunks, "{}", self.case);
         self.beats();
-        let session = self.requester.session().unwrap();
         self.asks(|requester, now| requester.update_own_keys_in(now, session));
         self.ends_with(|event| matches!(event, Event::KeysUpdated));
         self.asks(|requester, now| requester.update_keys(now));
@@ -83,8 +93,21 @@ impl Machine {
     /// A root that is not known ends it before there is a session.
     pub(crate) fn refuses(mut self) {
         self.requester.connect(self.now);
-        self.ends_with(|event| matches!(event, Event::Failed(Error::Peer { .. })));
+        self.ends_with(|event| matches!(event, Event::Failed(_)));
         assert_eq!(self.requester.session(), None, "{}", self.case);
+    }
+
+    /// How many answers it takes until a session is up.
+    pub(crate) fn counts_answers(mut self) -> usize {
+        self.requester.connect(self.now);
+        self.ends_with(|event| matches!(event, Event::SessionReady { .. }));
+        self.answered
+    }
+
+    /// An answer that is not as libspdm gave it ends it before there is a session.
+    pub(crate) fn refuses_it_without_a_bit_of(mut self, answer: usize) {
+        self.damaged = Some(answer);
+        self.refuses();
     }
 
     /// Time passes until the next HEARTBEAT, which is answered.
@@ -125,9 +148,12 @@ impl Machine {
                 payload: std::mem::take(&mut unit),
             };
             frame.write(&mut self.stream, self.case.transport).unwrap();
-            let answer = Frame::read(&mut self.stream, self.case.transport)
+            let mut answer = Frame::read(&mut self.stream, self.case.transport)
                 .unwrap()
                 .expect("an answer");
+            if let (Some(last), true) = (answer.payload.last_mut(), self.damaged == Some(self.answered)) {
+                *last ^= 1;
+            }
             self.answered += 1;
             self.requester.handle(self.now, &answer.payload);
             events.extend(std::iter::from_fn(|| self.requester.poll_event()));

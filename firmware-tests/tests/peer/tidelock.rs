@@ -48,10 +48,11 @@ impl Talk {
             match word {
                 "--session" => command.arg("--save-secrets").arg(file("talk.json")),
                 "--identity" => command.arg(case.key("requester.pem")),
-                _ => {
+                "--psk" => {
                     std::fs::write(file("psk"), KEY).unwrap();
                     command.arg(file("psk"))
                 }
+                _ => &mut command,
             };
         }
         let out = command.output().unwrap();

@@ -52,52 +52,45 @@ static void algorithms(void *spdm, const struct options *options)
 	set8(spdm, LIBSPDM_DATA_OTHER_PARAMS_SUPPORT, 0, SPDM_ALGORITHMS_OPAQUE_DATA_FORMAT_1);
 }
 
+#define REQUESTER(name) SPDM_GET_CAPABILITIES_REQUEST_FLAGS_##name
+#define RESPONDER(name) SPDM_GET_CAPABILITIES_RESPONSE_FLAGS_##name
+
 static uint32_t requester_flags(const struct options *options)
 {
-	uint32_t flags = SPDM_GET_CAPABILITIES_REQUEST_FLAGS_CERT_CAP | SPDM_GET_CAPABILITIES_REQUEST_FLAGS_CHAL_CAP |
-			 SPDM_GET_CAPABILITIES_REQUEST_FLAGS_ENCRYPT_CAP | SPDM_GET_CAPABILITIES_REQUEST_FLAGS_MAC_CAP |
-			 SPDM_GET_CAPABILITIES_REQUEST_FLAGS_KEY_EX_CAP | SPDM_GET_CAPABILITIES_REQUEST_FLAGS_HBEAT_CAP |
-			 SPDM_GET_CAPABILITIES_REQUEST_FLAGS_KEY_UPD_CAP | SPDM_GET_CAPABILITIES_REQUEST_FLAGS_CHUNK_CAP;
+	uint32_t flags = REQUESTER(CERT_CAP) | REQUESTER(CHAL_CAP) | REQUESTER(ENCRYPT_CAP) | REQUESTER(MAC_CAP) |
+			 REQUESTER(KEY_EX_CAP) | REQUESTER(HBEAT_CAP) | REQUESTER(KEY_UPD_CAP) | REQUESTER(CHUNK_CAP);
 
 	if (options->authenticates)
-		flags |= SPDM_GET_CAPABILITIES_REQUEST_FLAGS_MUT_AUTH_CAP |
-			 SPDM_GET_CAPABILITIES_REQUEST_FLAGS_ENCAP_CAP;
+		flags |= REQUESTER(MUT_AUTH_CAP) | REQUESTER(ENCAP_CAP);
 	if (options->multi_key)
-		flags |= SPDM_GET_CAPABILITIES_REQUEST_FLAGS_MULTI_KEY_CAP_ONLY;
+		flags |= REQUESTER(MULTI_KEY_CAP_ONLY);
 	if (options->psk)
-		flags |= SPDM_GET_CAPABILITIES_REQUEST_FLAGS_PSK_CAP_REQUESTER;
+		flags |= REQUESTER(PSK_CAP_REQUESTER);
 	if (options->clear)
-		flags |= SPDM_GET_CAPABILITIES_REQUEST_FLAGS_HANDSHAKE_IN_THE_CLEAR_CAP;
+		flags |= REQUESTER(HANDSHAKE_IN_THE_CLEAR_CAP);
 	return flags;
 }
 
 static uint32_t responder_flags(const struct options *options)
 {
-	uint32_t flags = SPDM_GET_CAPABILITIES_RESPONSE_FLAGS_CHAL_CAP |
-			 SPDM_GET_CAPABILITIES_RESPONSE_FLAGS_MEAS_CAP_SIG |
-			 SPDM_GET_CAPABILITIES_RESPONSE_FLAGS_ENCRYPT_CAP |
-			 SPDM_GET_CAPABILITIES_RESPONSE_FLAGS_MAC_CAP | SPDM_GET_CAPABILITIES_RESPONSE_FLAGS_KEY_EX_CAP |
-			 SPDM_GET_CAPABILITIES_RESPONSE_FLAGS_HBEAT_CAP |
-			 SPDM_GET_CAPABILITIES_RESPONSE_FLAGS_KEY_UPD_CAP |
-			 SPDM_GET_CAPABILITIES_RESPONSE_FLAGS_CHUNK_CAP;
+	uint32_t flags = RESPONDER(CHAL_CAP) | RESPONDER(MEAS_CAP_SIG) | RESPONDER(ENCRYPT_CAP) | RESPONDER(MAC_CAP) |
+			 RESPONDER(KEY_EX_CAP) | RESPONDER(HBEAT_CAP) | RESPONDER(KEY_UPD_CAP) | RESPONDER(CHUNK_CAP);
 
-	flags |= options->public_key ? SPDM_GET_CAPABILITIES_RESPONSE_FLAGS_PUB_KEY_ID_CAP :
-				       SPDM_GET_CAPABILITIES_RESPONSE_FLAGS_CERT_CAP;
+	flags |= options->public_key ? RESPONDER(PUB_KEY_ID_CAP) : RESPONDER(CERT_CAP);
 	if (options->alias)
-		flags |= SPDM_GET_CAPABILITIES_RESPONSE_FLAGS_ALIAS_CERT_CAP;
+		flags |= RESPONDER(ALIAS_CERT_CAP);
 	if (options->multi_key)
-		flags |= SPDM_GET_CAPABILITIES_RESPONSE_FLAGS_MULTI_KEY_CAP_ONLY |
-			 SPDM_GET_CAPABILITIES_RESPONSE_FLAGS_GET_KEY_PAIR_INFO_CAP;
+		flags |= RESPONDER(MULTI_KEY_CAP_ONLY) | RESPONDER(GET_KEY_PAIR_INFO_CAP);
 	if (options->asks_keys)
-		flags |= SPDM_GET_CAPABILITIES_RESPONSE_FLAGS_ENCAP_CAP;
+		flags |= RESPONDER(ENCAP_CAP);
 	if (options->mutual != MUTUAL_NONE)
-		flags |= SPDM_GET_CAPABILITIES_RESPONSE_FLAGS_MUT_AUTH_CAP |
-			 SPDM_GET_CAPABILITIES_RESPONSE_FLAGS_ENCAP_CAP;
-	if (options->psk)
-		flags |= options->no_context ? SPDM_GET_CAPABILITIES_RESPONSE_FLAGS_PSK_CAP_RESPONDER :
-					       SPDM_GET_CAPABILITIES_RESPONSE_FLAGS_PSK_CAP_RESPONDER_WITH_CONTEXT;
+		flags |= RESPONDER(MUT_AUTH_CAP) | RESPONDER(ENCAP_CAP);
+	if (options->psk && options->no_context)
+		flags |= RESPONDER(PSK_CAP_RESPONDER);
+	else if (options->psk)
+		flags |= RESPONDER(PSK_CAP_RESPONDER_WITH_CONTEXT);
 	if (options->clear)
-		flags |= SPDM_GET_CAPABILITIES_RESPONSE_FLAGS_HANDSHAKE_IN_THE_CLEAR_CAP;
+		flags |= RESPONDER(HANDSHAKE_IN_THE_CLEAR_CAP);
 	return flags;
 }
 
@@ -116,12 +109,14 @@ static bool read_chain(const struct options *options, void **chain, size_t *size
 
 static void show_chain(void *spdm, uint8_t slot, void *chain, size_t size)
 {
+	uint16_t uses = SPDM_KEY_USAGE_BIT_MASK_KEY_EX_USE | SPDM_KEY_USAGE_BIT_MASK_CHALLENGE_USE |
+			SPDM_KEY_USAGE_BIT_MASK_MEASUREMENT_USE;
+
 	set(spdm, LIBSPDM_DATA_LOCAL_PUBLIC_CERT_CHAIN, slot, chain, size);
 	/* With several keys a connection tells more of them. */
 	set8(spdm, LIBSPDM_DATA_LOCAL_KEY_PAIR_ID, slot, slot + 1);
 	set8(spdm, LIBSPDM_DATA_LOCAL_CERT_INFO, slot, SPDM_CERTIFICATE_INFO_CERT_MODEL_DEVICE_CERT);
-	set16(spdm, LIBSPDM_DATA_LOCAL_KEY_USAGE_BIT_MASK, slot, SPDM_KEY_USAGE_BIT_MASK_KEY_EX_USE | SPDM_KEY_USAGE_BIT_MASK_CHALLENGE_USE |
-		       SPDM_KEY_USAGE_BIT_MASK_MEASUREMENT_USE);
+	set16(spdm, LIBSPDM_DATA_LOCAL_KEY_USAGE_BIT_MASK, slot, uses);
 }
 
 /* The sample keys of the working directory, and the root that the other side's chain must begin with. */
@@ -167,6 +162,7 @@ static void mutual(void *spdm, const struct options *options)
 void *context(const struct options *options)
 {
 	void *spdm = calloc(1, libspdm_get_context_size());
+	uint32_t flags = options->responder ? responder_flags(options) : requester_flags(options);
 	uint64_t round_trip_us = 0;
 	void *scratch;
 	size_t size;
@@ -179,7 +175,7 @@ void *context(const struct options *options)
 	libspdm_set_scratch_buffer(spdm, scratch, size);
 	set8(spdm, LIBSPDM_DATA_CAPABILITY_CT_EXPONENT, 0, 0);
 	set(spdm, LIBSPDM_DATA_CAPABILITY_RTT_US, 0, &round_trip_us, sizeof(round_trip_us));
-	set32(spdm, LIBSPDM_DATA_CAPABILITY_FLAGS, options->responder ? responder_flags(options) : requester_flags(options));
+	set32(spdm, LIBSPDM_DATA_CAPABILITY_FLAGS, flags);
 	algorithms(spdm, options);
 	identity(spdm, options);
 	if (options->responder) {

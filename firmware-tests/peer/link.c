@@ -19,6 +19,11 @@ enum command {
 	COMMAND_TEST = 0xdead,
 };
 
+enum transport {
+	TRANSPORT_MCTP = 1,
+	TRANSPORT_DOE = 2,
+};
+
 #define FRAME_MAX 0x20000
 #define PATIENCE_S 20
 #define MESSAGE_MAX 0x4000
@@ -94,13 +99,13 @@ static struct sockaddr_in here(uint16_t port)
 	return address;
 }
 
-static void open_stream(int socket, const struct options *options)
+static void open_stream(int connected, const struct options *options)
 {
 	struct timeval patience = { .tv_sec = PATIENCE_S };
 	int on = 1;
 
-	stream = socket;
-	transport = options->mctp ? 1 : 2;
+	stream = connected;
+	transport = options->mctp ? TRANSPORT_MCTP : TRANSPORT_DOE;
 	setsockopt(stream, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
 	setsockopt(stream, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
 }
@@ -184,11 +189,14 @@ bool link_serve(void)
 {
 	static const char hello[] = "Server Hello!";
 	uint8_t index;
+	bool spdm;
 
 	while (receive_frame()) {
 		switch (frame.command) {
 		case COMMAND_NORMAL:
-			if (transport == 1 || libspdm_pci_doe_decode_discovery_request(frame.size, frame.payload, &index))
+			spdm = transport == TRANSPORT_MCTP ||
+			       libspdm_pci_doe_decode_discovery_request(frame.size, frame.payload, &index);
+			if (spdm)
 				return true;
 			answer_discovery(index);
 			break;

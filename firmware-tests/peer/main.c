@@ -12,19 +12,21 @@ static const char usage[] =
 	"usage: libspdm-peer requester --port N --root FILE.der [OPTION...]\n"
 	"       libspdm-peer responder [--port N] [--root FILE.der] [OPTION...]\n"
 	"\n"
-	"libspdm behind TCP port N of 127.0.0.1, in the framing of the DMTF emulators, with the sample keys of the working\n"
-	"directory. The requester prints each thing done, and goes through a whole conversation: identity, signed\n"
-	"measurements, and a session with HEARTBEAT and KEY_UPDATE. The responder serves one connection.\n"
+	"libspdm behind TCP port N of 127.0.0.1, in the framing of the DMTF emulators, with the sample keys of the\n"
+	"working directory. The requester prints each thing done, and goes through a whole conversation: identity,\n"
+	"signed measurements, and a session with HEARTBEAT and KEY_UPDATE. The responder serves one connection.\n"
 	"\n"
 	"  --transport NAME      doe (the default) or mctp\n"
 	"  --spdm VERSION        1.0, 1.1, 1.2 (the default) or 1.3\n"
 	"  --secured VERSION     of secured messages (DSP0277), 1.0, 1.1 or 1.2 alone\n"
-	"  --suite NAME          p384 (the default), p256, p384-chacha, p256-chacha, rsassa2048, rsapss3072 or rsapss4096\n"
+	"  --suite NAME          p384 (the default), p256, p384-chacha, p256-chacha, rsassa2048, rsapss3072, rsapss4096\n"
 	"  --root FILE.der       the root that the other side's chain must begin with\n"
 	"  --mutual WAY          responder: basic, encap, digests or raw\n"
 	"  --authenticates       requester: authenticate itself if asked to\n"
 	"  --tdisp               requester: ask TDISP's version in the session\n"
-	"  --more                requester: ask for a CSR, SET_CERTIFICATE, key pairs, the log and events in the session\n"
+	"  --more                requester: ask for a CSR, SET_CERTIFICATE, key pairs, log, events in the session\n"
+	"  --beside              requester: a second session beside the first, by KEY_EXCHANGE\n"
+	"  --twice               requester: all of it again from GET_VERSION on, with a session still up\n"
 	"  --psk                 sessions are on the samples' pre-shared key\n"
 	"  --no-context          responder: add no context to that\n"
 	"  --clear               handshakes in clear\n"
@@ -115,8 +117,10 @@ static long number(const char *option, const char *text, long most)
 
 struct options options(int count, char **words)
 {
-	enum { PORT, TRANSPORT, SPDM, SECURED, SUITE, ROOT, MUTUAL, AUTHENTICATES, TDISP, MORE, PSK, NO_CONTEXT, CLEAR, TRANSFER_SIZE, SLOT, MULTI_KEY,
-	       ALIAS, PUBLIC_KEY, SLOW, ASKS_KEYS, HELP };
+	enum {
+		PORT, TRANSPORT, SPDM, SECURED, SUITE, ROOT, MUTUAL, AUTHENTICATES, TDISP, MORE, BESIDE, TWICE, PSK, NO_CONTEXT,
+		CLEAR, TRANSFER_SIZE, SLOT, MULTI_KEY, ALIAS, PUBLIC_KEY, SLOW, ASKS_KEYS, HELP
+	};
 	static const struct option known[] = {
 		[PORT] = { "port", required_argument, 0, 0 },
 		[TRANSPORT] = { "transport", required_argument, 0, 0 },
@@ -128,6 +132,8 @@ struct options options(int count, char **words)
 		[AUTHENTICATES] = { "authenticates", no_argument, 0, 0 },
 		[TDISP] = { "tdisp", no_argument, 0, 0 },
 		[MORE] = { "more", no_argument, 0, 0 },
+		[BESIDE] = { "beside", no_argument, 0, 0 },
+		[TWICE] = { "twice", no_argument, 0, 0 },
 		[PSK] = { "psk", no_argument, 0, 0 },
 		[NO_CONTEXT] = { "no-context", no_argument, 0, 0 },
 		[CLEAR] = { "clear", no_argument, 0, 0 },
@@ -141,7 +147,6 @@ struct options options(int count, char **words)
 		[HELP] = { "help", no_argument, 0, 0 },
 		{ 0 },
 	};
-	static const char *const roles[] = { "requester", "responder", 0 };
 	static const char *const transports[] = { "doe", "mctp", 0 };
 	static const char *const versions[] = { "1.0", "1.1", "1.2", "1.3", 0 };
 	static const char *const ways[] = { "none", "basic", "encap", "digests", "raw", 0 };
@@ -162,6 +167,8 @@ struct options options(int count, char **words)
 		case AUTHENTICATES: said.authenticates = true; break;
 		case TDISP: said.tdisp = true; break;
 		case MORE: said.more = true; break;
+		case BESIDE: said.beside = true; break;
+		case TWICE: said.twice = true; break;
 		case PSK: said.psk = true; break;
 		case NO_CONTEXT: said.no_context = true; break;
 		case CLEAR: said.clear = true; break;
@@ -175,12 +182,13 @@ struct options options(int count, char **words)
 		default: fputs(usage, stdout); exit(0);
 		}
 	}
-	if (optind + 1 != count) {
-		fputs(usage, stderr);
-		exit(2);
+	if (optind + 1 == count) {
+		said.responder = !strcmp(words[optind], "responder");
+		if (said.responder || !strcmp(words[optind], "requester"))
+			return said;
 	}
-	said.responder = word("", words[optind], roles);
-	return said;
+	fputs(usage, stderr);
+	exit(2);
 }
 
 int main(int count, char **words)

@@ -40,6 +40,8 @@ struct options {
 	bool authenticates; /* the requester, if it is asked to */
 	bool tdisp; /* the requester asks TDISP's version */
 	bool more; /* the requester asks also what few devices answer */
+	bool beside; /* the requester has a second session beside the first, by KEY_EXCHANGE */
+	bool twice; /* the requester says all of it again, from GET_VERSION on, with a session still up */
 	bool psk; /* sessions are on the pre-shared key of libspdm's samples */
 	bool no_context; /* the responder adds nothing to that of its own */
 	bool clear; /* handshakes in clear */

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* libspdm as a requester: everything that it can ask, step by step. */
 #include <stdio.h>
-#include <string.h>
 
 #include "library/spdm_requester_lib.h"
 #include "spdm_device_secret_lib_internal.h"
@@ -31,19 +30,19 @@ static void identify(void *spdm, uint8_t slot)
 
 static void measure(void *spdm, const uint32_t *session, uint8_t slot)
 {
+	enum { COUNT = 0, ONE = 1, ALL = 0xff };
 	static const struct {
 		const char *what;
 		uint8_t operation, attribute;
 	} questions[] = {
-		{ "the number of MEASUREMENTS", SPDM_GET_MEASUREMENTS_REQUEST_MEASUREMENT_OPERATION_TOTAL_NUMBER_OF_MEASUREMENTS, 0 },
-		{ "one of the MEASUREMENTS", 1, 0 },
-		{ "signed MEASUREMENTS", SPDM_GET_MEASUREMENTS_REQUEST_MEASUREMENT_OPERATION_ALL_MEASUREMENTS,
-		  SPDM_GET_MEASUREMENTS_REQUEST_ATTRIBUTES_GENERATE_SIGNATURE },
+		{ "the number of MEASUREMENTS", COUNT, 0 },
+		{ "one of the MEASUREMENTS", ONE, 0 },
+		{ "signed MEASUREMENTS", ALL, SPDM_GET_MEASUREMENTS_REQUEST_ATTRIBUTES_GENERATE_SIGNATURE },
 	};
 	uint8_t changed, blocks, record[LIBSPDM_MAX_MEASUREMENT_RECORD_SIZE];
 
 	for (size_t at = 0; at < sizeof(questions) / sizeof(*questions); at++) {
-		bool count = !questions[at].operation;
+		bool count = questions[at].operation == COUNT;
 		uint32_t size = sizeof(record);
 		libspdm_return_t status;
 
@@ -75,8 +74,8 @@ static void ask_more_of_1_3(void *spdm, const uint32_t *session)
 	uint32_t algorithms, algorithm, list_size = sizeof(list);
 	size_t log_size = sizeof(log);
 
-	step("KEY_PAIR_INFO", libspdm_get_key_pair_info(spdm, session, 1, &pairs, &abilities, &usages, &usage, &algorithms,
-							&algorithm, &slots, &key_size, key));
+	step("KEY_PAIR_INFO", libspdm_get_key_pair_info(spdm, session, 1, &pairs, &abilities, &usages, &usage,
+							&algorithms, &algorithm, &slots, &key_size, key));
 	step("MEASUREMENT_EXTENSION_LOG", libspdm_get_measurement_extension_log(spdm, session, &log_size, log));
 	step("SUPPORTED_EVENT_TYPES", libspdm_get_event_types(spdm, *session, &groups, &list_size, list));
 	step("SUBSCRIBE_EVENT_TYPES_ACK", libspdm_subscribe_event_types(spdm, *session, groups, list_size, list));
@@ -96,16 +95,24 @@ static void ask_more(void *spdm, const struct options *options, const uint32_t *
 		ask_more_of_1_3(spdm, session);
 }
 
-static void talk_in_session(void *spdm, const struct options *options)
+static uint32_t open_session(void *spdm, const struct options *options, bool psk)
 {
-	const char *hint = options->psk ? LIBSPDM_TEST_PSK_HINT_STRING : NULL;
-	uint16_t hint_size = options->psk ? sizeof(LIBSPDM_TEST_PSK_HINT_STRING) : 0;
+	const char *hint = psk ? LIBSPDM_TEST_PSK_HINT_STRING : NULL;
+	uint16_t hint_size = psk ? sizeof(LIBSPDM_TEST_PSK_HINT_STRING) : 0;
 	uint8_t heartbeat, summary[LIBSPDM_MAX_HASH_SIZE];
 	uint32_t session;
 
-	step(options->psk ? "a session on a pre-shared key" : "a session",
-	     libspdm_start_session(spdm, options->psk, hint, hint_size, SPDM_CHALLENGE_REQUEST_ALL_MEASUREMENTS_HASH,
-				   options->slot, 0, &session, &heartbeat, summary));
+	step(psk ? "a session on a pre-shared key" : "a session",
+	     libspdm_start_session(spdm, psk, hint, hint_size, SPDM_CHALLENGE_REQUEST_ALL_MEASUREMENTS_HASH, options->slot,
+				   0, &session, &heartbeat, summary));
+	return session;
+}
+
+static void talk_in_session(void *spdm, const struct options *options)
+{
+	uint32_t session = open_session(spdm, options, options->psk);
+	uint32_t beside = options->beside ? open_session(spdm, options, false) : session;
+
 	step("HEARTBEAT", libspdm_heartbeat(spdm, session));
 	measure(spdm, &session, options->slot);
 	if (options->tdisp)
@@ -115,7 +122,21 @@ static void talk_in_session(void *spdm, const struct options *options)
 	step("KEY_UPDATE of the requests", libspdm_key_update(spdm, session, true));
 	step("KEY_UPDATE of both directions", libspdm_key_update(spdm, session, false));
 	step("HEARTBEAT with new keys", libspdm_heartbeat(spdm, session));
+	if (options->beside) {
+		measure(spdm, &beside, options->slot);
+		step("END_SESSION of the other", libspdm_stop_session(spdm, beside, 0));
+		measure(spdm, &session, options->slot);
+	}
 	step("END_SESSION", libspdm_stop_session(spdm, session, 0));
+}
+
+static void talk(void *spdm, const struct options *options)
+{
+	step("ALGORITHMS", libspdm_init_connection(spdm, false));
+	identify(spdm, options->slot);
+	measure(spdm, NULL, options->slot);
+	if (options->version > 0x10)
+		talk_in_session(spdm, options);
 }
 
 void requester(const struct options *options)
@@ -125,11 +146,12 @@ void requester(const struct options *options)
 	if (!options->root)
 		fail("--root is missing: libspdm would trust whoever answers");
 	link_connect(options);
-	step("ALGORITHMS", libspdm_init_connection(spdm, false));
-	identify(spdm, options->slot);
-	measure(spdm, NULL, options->slot);
-	if (options->version > 0x10)
-		talk_in_session(spdm, options);
+	talk(spdm, options);
+	if (options->twice) {
+		open_session(spdm, options, options->psk);
+		libspdm_reset_context(spdm);
+		talk(spdm, options);
+	}
 	link_shutdown();
 	libspdm_deinit_context(spdm);
 }

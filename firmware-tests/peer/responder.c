@@ -18,8 +18,8 @@ static void provision(void *spdm, libspdm_connection_state_t state)
 
 	if (state != LIBSPDM_CONNECTION_STATE_NEGOTIATED || told->mutual != MUTUAL_RAW)
 		return;
-	if (!libspdm_read_requester_public_certificate_chain(told->suite->hash, told->suite->requester_sign, &chain, &size,
-							     NULL, NULL) ||
+	if (!libspdm_read_requester_public_certificate_chain(told->suite->hash, told->suite->requester_sign, &chain,
+							     &size, NULL, NULL) ||
 	    libspdm_set_data(spdm, LIBSPDM_DATA_PEER_USED_CERT_CHAIN_BUFFER, &where, chain, size))
 		fail("the requester's chain is not taken");
 }
@@ -31,7 +31,7 @@ static void in_session(void *spdm, uint32_t session, libspdm_session_state_t sta
 		libspdm_init_key_update_encap_state(spdm);
 }
 
-/* Answers the message that has come, or puts it off: the same request is met by BUSY, RESPONSE_NOT_READY and its answer. */
+/* Answers the message that has come, or puts it off: a request is met by BUSY, by RESPONSE_NOT_READY, by its answer. */
 static libspdm_return_t answer(void *spdm, bool connected)
 {
 	static const libspdm_response_state_t states[] = {

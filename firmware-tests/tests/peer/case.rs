@@ -78,6 +78,25 @@ pub(crate) struct Form {
     pub(crate) shows: &'static str,
 }
 
+/// A form, by its fields in their order.
+pub(crate) const fn form(
+    name: &'static str,
+    since: Version,
+    suites: &'static [Suite],
+    ours: &'static str,
+    theirs: &'static str,
+    shows: &'static str,
+) -> Form {
+    Form {
+        name,
+        since,
+        suites,
+        ours,
+        theirs,
+        shows,
+    }
+}
+
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Case {
     pub(crate) form: Form,

@@ -64,8 +64,17 @@ impl Machine {
         }
     }
 
-    /// A session with everything that keeps it up.
+    /// A session with everything that keeps it up, to its end.
     pub(crate) fn goes_all_the_way(mut self) {
+        self.keeps_a_session_up();
+        if self.case.form.ours.contains("twice") {
+            self.keeps_a_session_up();
+        }
+        self.asks(|requester, now| requester.end_session(now));
+        self.ends_with(|event| matches!(event, Event::SessionEnded));
+    }
+
+    fn keeps_a_session_up(&mut self) {
         self.requester.connect(self.now);
         self.ends_with(|event| matches!(event, Event::SessionReady { .. }));
         let clear = self.case.form.theirs.contains("--clear");
@@ -86,8 +95,6 @@ impl Machine {
         self.asks(|requester, now| requester.update_keys(now));
         self.ends_with(|event| matches!(event, Event::KeysUpdated));
         self.beats();
-        self.asks(|requester, now| requester.end_session(now));
-        self.ends_with(|event| matches!(event, Event::SessionEnded));
     }
 
     /// A root that is not known ends it before there is a session.

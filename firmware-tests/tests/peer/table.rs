@@ -65,6 +65,6 @@ impl fmt::Display for Table {
             let [a, b, c, d] = VERSIONS.map(cell);
             writeln!(f, "  {name:<60} {a:<6} {b:<6} {c:<6} {d}")?;
         }
-        writeln!(f)
+        writeln!(f, "  (each over DOE and MCTP, in every suite of its row)\n")
     }
 }

@@ -62,6 +62,8 @@ static uint32_t requester_flags(const struct options *options)
 
 	if (options->authenticates)
 		flags |= REQUESTER(MUT_AUTH_CAP) | REQUESTER(ENCAP_CAP);
+	if (options->answers)
+		flags |= REQUESTER(ENCAP_CAP);
 	if (options->multi_key)
 		flags |= REQUESTER(MULTI_KEY_CAP_ONLY);
 	if (options->psk)
@@ -137,6 +139,10 @@ static void identity(void *spdm, const struct options *options)
 		if (!libspdm_read_responder_public_key(options->suite->sign, &key, &size))
 			fail("the sample keys are of no use");
 		set(spdm, LIBSPDM_DATA_LOCAL_PUBLIC_KEY, 0, key, size);
+	}
+	if (options->peer_key) {
+		file(options->peer_key, &key, &size);
+		set(spdm, LIBSPDM_DATA_PEER_PUBLIC_KEY, 0, key, size);
 	}
 	if (options->root) {
 		file(options->root, &root, &size);

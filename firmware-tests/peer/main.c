@@ -9,7 +9,7 @@
 #include "peer.h"
 
 static const char usage[] =
-	"usage: libspdm-peer requester --port N --root FILE.der [OPTION...]\n"
+	"usage: libspdm-peer requester --port N {--root | --peer-key} FILE.der [OPTION...]\n"
 	"       libspdm-peer responder [--port N] [--root FILE.der] [OPTION...]\n"
 	"\n"
 	"libspdm behind TCP port N of 127.0.0.1, in the framing of the DMTF emulators, with the sample keys of the\n"
@@ -21,8 +21,10 @@ static const char usage[] =
 	"  --secured VERSION     of secured messages (DSP0277), 1.0, 1.1 or 1.2 alone\n"
 	"  --suite NAME          p384 (the default), p256, p384-chacha, p256-chacha, rsassa2048, rsapss3072, rsapss4096\n"
 	"  --root FILE.der       the root that the other side's chain must begin with\n"
+	"  --peer-key FILE.der   requester: the public key that the responder has instead of a chain\n"
 	"  --mutual WAY          responder: basic, encap, digests or raw\n"
 	"  --authenticates       requester: authenticate itself if asked to\n"
+	"  --answers             requester: ask in the session what the responder wants, and answer\n"
 	"  --tdisp               requester: ask TDISP's version in the session\n"
 	"  --more                requester: ask for a CSR, SET_CERTIFICATE, key pairs, log, events in the session\n"
 	"  --beside              requester: a second session beside the first, by KEY_EXCHANGE\n"
@@ -118,8 +120,9 @@ static long number(const char *option, const char *text, long most)
 struct options options(int count, char **words)
 {
 	enum {
-		PORT, TRANSPORT, SPDM, SECURED, SUITE, ROOT, MUTUAL, AUTHENTICATES, TDISP, MORE, BESIDE, TWICE, PSK, NO_CONTEXT,
-		CLEAR, TRANSFER_SIZE, SLOT, MULTI_KEY, ALIAS, PUBLIC_KEY, SLOW, ASKS_KEYS, HELP
+		PORT, TRANSPORT, SPDM, SECURED, SUITE, ROOT, PEER_KEY, MUTUAL, AUTHENTICATES, ANSWERS, TDISP, MORE,
+		BESIDE, TWICE, PSK, NO_CONTEXT, CLEAR, TRANSFER_SIZE, SLOT, MULTI_KEY, ALIAS, PUBLIC_KEY, SLOW,
+		ASKS_KEYS, HELP
 	};
 	static const struct option known[] = {
 		[PORT] = { "port", required_argument, 0, 0 },
@@ -128,6 +131,8 @@ struct options options(int count, char **words)
 		[SECURED] = { "secured", required_argument, 0, 0 },
 		[SUITE] = { "suite", required_argument, 0, 0 },
 		[ROOT] = { "root", required_argument, 0, 0 },
+		[PEER_KEY] = { "peer-key", required_argument, 0, 0 },
+		[ANSWERS] = { "answers", no_argument, 0, 0 },
 		[MUTUAL] = { "mutual", required_argument, 0, 0 },
 		[AUTHENTICATES] = { "authenticates", no_argument, 0, 0 },
 		[TDISP] = { "tdisp", no_argument, 0, 0 },
@@ -163,6 +168,8 @@ struct options options(int count, char **words)
 		case SECURED: said.secured = 0x10 + word("secured", optarg, versions); break;
 		case SUITE: said.suite = suite(optarg); break;
 		case ROOT: said.root = optarg; break;
+		case PEER_KEY: said.peer_key = optarg; break;
+		case ANSWERS: said.answers = true; break;
 		case MUTUAL: said.mutual = word("mutual", optarg, ways); break;
 		case AUTHENTICATES: said.authenticates = true; break;
 		case TDISP: said.tdisp = true; break;

@@ -36,8 +36,10 @@ struct options {
 	uint8_t secured; /* the one version of secured messages, 0x10 to 0x12; 0: all three */
 	const struct suite *suite;
 	const char *root; /* the other side's root certificate, in DER */
+	const char *peer_key; /* the responder's public key, in DER, if it was provisioned */
 	enum mutual mutual; /* of the responder */
 	bool authenticates; /* the requester, if it is asked to */
+	bool answers; /* the requester answers what the responder asks in a session */
 	bool tdisp; /* the requester asks TDISP's version */
 	bool more; /* the requester asks also what few devices answer */
 	bool beside; /* the requester has a second session beside the first, by KEY_EXCHANGE */

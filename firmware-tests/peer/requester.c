@@ -17,18 +17,28 @@ static void step(const char *what, libspdm_return_t status)
 	printf("%s\n", what);
 }
 
-static void identify(void *spdm, uint8_t slot)
+/* The slot by which a provisioned key goes. */
+#define NO_SLOT 0xff
+
+static uint8_t slot_of(const struct options *options)
+{
+	return options->peer_key ? NO_SLOT : options->slot;
+}
+
+static void identify(void *spdm, const struct options *options)
 {
 	uint8_t slots, digests[8 * LIBSPDM_MAX_HASH_SIZE], chain[CHAIN_MAX], summary[LIBSPDM_MAX_HASH_SIZE];
 	size_t size = sizeof(chain);
 
-	step("DIGESTS", libspdm_get_digest(spdm, NULL, &slots, digests));
-	step("CERTIFICATE", libspdm_get_certificate(spdm, NULL, slot, &size, chain));
-	step("CHALLENGE_AUTH",
-	     libspdm_challenge(spdm, NULL, slot, SPDM_CHALLENGE_REQUEST_ALL_MEASUREMENTS_HASH, summary, &slots));
+	if (!options->peer_key) {
+		step("DIGESTS", libspdm_get_digest(spdm, NULL, &slots, digests));
+		step("CERTIFICATE", libspdm_get_certificate(spdm, NULL, options->slot, &size, chain));
+	}
+	step("CHALLENGE_AUTH", libspdm_challenge(spdm, NULL, slot_of(options),
+						 SPDM_CHALLENGE_REQUEST_ALL_MEASUREMENTS_HASH, summary, &slots));
 }
 
-static void measure(void *spdm, const uint32_t *session, uint8_t slot)
+static void measure(void *spdm, const uint32_t *session, const struct options *options)
 {
 	enum { COUNT = 0, ONE = 1, ALL = 0xff };
 	static const struct {
@@ -46,7 +56,8 @@ static void measure(void *spdm, const uint32_t *session, uint8_t slot)
 		uint32_t size = sizeof(record);
 		libspdm_return_t status;
 
-		status = libspdm_get_measurement(spdm, session, questions[at].attribute, questions[at].operation, slot,
+		status = libspdm_get_measurement(spdm, session, questions[at].attribute, questions[at].operation,
+						 slot_of(options) & 0xf,
 						 &changed, &blocks, count ? NULL : &size, count ? NULL : record);
 		step(questions[at].what, status);
 	}
@@ -103,8 +114,8 @@ static uint32_t open_session(void *spdm, const struct options *options, bool psk
 	uint32_t session;
 
 	step(psk ? "a session on a pre-shared key" : "a session",
-	     libspdm_start_session(spdm, psk, hint, hint_size, SPDM_CHALLENGE_REQUEST_ALL_MEASUREMENTS_HASH, options->slot,
-				   0, &session, &heartbeat, summary));
+	     libspdm_start_session(spdm, psk, hint, hint_size, SPDM_CHALLENGE_REQUEST_ALL_MEASUREMENTS_HASH,
+				   slot_of(options), 0, &session, &heartbeat, summary));
 	return session;
 }
 
@@ -114,7 +125,9 @@ static void talk_in_session(void *spdm, const struct options *options)
 	uint32_t beside = options->beside ? open_session(spdm, options, false) : session;
 
 	step("HEARTBEAT", libspdm_heartbeat(spdm, session));
-	measure(spdm, &session, options->slot);
+	measure(spdm, &session, options);
+	if (options->answers)
+		step("what the responder asks", libspdm_send_receive_encap_request(spdm, &session));
 	if (options->tdisp)
 		ask_tdisp(spdm, &session);
 	if (options->more)
@@ -123,9 +136,9 @@ static void talk_in_session(void *spdm, const struct options *options)
 	step("KEY_UPDATE of both directions", libspdm_key_update(spdm, session, false));
 	step("HEARTBEAT with new keys", libspdm_heartbeat(spdm, session));
 	if (options->beside) {
-		measure(spdm, &beside, options->slot);
+		measure(spdm, &beside, options);
 		step("END_SESSION of the other", libspdm_stop_session(spdm, beside, 0));
-		measure(spdm, &session, options->slot);
+		measure(spdm, &session, options);
 	}
 	step("END_SESSION", libspdm_stop_session(spdm, session, 0));
 }
@@ -133,8 +146,8 @@ static void talk_in_session(void *spdm, const struct options *options)
 static void talk(void *spdm, const struct options *options)
 {
 	step("ALGORITHMS", libspdm_init_connection(spdm, false));
-	identify(spdm, options->slot);
-	measure(spdm, NULL, options->slot);
+	identify(spdm, options);
+	measure(spdm, NULL, options);
 	if (options->version > 0x10)
 		talk_in_session(spdm, options);
 }
@@ -143,8 +156,8 @@ void requester(const struct options *options)
 {
 	void *spdm = context(options);
 
-	if (!options->root)
-		fail("--root is missing: libspdm would trust whoever answers");
+	if (!options->root && !options->peer_key)
+		fail("--root or --peer-key is missing: libspdm would trust whoever answers");
 	link_connect(options);
 	talk(spdm, options);
 	if (options->twice) {

@@ -6,6 +6,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a broken world ends the test")]
 
+#[path = "peer/card.rs"]
+mod card;
 #[path = "peer/case.rs"]
 mod case;
 #[path = "peer/device.rs"]
@@ -19,6 +21,7 @@ mod table;
 #[path = "peer/tidelock.rs"]
 mod tidelock;
 
+use card::Card;
 use case::{CHACHA, Case, EC, Form, RSA, form};
 use device::Device;
 use firmware_tests::libspdm::Libspdm;
@@ -47,8 +50,8 @@ fn main() {
         });
         libtest_mimic::run(&arguments, vec![alone]).exit();
     };
-    let asks = Table::new(format!("libspdm {} asks tidelock-device", libspdm.version()));
-    let answers = Table::new(format!("libspdm {} answers tidelock", libspdm.version()));
+    let asks = Table::new(format!("libspdm {} asks ours", libspdm.version()));
+    let answers = Table::new(format!("libspdm {} answers ours", libspdm.version()));
     let mut tests = vec![
         test(
             "libspdm refuses a device whose root it does not know",
@@ -87,7 +90,7 @@ fn test(name: &str, run: impl FnOnce() + Send + 'static) -> Trial {
 }
 
 #[rustfmt::skip] // a table is read by its columns
-const ASKS: [Form; 22] = [
+const ASKS: [Form; 24] = [
     // Its form, since when, suites; what our side is told, what libspdm is; what must be seen.
     form("identity, measurements, a session if there are any",         V1_0, EC,     "",                                                                                 "",                            "CHALLENGE_AUTH"),
     form("mutual authentication at CHALLENGE",                         V1_1, EC,     "--mutual-auth basic",                                                              "--authenticates",             "ENCAPSULATED_RESPONSE_ACK"),
@@ -111,17 +114,28 @@ const ASKS: [Form; 22] = [
     form("CSR, SET_CERTIFICATE, key pairs, log, events",               V1_2, EC,     "--capabilities +csr,+set-cert,+mel,+key-pair-info,+event",                         "--more",                      "KEY_EXCHANGE_RSP"),
     form("chunks of 256 bytes",                                        V1_2, EC,     "--transfer-size 256",                                                              "--transfer-size 256",         "CHUNK_RESPONSE"),
     form("chunks of 64 bytes, of large requests too",                  V1_2, EC,     "--transfer-size 64 --capabilities +csr,+set-cert,+mel,+key-pair-info,+event",      "--more --transfer-size 64",   "CHUNK_RESPONSE"),
+    form("new keys that the device asks for",                          V1_1, EC,     "card",                                                                             "--answers",                   ""),
+    form("a provisioned key, and new keys that the device asks for",   V1_1, EC,     "card public-key",                                                                  "--answers",                   ""),
 ];
 
 fn libspdm_asks(case: Case) {
-    let device = Device::serve(case, case.form.ours);
-    let said = Judge::ask(case, &device, &device.root()).expect("libspdm is content");
+    let said = match case.form.ours {
+        "card" => Card::serve(case).is_asked("--root", "root.der"),
+        "card public-key" => Card::serve(case).is_asked("--peer-key", "key.der"),
+        _ => device_is_asked(case),
+    };
     let last = match case.version {
         V1_0 => "signed MEASUREMENTS",
         _ => "END_SESSION",
     };
     assert_eq!(said.lines().last(), Some(last), "{case}");
+}
+
+fn device_is_asked(case: Case) -> String {
+    let device = Device::serve(case, case.form.ours);
+    let said = Judge::ask(case, device.port(), "--root", &device.root()).expect("libspdm is content");
     assert!(device.log().contains(case.form.shows), "{case}: {}", device.log());
+    said
 }
 
 #[rustfmt::skip] // a table is read by its columns
@@ -174,7 +188,7 @@ const PLAIN: Form = form("", V1_2, EC, "", "", "");
 fn libspdm_refuses_a_device() {
     for case in Case::all(V1_2, PLAIN) {
         let device = Device::serve(case, case.form.ours);
-        let said = Judge::ask(case, &device, &case.other_root()).unwrap_err();
+        let said = Judge::ask(case, device.port(), "--root", &case.other_root()).unwrap_err();
         assert!(said.contains("CERTIFICATE: libspdm's status"), "{case}: {said}");
     }
 }
@@ -187,7 +201,7 @@ fn a_device_refuses_libspdm() {
     };
     for case in Case::all(V1_2, authenticated) {
         let device = Device::serve_knowing(case, case.form.ours, &case.other_root());
-        let said = Judge::ask(case, &device, &device.root()).unwrap_err();
+        let said = Judge::ask(case, device.port(), "--root", &device.root()).unwrap_err();
         assert!(said.contains("a session: libspdm's status"), "{case}: {said}");
     }
 }

@@ -7,7 +7,6 @@ use firmware_tests::libspdm::Libspdm;
 use firmware_tests::process::Process;
 
 use crate::case::Case;
-use crate::device::Device;
 
 pub(crate) const LIMIT: Duration = Duration::from_secs(30);
 
@@ -20,11 +19,11 @@ pub(crate) struct Judge {
 }
 
 impl Judge {
-    /// What libspdm says of a device whose chain is to begin with that root: each thing done or, as an error, where it stopped.
-    pub(crate) fn ask(case: Case, device: &Device, root: &Path) -> Result<String, String> {
-        let root = root.to_str().unwrap();
-        let mut words = words("requester", &case, root);
-        words.extend(["--port".into(), device.port().into()]);
+    /// What libspdm says of the device at that port, which it trusts by an option and a file: each thing done or, as an
+    /// error, where it stopped.
+    pub(crate) fn ask(case: Case, port: &str, trusts: &str, file: &Path) -> Result<String, String> {
+        let mut words = words("requester", &case, trusts, file);
+        words.extend(["--port".into(), port.into()]);
         let out = Libspdm::find().unwrap().command(words).output().unwrap();
         let said = String::from_utf8(out.stdout).unwrap();
         match out.status.success() {
@@ -39,7 +38,7 @@ impl Judge {
         let log = folder.path().join("libspdm.log");
         let mut command = Libspdm::find()
             .unwrap()
-            .command(words("responder", &case, root.to_str().unwrap()));
+            .command(words("responder", &case, "--root", root));
         let mut process = Process::start("libspdm", &mut command, &log).unwrap();
         let told = || said_after(&log, "listening on ");
         let address = process.wait_for("its port", LIMIT, told).unwrap();
@@ -52,7 +51,7 @@ impl Judge {
     }
 }
 
-fn words(role: &str, case: &Case, root: &str) -> Vec<String> {
+fn words(role: &str, case: &Case, trusts: &str, file: &Path) -> Vec<String> {
     let version = case.spdm();
     let words = [
         role,
@@ -62,8 +61,8 @@ fn words(role: &str, case: &Case, root: &str) -> Vec<String> {
         &version,
         "--suite",
         case.suite.theirs,
-        "--root",
-        root,
+        trusts,
+        file.to_str().unwrap(),
     ];
     words
         .into_iter()

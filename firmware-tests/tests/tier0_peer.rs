@@ -157,7 +157,7 @@ const ANSWERS: [Form; 24] = [
     form("another slot than 0",                                        V1_1, EC,     "--session --slot 3",   "--slot 3",                           "MEASUREMENTS over L1"),
     form("an alias certificate",                                       V1_2, EC,     "--session",            "--alias",                            "certificate 4 of the chain"),
     form("several keys, with mutual authentication",                   V1_3, EC,     "--session --identity", "--multi-key --mutual encap",         ASKER),
-    form("measurements in full",                                       V1_1, EC,     "--session --raw",      "",                                   "MEASUREMENTS over L1"),
+    form("measurements in full",                                       V1_2, EC,     "--session --raw",      "",                                   "MEASUREMENTS over L1"),
     form("answers that are put off, as busy and as not ready",         V1_1, EC,     "--session",            "--slow",                             "RESPOND_IF_READY"),
     form("KEY_UPDATE and HEARTBEAT",                                   V1_1, EC,     "machine",              "",                                   ""),
     form("KEY_UPDATE and HEARTBEAT after a handshake in clear",        V1_1, EC,     "machine",              "--clear",                            ""),

@@ -419,10 +419,10 @@ fn what_a_device_could_do_is_shown_beside_what_was_chosen() {
     let output = desk.ask("identify --json", Some(&desk.root));
     let json: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(
-        json["supported_algorithms"]["AEAD"],
+        json["supported_algorithms"]["aead"],
         "AES_256_GCM CHACHA20_POLY1305"
     );
-    assert_eq!(json["algorithms"]["AEAD"], "AES_256_GCM");
+    assert_eq!(json["algorithms"]["aead"], "AES_256_GCM");
 }
 
 #[test]

@@ -445,8 +445,7 @@ fn a_response_that_is_not_ready_names_its_request_and_is_not_dropped_when_it_is(
             0x81,
             0x82,
         ),
-        (Code::GET_CERTIFICATE, 0, "RDTM of ResponseNotReady", 0, 2),
-        (Code::GET_CERTIFICATE, 1, "RDTM of ResponseNotReady", 1, 2),
+        (Code::GET_CERTIFICATE, 0, "RDTM of ResponseNotReady", 0, 1),
     ] {
         let error = lied(Code::CERTIFICATE, move |body| {
             *body = error::Response {

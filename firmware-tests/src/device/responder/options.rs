@@ -220,11 +220,10 @@ impl Protocol {
                     signer,
                     name: pkcs10::common_name(identity::DEVICE_NAME),
                 }));
+                // Who signs a request takes the certificate.
+                take_certificates(config);
             }
-            Flags::SET_CERT => {
-                config.provisioning.store = Some(Arc::new(Forgetful));
-                config.provisioning.trusted_environment = true;
-            }
+            Flags::SET_CERT => take_certificates(config),
             Flags::ENCAP => config.encapsulated = true,
             Flags::CERT_INSTALL_RESET => config.provisioning.after_reset = true,
             Flags::EP_INFO_NO_SIG | Flags::EP_INFO_SIG => {
@@ -278,6 +277,11 @@ impl Protocol {
             changer: None,
         }
     }
+}
+
+fn take_certificates(config: &mut ResponderConfig) {
+    config.provisioning.store = Some(Arc::new(Forgetful));
+    config.provisioning.trusted_environment = true;
 }
 
 fn take(flags: Flags, config: &mut ResponderConfig) {

@@ -170,11 +170,12 @@ impl Requester {
     }
 }
 
-/// It is the request that is not ready, and is not dropped before it can be asked for.
+/// It is the request that is not ready, and is not dropped before it can be asked for. Some say that it is dropped when it is
+/// ready (RDTM 1): they are asked for it then.
 fn check_not_ready(not_ready: NotReady, asked: Code) -> Result<(), Misbehaviour> {
     let (found, wanted) = (not_ready.code.0, asked.0);
     expect("request code of ResponseNotReady", found, wanted)?;
     let multiplier = not_ready.multiplier;
-    let wanted = multiplier.max(NotReady::MULTIPLIER_MIN);
+    let wanted = multiplier.max(1);
     expect("RDTM of ResponseNotReady", multiplier, wanted)
 }

@@ -128,15 +128,16 @@ const FAILED: Refusal = Refusal::new(ErrorCode::OPERATION_FAILED);
 pub(super) const NO_PAIR: u8 = 0;
 
 impl KeyPairs {
-    /// What is told of a slot's key: what its pair is used for by now, if it goes with the slot.
+    /// What is told of a slot's key: what its pair is used for by now, if it goes with the slot. Of a pair that is not among
+    /// these, what the slot says.
     pub(super) fn key_of(&self, number: u8, key: Key) -> Key {
-        let pair = self.get(key.pair);
-        match pair.filter(|pair| pair.slots >> number & 1 == 1) {
-            Some(pair) => Key {
+        match self.get(key.pair) {
+            Some(pair) if pair.slots >> number & 1 == 1 => Key {
                 usage: pair.usage.0,
                 ..key
             },
-            None => Key {
+            None if key.pair != NO_PAIR => key,
+            _ => Key {
                 pair: NO_PAIR,
                 usage: 0,
                 ..key

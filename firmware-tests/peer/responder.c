@@ -51,22 +51,6 @@ static libspdm_return_t answer(void *spdm, bool connected)
 	return libspdm_responder_dispatch_message(spdm);
 }
 
-libspdm_return_t __real_libspdm_responder_handle_response_state(void *spdm, uint8_t code, size_t *size, void *response);
-libspdm_return_t __wrap_libspdm_responder_handle_response_state(void *spdm, uint8_t code, size_t *size, void *response);
-
-/* libspdm drops what is not ready after RDTM 1, which DSP0274 forbids, and its requester too: here it is 2. */
-libspdm_return_t __wrap_libspdm_responder_handle_response_state(void *spdm, uint8_t code, size_t *size, void *response)
-{
-	libspdm_return_t status = __real_libspdm_responder_handle_response_state(spdm, code, size, response);
-	spdm_message_header_t *error = response;
-	spdm_error_data_response_not_ready_t *when = (void *)(error + 1);
-
-	if (!status && error->request_response_code == SPDM_ERROR &&
-	    error->param1 == SPDM_ERROR_CODE_RESPONSE_NOT_READY)
-		when->rd_tm = 2;
-	return status;
-}
-
 static bool is_connected(void *spdm)
 {
 	libspdm_data_parameter_t where = { .location = LIBSPDM_DATA_LOCATION_CONNECTION };

@@ -44,9 +44,14 @@ fn every_target_survives_its_corpus_and_mutations_of_it() {
 }
 
 /// Inputs that broke a promise once, by target.
-const FOUND: [(&str, &str); 3] = [
+const FOUND: [(&str, &str); 4] = [
     // A request in a version before 1.0 was read longer than it is written.
     ("spdm_message", "000100e10000000c0000c20202faff0f000000000100"),
+    // A list of algorithms that nothing told of was taken for one though it was shorter than any is.
+    (
+        "spdm_message",
+        "14b51461003b001f0400d60202d31467670077000077000010002a1435146b00146b00023514fe8000fffffffe800000ffffffffff7c0002e8",
+    ),
     // The promise itself was wrong: an owner of keys that gives up a QUERY, or nothing, goes on with the keys it has.
     (
         "ide_km_requester",

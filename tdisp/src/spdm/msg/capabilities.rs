@@ -312,8 +312,14 @@ impl Sizes {
 /// Whether a block follows rather than padding or, in a transcript, the next message: that begins with its version, and a
 /// block with a count that is smaller.
 fn begins_block(r: &Reader<'_>, version: Version) -> bool {
-    let first = r.clone().u8("number of algorithm structures");
-    version >= Version::V1_3 && r.remaining() >= BLOCK_SIZE_MIN && first.is_ok_and(|count| count < version.0)
+    let head = || {
+        let mut ahead = r.clone();
+        let count = ahead.u8("number of algorithm structures")?;
+        ahead.reserved(1)?;
+        Ok::<_, DecodeError>((count, usize::from(ahead.u16("supported algorithms length")?)))
+    };
+    let fits = |size| (BLOCK_SIZE_MIN..=r.remaining()).contains(&size);
+    version >= Version::V1_3 && head().is_ok_and(|(count, size)| count < version.0 && fits(size))
 }
 
 /// The block says its own length at its third byte.

@@ -3,12 +3,15 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
+mod ended;
+
 use std::{
     io::Write,
     process::{Command, Output, Stdio},
     time::Duration,
 };
 
+use ended::check;
 use host_daemon::spdm::pcap::{LINK_DOE, Writer};
 use serde_json::Value;
 
@@ -37,16 +40,6 @@ fn decode(words: &str, file: &[u8]) -> Output {
     let mut child = pipes.stderr(Stdio::piped()).spawn().unwrap();
     child.stdin.take().unwrap().write_all(file).unwrap();
     child.wait_with_output().unwrap()
-}
-
-#[track_caller]
-fn check(output: &Output, code: i32, wanted: &[&str]) {
-    let text = [&output.stdout[..], &output.stderr].concat();
-    let text = String::from_utf8_lossy(&text);
-    assert_eq!(output.status.code(), Some(code), "{text}");
-    for wanted in wanted {
-        assert!(text.contains(wanted), "{text}\ndoes not contain {wanted:?}");
-    }
 }
 
 #[test]

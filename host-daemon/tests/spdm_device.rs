@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
+mod ended;
+
 use std::{
     io::{Read, Write},
     net::{TcpListener, TcpStream},
@@ -12,6 +14,7 @@ use std::{
     time::Instant,
 };
 
+use ended::check;
 use host_daemon::spdm::hex;
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose,
@@ -199,16 +202,6 @@ fn tidelock(words: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tidelock"));
     command.arg("spdm").args(words.split(' '));
     command
-}
-
-#[track_caller]
-fn check(output: &Output, code: i32, wanted: &[&str]) {
-    let text = [&output.stdout[..], &output.stderr].concat();
-    let text = String::from_utf8_lossy(&text);
-    assert_eq!(output.status.code(), Some(code), "{text}");
-    for wanted in wanted {
-        assert!(text.contains(wanted), "{text}\ndoes not contain {wanted:?}");
-    }
 }
 
 #[test]

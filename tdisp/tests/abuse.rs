@@ -186,8 +186,8 @@ fn an_answer_in_chunks_that_says_it_is_to_be_fetched_in_chunks_is_refused() {
     );
 }
 
-#[test]
-fn an_early_end_of_a_request_in_chunks_is_an_error_and_no_answer() {
+/// Two ends of which one takes requests in chunks, and handshakes in clear.
+fn requests_in_chunks() -> Pair {
     let asking = RequesterConfig {
         goal: Goal::Session,
         chunk: Some(0x1_0000),
@@ -200,7 +200,12 @@ fn an_early_end_of_a_request_in_chunks_is_an_error_and_no_answer() {
         handshake_in_clear: true,
         ..responder_config()
     };
-    let mut pair = Pair::of(requester(asking), responder(answering));
+    Pair::of(requester(asking), responder(answering))
+}
+
+#[test]
+fn an_early_end_of_a_request_in_chunks_is_an_error_and_no_answer() {
+    let mut pair = requests_in_chunks();
     let mut chain = None;
     // The first chunk of KEY_EXCHANGE is answered with what another message's answer may be.
     pair.bend = Some(Box::new(move |body| {
@@ -250,18 +255,7 @@ fn the_first_chunk_of_an_answer_is_of_the_answer_that_was_announced() {
 #[test]
 fn a_chunk_that_is_not_the_last_is_acknowledged_with_nothing() {
     for (bytes, goes) in [(0, true), (6, false)] {
-        let asking = RequesterConfig {
-            chunk: Some(0x1_0000),
-            handshake_in_clear: true,
-            ..requester_config()
-        };
-        let answering = ResponderConfig {
-            chunk: Some(0x1_0000),
-            transfer_size: 64,
-            handshake_in_clear: true,
-            ..responder_config()
-        };
-        let mut pair = Pair::of(requester(asking), responder(answering));
+        let mut pair = requests_in_chunks();
         let mut first = true;
         pair.bend = Some(Box::new(move |body| {
             if body[1] == Code::CHUNK_SEND_ACK.0 && std::mem::take(&mut first) {

@@ -124,6 +124,17 @@ impl Case {
         format!("1.{}", self.version.0 & 0xf)
     }
 
+    /// What both of our programs are told.
+    pub(crate) fn options(&self) -> [String; 6] {
+        let words = [
+            ("--transport", self.carrier()),
+            ("--spdm", &self.spdm()),
+            ("--suite", self.suite.ours),
+        ];
+        let mut words = words.into_iter().flat_map(|(option, value)| [option, value]);
+        std::array::from_fn(|_| words.next().unwrap_or_default().to_owned())
+    }
+
     pub(crate) fn carrier(&self) -> &'static str {
         match self.transport {
             Transport::Doe => "doe",

@@ -35,14 +35,7 @@ impl Device {
             "--heartbeat",
             "60",
         ]);
-        command.args([
-            "--transport",
-            case.carrier(),
-            "--spdm",
-            &case.spdm(),
-            "--suite",
-            case.suite.ours,
-        ]);
+        command.args(case.options());
         command.args(options.split_whitespace());
         if options.contains("--mutual-auth") {
             command.arg("--requester-root").arg(root);

@@ -30,14 +30,7 @@ impl Talk {
         let file = |name: &str| folder.path().join(name);
         let mut command = Command::new(program("tidelock").unwrap());
         command.args(["spdm", verb, "--connect", address, "--timeout", "20"]);
-        command.args([
-            "--transport",
-            case.carrier(),
-            "--spdm",
-            &case.spdm(),
-            "--suite",
-            case.suite.ours,
-        ]);
+        command.args(case.options());
         command
             .arg("--root")
             .arg(root)

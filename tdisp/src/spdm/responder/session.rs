@@ -159,8 +159,8 @@ impl Sessions {
         self.open.iter().filter_map(|(_, open)| open.expiry()).min()
     }
 
-    /// Our half of a new session's id: what was `drawn`, or the next one that is not 0 and not in use. Drawn at random it is all that
-    /// sets a session on a pre-shared key without a context apart from one whose messages somebody has recorded.
+    /// Our half of a new session's id: what was `drawn`, or the next one that is not 0 and not in use. Drawn at random it is
+    /// all that sets a session on a pre-shared key without a context apart from one whose messages somebody has recorded.
     pub(super) fn new_id(&self, drawn: [u8; 2]) -> Result<u16, Refusal> {
         let drawn = u16::from(drawn[0]) << 8 | u16::from(drawn[1]);
         let full = Refusal::new(ErrorCode::SESSION_LIMIT_EXCEEDED);

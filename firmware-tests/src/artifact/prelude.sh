@@ -7,6 +7,10 @@ mount -t devtmpfs devtmpfs /dev
 mount -t tracefs tracefs /sys/kernel/tracing 2>/dev/null
 mkdir -p /dev/virtio-ports
 
+# The kernel panics when init ends, and what the serial port has not sent by then is lost. Settings of a terminal are
+# changed when all that was written to it is out.
+trap 'stty onlcr' EXIT
+
 # Loads the modules of the image, each after those it depends on.
 load_modules() {
     while read -r module; do

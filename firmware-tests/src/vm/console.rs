@@ -1,4 +1,4 @@
-//! The serial console: copied to a file, its last lines kept for error messages, its length bounded.
+//! The serial console: copied to a file, what tells why a machine ended kept for error messages, its length bounded.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -33,13 +33,11 @@ impl Console {
         })
     }
 
-    /// The last lines.
+    /// The last lines; where the kernel panicked, from shortly before that on, however long its trace is.
     pub(super) fn tail(&self) -> String {
         let tail = self.tail.lock().unwrap_or_else(PoisonError::into_inner);
         let bytes: Vec<u8> = tail.iter().copied().filter(|byte| *byte != b'\r').collect();
-        let text = String::from_utf8_lossy(&bytes);
-        let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
-        lines[lines.len().saturating_sub(LINES_SHOWN)..].join("\n")
+        telling(&String::from_utf8_lossy(&bytes))
     }
 
     /// Waits for the last words; to be called when the machine has ended.
@@ -49,6 +47,15 @@ impl Console {
             let _ = recorder.join();
         }
     }
+}
+
+/// The lines of `text` that [`Console::tail`] shows.
+fn telling(text: &str) -> String {
+    let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+    let last = lines.len().saturating_sub(LINES_SHOWN);
+    let panic = lines.iter().position(|line| line.contains(PANIC));
+    let before_panic = panic.map_or(last, |at| at.saturating_sub(LINES_BEFORE_PANIC));
+    lines[last.min(before_panic)..].join("\n")
 }
 
 /// Ends with the pipe, that is with the last process of the group.
@@ -91,8 +98,53 @@ fn readable_before(pipe: &PipeReader, end: Instant) -> bool {
 /// A guest in a loop of error messages must not fill the disk.
 const LOG_BYTES_MAX: usize = 8 << 20;
 
-/// What is kept in memory.
+/// What is kept in memory, and the most that an error shows: a kernel panic with the longest of traces fits.
 const TAIL_BYTES: usize = 16 << 10;
 
-/// What an error shows: a kernel panic with its trace fits.
+/// What an error shows of a machine that did not panic.
 const LINES_SHOWN: usize = 40;
+
+/// How the kernel begins to say why it gives up; its trace, whose length differs from run to run, follows.
+const PANIC: &str = "Kernel panic - ";
+
+/// The last words of who made the kernel panic.
+const LINES_BEFORE_PANIC: usize = 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn numbered(what: &str, count: usize) -> String {
+        (1..=count).map(|number| format!("{what} {number}\n\n")).collect()
+    }
+
+    #[test]
+    fn the_last_forty_lines_are_shown() {
+        let shown = telling(&numbered("line", 100));
+        assert_eq!(shown.lines().count(), 40);
+        assert!(
+            shown.starts_with("line 61\n") && shown.ends_with("line 100"),
+            "{shown}"
+        );
+    }
+
+    #[test]
+    fn a_panic_and_the_words_before_it_are_shown_however_long_its_trace_is() {
+        let before = numbered("before", 100);
+        let panic = "[    3.9] Kernel panic - not syncing: Attempted to kill init! exitcode=0x00000700\n";
+        for trace in [0, 1, 39, 40, 41, 300] {
+            let shown = telling(&format!("{before}{panic}{}", numbered("trace", trace)));
+            assert!(shown.contains("before 81\n"), "{trace}: {shown}");
+            assert!(shown.contains(panic.trim_end()), "{trace}: {shown}");
+            assert_eq!(shown.lines().count(), (20 + 1 + trace).max(40), "{shown}");
+        }
+    }
+
+    #[test]
+    fn a_console_that_said_little_is_shown_whole() {
+        assert_eq!(telling(""), "");
+        assert_eq!(telling("one\n\n  \ntwo"), "one\ntwo");
+        let panicked = format!("{PANIC}not syncing\ntrace");
+        assert_eq!(telling(&panicked), panicked);
+    }
+}

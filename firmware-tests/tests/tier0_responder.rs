@@ -493,6 +493,29 @@ fn the_program_serves_with_an_identity_of_its_own_and_says_where_its_root_is() {
 }
 
 #[test]
+fn what_functions_on_the_bus_do_not_have_is_refused_before_anything_is_made() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name).display().to_string();
+    let (identity, sockets, platform) = (path("card"), path("sockets"), path("platform.sock"));
+    for (option, value) in [("--tdi", "0xbeef"), ("--transport", "mctp")] {
+        let refused = std::process::Command::new(env!("CARGO_BIN_EXE_tidelock-device"))
+            .args(["serve", "--listen", "127.0.0.1:0", option, value])
+            .args(["--identity", &identity])
+            .args(["--vfio-user", &sockets])
+            .args(["--platform", &platform])
+            .output()
+            .unwrap();
+        assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+        let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(
+            said.contains(option) && said.contains("without --vfio-user"),
+            "{said}"
+        );
+        assert!(!std::path::Path::new(&sockets).exists());
+    }
+}
+
+#[test]
 fn the_program_goes_on_when_nobody_reads_what_it_prints() {
     let program = || std::process::Command::new(env!("CARGO_BIN_EXE_tidelock-device"));
     let unread = || std::io::pipe().unwrap().1;

@@ -4,6 +4,7 @@ use clap::{Parser, Subcommand};
 use firmware_tests::device::card::Card;
 use firmware_tests::device::dsm::{Dsm, TRANSFER_SIZE};
 use firmware_tests::device::manager::SecurityManager;
+use firmware_tests::device::report::Interfaces;
 use firmware_tests::device::responder::ability;
 use firmware_tests::device::responder::options::Protocol;
 use firmware_tests::device::responder::standalone::Standalone;
@@ -235,6 +236,12 @@ impl Serve {
         if self.protocol.transport != Transport::Doe {
             return Err(
                 "--transport mctp is for a card without --vfio-user: functions have a DOE mailbox".into(),
+            );
+        }
+        if self.protocol.tdi != Interfaces::default() {
+            return Err(
+                "--tdi is for a card without --vfio-user: functions have the requester IDs of their place on the bus"
+                    .into(),
             );
         }
         let identity = identity::load(identity)?;

@@ -17,7 +17,7 @@ pub const fn interface(function: u8) -> InterfaceId {
 }
 
 /// The interfaces that functions 1 and 2 are: on that bus, or as the card is told. The second may be none.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Interfaces(Vec<InterfaceId>);
 
 impl Default for Interfaces {

@@ -73,7 +73,7 @@ pub struct Protocol {
     /// Bytes of the largest message taken in one piece (DataTransferSize).
     #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(42..=0x1_0000))]
     pub transfer_size: Option<u32>,
-    /// Requester IDs that functions 1 and 2 have in TDISP. With one there is function 1 alone.
+    /// Requester IDs that functions 1 and 2 have in TDISP, on a card without --vfio-user. With one there is function 1 alone.
     #[arg(long, value_name = "ID,ID", default_value = "0x101,0x102")]
     pub tdi: Interfaces,
     /// Ports with IDE, which IDE_KM names by their index.

@@ -39,7 +39,7 @@ mod receive;
 mod session;
 mod step;
 
-pub use config::{Event, Goal, MeasurementRecord, RequesterConfig, Timing, Trust};
+pub use config::{Event, Goal, MeasurementRecord, RequesterConfig, SessionPolicy, Timing, Trust};
 pub use measure::Measure;
 pub use provision::{CsrWish, KeyPairInfo, KeyPairWish, SlotWish};
 pub use psk::PreShared;

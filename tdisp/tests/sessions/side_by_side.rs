@@ -1,7 +1,7 @@
 //! Several sessions at once.
 
 use super::{
-    Ends, Event, Pair, Told, assert_all_speak, assert_speaks,
+    Ends, Event, Pair, Told, VERSIONS, assert_all_speak, assert_speaks,
     pair::measurements,
     providers::{Drawing, RingBut},
     ready, told,
@@ -103,19 +103,52 @@ fn every_handshake_in_a_session_is_unexpected() {
 fn a_session_ends_when_measurements_change_unless_its_policy_leaves_that_to_the_responder() {
     let mut changed = measurements();
     changed[0].value[0] ^= 1;
-    // The requester's does, and before 1.2 nobody could say otherwise.
-    for ends in Ends::all() {
+    for (ends, ends_with_change) in Ends::all().flat_map(|ends| [(ends.clone(), false), (ends, true)]) {
+        let mut ends = ends.with_psk(true);
+        ends.asking.session_policy.ends_with_change = ends_with_change;
+        let version = ends.asking.versions[0];
         let mut pair = ends.connected();
+        pair.requester.open_psk_session(pair.now).unwrap();
+        pair.run();
+        pair.responder.set_measurements(measurements());
+        assert_eq!(pair.responder.sessions().len(), 2, "nothing changed");
         pair.responder.set_measurements(changed.clone());
-        assert_eq!(pair.responder.sessions().len(), 1);
-        assert_all_speak(&mut pair);
+        // Before 1.2 nobody could say so.
+        let left = if ends_with_change && version >= Version::V1_2 {
+            0
+        } else {
+            2
+        };
+        assert_eq!(pair.responder.sessions().len(), left, "{version}");
     }
-    // One by hand does not.
-    let mut hand = super::pair::by_hand::ByHand::live(Ends::usual().answering);
-    hand.responder.set_measurements(measurements());
-    assert_eq!(hand.responder.sessions().len(), 1, "nothing changed");
-    hand.responder.set_measurements(changed);
-    assert!(hand.responder.sessions().is_empty());
+}
+
+#[test]
+fn sessions_whose_policy_wants_all_events_are_told_of_them_where_there_are_any() {
+    for (version, events) in VERSIONS
+        .into_iter()
+        .flat_map(|version| [(version, true), (version, false)])
+    {
+        let mut ends = Ends::of(version, Transport::Doe)
+            .with_psk(true)
+            .with_encapsulated();
+        ends.asking.session_policy.all_events = true;
+        if events {
+            ends.answering.events = Types::ALL;
+        }
+        let mut pair = ends.connected();
+        pair.requester.open_psk_session(pair.now).unwrap();
+        pair.run();
+        let sessions = pair.requester.sessions();
+        assert_eq!(sessions.len(), 2, "{version}");
+        pair.responder.notify(Dmtf::CertificateChanged(1));
+        let told = if events && version >= Version::V1_3 {
+            sessions
+        } else {
+            Vec::new()
+        };
+        assert_eq!(pair.responder.sessions_with_events(), told, "{version}");
+    }
 }
 
 #[test]

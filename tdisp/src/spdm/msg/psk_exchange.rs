@@ -12,7 +12,8 @@ pub struct Request<'a> {
     pub version: Version,
     /// Which measurements the response shall sum up.
     pub summary: Summary,
-    /// Bit 0: the session ends when measurements change (1.2; before it is reserved and 0).
+    /// SessionPolicy (1.2; before it is reserved and 0). Bit 0, TerminationPolicy: whether the session may go on when what is
+    /// measured changes. Bit 1, EventAllPolicy (1.3): the session is told of all events.
     pub policy: u8,
     /// The requester's half of the session ID.
     pub session: u16,

@@ -62,6 +62,8 @@ pub struct RequesterConfig {
     pub chain_size_max: usize,
     /// Sessions at a time.
     pub sessions_max: usize,
+    /// What is asked for with a session.
+    pub session_policy: SessionPolicy,
     /// What this side authenticates itself with, if the responder asks for it; [`Self::offer`] must have an algorithm for that.
     pub identity: Option<Identity>,
     /// The key of sessions on a pre-shared key.
@@ -133,6 +135,7 @@ impl Default for RequesterConfig {
             events: Types::default(),
             chain_size_max: CHAIN_SIZE_MAX,
             sessions_max: 4,
+            session_policy: SessionPolicy::default(),
             identity: None,
             psk: None,
             encapsulated: false,
@@ -154,6 +157,35 @@ pub enum Trust {
     /// the session's other end holds the leaf key, and vouches for the chain's digest; the guest that relies on it judges the
     /// chain against its own roots.
     RelyingPartyDecides,
+}
+
+/// What becomes of a session by itself (SessionPolicy of KEY_EXCHANGE and PSK_EXCHANGE, 1.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct SessionPolicy {
+    /// It ends when the responder's code or configuration changes. Otherwise what becomes of it then is up to the responder, and
+    /// whoever relies on measurements asks for them.
+    pub ends_with_change: bool,
+    /// It is told of all events that the responder has, from its start on (EventAllPolicy, 1.3). One that has none opens the
+    /// session all the same.
+    pub all_events: bool,
+}
+
+impl SessionPolicy {
+    /// TerminationPolicy: what becomes of the session is up to the responder.
+    const LEFT_TO_RESPONDER: u8 = 1 << 0;
+    /// EventAllPolicy.
+    const ALL_EVENTS: u8 = 1 << 1;
+
+    /// SessionPolicy as it is sent in a version, to a responder with these capabilities.
+    pub(super) fn bits(self, version: Version, peer: Flags) -> u8 {
+        let told = self.all_events && version >= Version::V1_3 && peer.any(Flags::EVENT);
+        let left = if self.ends_with_change {
+            0
+        } else {
+            Self::LEFT_TO_RESPONDER
+        };
+        left | if told { Self::ALL_EVENTS } else { 0 }
+    }
 }
 
 /// How far `connect` goes by itself.

@@ -7,7 +7,7 @@ use super::{
     Event,
     link::{Link, Live, Open},
     operation::{Expect, Next},
-    session::{POLICY_LEFT_TO_RESPONDER, Shaken, check_selected},
+    session::{Shaken, check_selected},
     step::{Channel, Exchange, Output},
 };
 use crate::{
@@ -47,7 +47,7 @@ pub(super) fn exchange(link: &mut Link, output: &mut Output<'_>) -> Next {
     let request = psk_exchange::Request {
         version,
         summary: peer.summary(config.summary),
-        policy: POLICY_LEFT_TO_RESPONDER,
+        policy: config.session_policy.bits(version, peer.flags()),
         session,
         hint: &shared.hint,
         psk_context: &context,

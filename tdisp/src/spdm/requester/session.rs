@@ -32,10 +32,6 @@ use crate::{
 use alloc::{boxed::Box, vec::Vec};
 use core::time::Duration;
 
-/// SessionPolicy (1.2): what becomes of the session when the responder's code or configuration changes is up to the responder.
-/// Whoever relies on measurements asks for them.
-pub(super) const POLICY_LEFT_TO_RESPONDER: u8 = 1;
-
 /// Bytes of VENDOR_DEFINED_REQUEST around a PCI-SIG payload.
 const VENDOR_ENVELOPE_SIZE: usize = 4 + 2 + 1 + 2 + 2;
 
@@ -62,7 +58,7 @@ pub(super) fn key_exchange(link: &mut Link, output: &mut Output<'_>) -> Next {
         summary: peer.summary(output.config.summary),
         slot: peer.signer(usage::KEY_EXCHANGE)?.slot,
         session,
-        policy: POLICY_LEFT_TO_RESPONDER,
+        policy: output.config.session_policy.bits(version, peer.flags()),
         random: output.random()?,
         exchange: agreement.public(),
         opaque: &offered,

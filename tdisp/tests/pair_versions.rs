@@ -430,7 +430,7 @@ fn a_connection_may_be_all_that_is_wanted_of_a_device_without_keys() {
 fn a_provisioned_key_takes_the_place_of_certificates() {
     for case in Case::all().filter(|case| case.version > Version::V1_0) {
         let identity = case.suite.identity();
-        let key = public_key_info(case.suite);
+        let key = case.suite.public_key_info();
         let shows_key = |answer: &mut ResponderConfig| {
             answer.slots = [const { None }; 8];
             answer.public_key = Some(PublicKey {
@@ -458,25 +458,9 @@ fn a_provisioned_key_takes_the_place_of_certificates() {
     }
 }
 
-/// SubjectPublicKeyInfo of the identity's leaf.
-fn public_key_info(suite: Suite) -> Vec<u8> {
-    let point = suite.identity().signer.public_key();
-    let head: &[u8] = match suite {
-        Suite::P256 => &[
-            0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a,
-            0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
-        ],
-        Suite::P384 => &[
-            0x30, 0x76, 0x30, 0x10, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x05, 0x2b,
-            0x81, 0x04, 0x00, 0x22, 0x03, 0x62, 0x00,
-        ],
-    };
-    [head, point].concat()
-}
-
 /// One that nobody here has the private half of.
 fn other_key(suite: Suite) -> Vec<u8> {
-    let mut key = public_key_info(suite);
+    let mut key = suite.public_key_info();
     let at = key.len() - 1;
     key[at] ^= 1;
     key

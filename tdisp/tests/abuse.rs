@@ -391,7 +391,15 @@ fn is_challenged(hand: &mut ByHand, chain: &[u8], said: &[u8]) -> bool {
 fn what_is_to_be_signed_before_1_2_is_not_kept_without_bound() {
     let version = Version::V1_1;
     let mut hand = hand(responder_config());
-    let request = digests::Request { version }.to_vec();
+    let request = certificate::Request {
+        version,
+        slot: 0,
+        size_asked: false,
+        large: false,
+        offset: 0,
+        length: 100,
+    };
+    let request = request.to_vec();
     let mut said = hand.vca().to_vec();
     for again in 0..2 {
         loop {

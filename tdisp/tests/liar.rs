@@ -378,16 +378,22 @@ fn a_challenge_answered_for_a_slot_that_holds_no_chain_is_refused() {
 
 #[test]
 fn a_responder_that_is_busy_for_a_while_is_waited_for() {
-    let mut left = 3;
-    let mut pair = Pair::new();
-    pair.bend = Some(Box::new(move |body| {
-        if body[1] == Code::DIGESTS.0 && left > 0 {
-            left -= 1;
-            *body = error_message(ErrorCode::BUSY);
-        }
-    }));
-    pair.connect();
-    // The responder has counted each DIGESTS into what it signs and the requester only the last: the wire lied.
+    let busy_at = |code: Code| {
+        let mut left = 3;
+        let mut pair = Pair::new();
+        pair.bend = Some(Box::new(move |body: &mut Vec<u8>| {
+            if body[1] == code.0 && left > 0 {
+                left -= 1;
+                *body = error_message(ErrorCode::BUSY);
+            }
+        }));
+        pair.connect();
+        pair
+    };
+    let pair = busy_at(Code::DIGESTS);
+    assert!(pair.requester.session().is_some(), "{:?}", pair.failure());
+    // The responder has counted each CERTIFICATE into what it signs and the requester only the last: the wire lied.
+    let pair = busy_at(Code::CERTIFICATE);
     let (awaited, what) = peer(pair.failure().cloned().unwrap());
     assert_eq!(
         (awaited, what),

@@ -2,22 +2,25 @@
 //!
 //! Which bytes go in, unpadded and in this order:
 //! * **A** (VCA): GET_VERSION through ALGORITHMS, kept as bytes because the hash is not known before its end.
-//! * **M1/M2**: A ‖ B ‖ C. B = the digests and certificates exchanged outside a session, C = CHALLENGE ‖
-//!   CHALLENGE_AUTH without signature.
+//! * **M1/M2**: A ‖ B ‖ C. B = the digests and certificates exchanged outside a session since the last GET_DIGESTS, which
+//!   begins it anew wherever it comes, and the last CHALLENGE_AUTH; C = CHALLENGE ‖ CHALLENGE_AUTH without signature. The
+//!   standard does not say what several GET_DIGESTS in a row add up to; other implementations do it so.
 //! * **L1/L2**: A (from 1.2 on) ‖ every GET_MEASUREMENTS ‖ MEASUREMENTS since the last signed one, the last without
 //!   signature. One accumulator outside a session and one in each.
-//! * **TH**: A ‖ H(chain) ‖ KEY_EXCHANGE ‖ KEY_EXCHANGE_RSP up to its signature ‖ signature = **TH1** ‖ verify data ‖
+//! * **TH**: A ‖ the first DIGESTS outside a session, if several keys are used (1.3) ‖ H(chain) ‖ KEY_EXCHANGE ‖ KEY_EXCHANGE_RSP up to its signature ‖ signature = **TH1** ‖ verify data ‖
 //!   FINISH ‖ its verify data ‖ FINISH_RSP = **TH2**.
 
 use super::msg::{Code, Version};
 use crate::crypto::{Digest, Hash, HashAlg, Provider};
 use alloc::{boxed::Box, vec::Vec};
 
-/// Whether a request, wherever it comes, begins M1/M2 anew: it gives up on a CHALLENGE that has not come.
+/// Whether a request, wherever it comes, begins M1/M2 anew: it gives up on a CHALLENGE that has not come, GET_DIGESTS because
+/// it begins an identification of its own.
 pub(super) const fn forgets_challenge(code: Code) -> bool {
     matches!(
         code,
-        Code::GET_MEASUREMENTS
+        Code::GET_DIGESTS
+            | Code::GET_MEASUREMENTS
             | Code::GET_MEASUREMENT_EXTENSION_LOG
             | Code::KEY_EXCHANGE
             | Code::FINISH

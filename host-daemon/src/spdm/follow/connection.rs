@@ -31,11 +31,12 @@ pub(super) struct Connection {
 /// What one side has shown of its identity.
 #[derive(Debug, Default, Clone)]
 pub(super) struct Shown {
-    /// B: digests and certificates, as the rules have it.
+    /// B: digests and certificates since the last GET_DIGESTS, as the rules have it. What several GET_DIGESTS add up to, the
+    /// standard leaves open.
     pub(super) b: Vec<u8>,
-    /// The same without ever being forgotten, and since the last GET_DIGESTS.
+    /// The same without ever being forgotten, and since the last challenge.
     pub(super) b_all: Vec<u8>,
-    pub(super) b_since_digests: Vec<u8>,
+    pub(super) b_since_challenge: Vec<u8>,
     /// The first DIGESTS and the last one.
     pub(super) digests: Option<[Vec<u8>; 2]>,
     /// Digests by slot, of the last DIGESTS.
@@ -50,9 +51,9 @@ impl Shown {
     /// Adds an exchange to B.
     pub(super) fn add(&mut self, request: &[u8], response: &[u8], begins: bool) {
         if begins {
-            self.b_since_digests.clear();
+            self.b.clear();
         }
-        for b in [&mut self.b, &mut self.b_all, &mut self.b_since_digests] {
+        for b in [&mut self.b, &mut self.b_all, &mut self.b_since_challenge] {
             b.extend_from_slice(request);
             b.extend_from_slice(response);
         }
@@ -61,7 +62,7 @@ impl Shown {
     /// After a challenge everything begins anew.
     pub(super) fn challenged(&mut self) {
         self.b.clear();
-        self.b_since_digests.clear();
+        self.b_since_challenge.clear();
     }
 
     /// What B may have been: by the rules first.
@@ -69,7 +70,10 @@ impl Shown {
         let mut found: Vec<(&'static str, &[u8])> = vec![("", &self.b)];
         let others: [(&'static str, &[u8]); 3] = [
             ("B with all that was shown since GET_VERSION", &self.b_all),
-            ("B since the last GET_DIGESTS", &self.b_since_digests),
+            (
+                "B with all that was shown since the last challenge",
+                &self.b_since_challenge,
+            ),
             ("B empty", &[]),
         ];
         for other in others {

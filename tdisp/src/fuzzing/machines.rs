@@ -279,13 +279,13 @@ impl Machine for Answering {
 /// A requester. Its owner connects (0), opens a session (1), measures (2), sends the bytes (3), renews keys (4), ends the
 /// session (5), asks for a certificate signing request with the bytes in it (6), puts them into a slot (7), asks for a key
 /// pair (8) and changes it (9), asks for the log (10), what the device is (11), its types of events (12), to be told of
-/// them (13), and what it wants to ask (14).
+/// them (13), what it wants to ask (14), who it is by the slot that the bytes name (15), and what that slot holds (16).
 pub fn requester(script: &[u8]) {
     play(&mut Asking(new_requester()), script);
 }
 
 /// Things that a requester's owner asks.
-const ASKED: u8 = 15;
+const ASKED: u8 = 17;
 
 struct Asking(Requester);
 
@@ -305,6 +305,7 @@ pub fn ask_more(
 ) -> Result<(), Misuse> {
     let in_session = session.unwrap_or_default();
     let first = bytes.first().copied().unwrap_or(1);
+    let slot = bytes.first().copied().unwrap_or(0);
     match what {
         6 => {
             let info = bytes.to_vec();
@@ -343,7 +344,9 @@ pub fn ask_more(
         11 => requester.endpoint_info(now, session, Some([0x11; 32])),
         12 => requester.event_types(now, in_session),
         13 => requester.subscribe(now, in_session, Types::ALL),
-        _ => requester.fetch_requests(now, in_session),
+        14 => requester.fetch_requests(now, in_session),
+        15 => requester.identify(now, slot),
+        _ => requester.certificates(now, in_session, slot),
     }
 }
 

@@ -9,7 +9,7 @@ use crate::{
     crypto::{CryptoError, Digest},
     wire::DecodeError,
 };
-use alloc::{boxed::Box, string::String, vec::Vec};
+use alloc::{boxed::Box, format, string::String, vec::Vec};
 use core::time::Duration;
 
 /// Why a requester gave up. The connection, its session and all its secrets are gone; `connect` starts anew.
@@ -171,11 +171,11 @@ pub enum Misbehaviour {
         registry: u16,
     },
     /// The slot asked for holds no chain.
-    #[error("slot {slot} holds no certificate chain; it has those of mask {provisioned:#04x}")]
+    #[error("slot {slot} holds no certificate chain; {}", holders(*.provisioned))]
     EmptySlot {
         /// The slot asked for.
         slot: u8,
-        /// The slots that it has.
+        /// The slots that hold one, one bit each.
         provisioned: u8,
     },
     /// The key of a slot is not for what is wanted, as its DIGESTS say (1.3).
@@ -241,9 +241,22 @@ fn versions(list: &[Version]) -> String {
     let mut text = String::new();
     for (index, version) in list.iter().enumerate() {
         let comma = if index == 0 { "" } else { ", " };
-        text.push_str(&alloc::format!("{comma}{}.{}", version.0 >> 4, version.0 & 0xf));
+        text.push_str(&format!("{comma}{}.{}", version.0 >> 4, version.0 & 0xf));
     }
     if text.is_empty() { "none".into() } else { text }
+}
+
+/// The slots of a mask, as the end of a sentence.
+fn holders(mask: u8) -> String {
+    let held: Vec<_> = (0..u8::BITS).filter(|slot| mask >> slot & 1 == 1).collect();
+    match &held[..] {
+        [] => "none does".into(),
+        [one] => format!("slot {one} does"),
+        [others @ .., last] => {
+            let others: Vec<_> = others.iter().map(|slot| format!("{slot}")).collect();
+            format!("slots {} and {last} do", others.join(", "))
+        }
+    }
 }
 
 /// A call that does not fit the machine's state: nothing was sent and nothing changed.

@@ -15,7 +15,8 @@
 //!
 //! - GET_VERSION, in any state, starts anew; the highest version that both sides have counts from then on.
 //! - GET_CAPABILITIES and NEGOTIATE_ALGORITHMS tell both sides what the other can; each choice is one bit of an offer.
-//! - GET_DIGESTS and GET_CERTIFICATE fetch a certificate chain, CHALLENGE has its key sign all that was said so far.
+//! - GET_DIGESTS and GET_CERTIFICATE fetch a certificate chain, CHALLENGE has its key sign all that was said so far. They may come
+//!   again, for another slot or the same; the first two in a session as well.
 //! - KEY_EXCHANGE agrees on keys and has the chain's key sign them; FINISH proves that both sides have the same.
 //! - PSK_EXCHANGE does so with a key that both have, and PSK_FINISH where the responder adds something of its own.
 //! - Encapsulated requests turn the tables: the responder asks who the requester is, for new keys, or tells of events.

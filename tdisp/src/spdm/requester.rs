@@ -2,11 +2,14 @@
 //!
 //! ```text
 //! connect ─► VERSION ─► CAPABILITIES ─► ALGORITHMS ─┬─► DIGESTS ─► CERTIFICATE ⟲ ─┬─► CHALLENGE_AUTH ─┬─► at rest
-//!                           provisioned key         └──────────────────────────────┘   (or without)   │
+//!                           provisioned key         ├──────────────────────────────┘   (or without)   │
+//!              at rest ─► identify ─────────────────┘                                 and then at rest │
 //!              at rest ◄── FINISH_RSP ◄── KEY_EXCHANGE_RSP ◄── open_session, or Goal::Session ─────────┘
 //!              at rest ◄── PSK_FINISH_RSP (or without) ◄── PSK_EXCHANGE_RSP ◄── open_psk_session, or Goal::PskSession
 //!              at rest ⟲ MEASUREMENTS, VENDOR_DEFINED_RESPONSE, KEY_UPDATE_ACK, HEARTBEAT_ACK, END_SESSION_ACK
+//!              at rest ⟲ questions: CSR, ENDPOINT_INFO, DIGESTS and CERTIFICATE in a session, … ([`inquiry`])
 //! ```
+//! Outside sessions the key counts that was proven last; a session keeps the one that it was opened with.
 //! A responder may ask in its turn, where CHALLENGE_AUTH or KEY_EXCHANGE_RSP say so and where the caller fetches it: [`mutual`].
 //! Each word in capitals is what is waited for, and a type of its own ([`operation`]); an answer consumes it and gives the
 //! next. What outlives an answer is the link: the responder as far as it is known, and the sessions open with it. One request
@@ -15,13 +18,14 @@
 //! proof of the same keys.
 //!
 //! Anything else ends the connection: the link, with the sessions and their secrets in it, is dropped, and
-//! [`Event::Failed`] says why. Busy and ResponseNotReady are waited out, a bounded number of times, by the caller's
-//! clock. A unit that nobody asked for is ignored.
+//! [`Event::Failed`] says why. An ERROR to what a connection may do without, `identify` and questions, is only told. Busy and
+//! ResponseNotReady are waited out, a bounded number of times, by the caller's clock. A unit that nobody asked for is ignored.
 //!
 //! Memory is bounded: an answer by [`RequesterConfig::transfer_size`], in chunks by [`RequesterConfig::chunk`], a chain by [`RequesterConfig::chain_size_max`],
 //! sessions by [`RequesterConfig::sessions_max`], and of transcripts VCA and measurements are kept, the rest hashed as it
 //! goes by (from 1.2 on; what came before signs the bytes themselves).
 
+mod certificates;
 mod chunk;
 mod config;
 mod endpoint;
@@ -100,14 +104,39 @@ impl Requester {
         self.begin(now, Code::VERSION, |_, output| identify::start(output));
     }
 
-    /// Opens a session, beside those that are open.
+    /// Asks once more who the responder is, outside sessions: by the chain in a slot, 0 to 7, or by the key that was provisioned
+    /// ([`SLOT_PUBLIC_KEY`]), with a fresh CHALLENGE as [`RequesterConfig::challenge`] has it.
+    ///
+    /// It ends with [`Event::Challenged`], or without CHALLENGE with [`Event::Certificates`]; by a provisioned key nothing is
+    /// asked then, and it counts at once. From there on that key is the one that signs outside sessions and opens new ones.
+    /// Sessions that are open stay as they are: what is signed in them is by the key that they were opened with. No heartbeat
+    /// goes before it is over.
+    ///
+    /// [`Event::Refused`] and [`Event::SlotRefused`] leave all as it was; a responder that refuses to be told who this side is,
+    /// after [`Event::Challenged`], has proven itself for all that. What is said wrong, a signature for one, ends the connection.
+    ///
+    /// [`SLOT_PUBLIC_KEY`]: super::msg::SLOT_PUBLIC_KEY
+    pub fn identify(&mut self, now: Instant, slot: u8) -> Result<(), Misuse> {
+        identify::check(slot, self.ready()?, &self.config)?;
+        self.begin(now, Code::DIGESTS, |link, output| {
+            identify::again(slot, link, output)
+        });
+        Ok(())
+    }
+
+    /// The slots that hold a certificate chain, one bit each, as the responder said last outside sessions.
+    pub fn provisioned(&self) -> Option<u8> {
+        self.link.peer.as_ref()?.provisioned
+    }
+
+    /// Opens a session, beside those that are open, on the key that was proven last.
     pub fn open_session(&mut self, now: Instant) -> Result<(), Misuse> {
         let peer = self.ready()?;
         if !peer.flags().any(Flags::KEY_EX) {
             return Err(Misuse::NoIdentity);
         }
-        peer.check_signs(usage::KEY_EXCHANGE)?;
         check_protects(peer)?;
+        self.link.signer(None, usage::KEY_EXCHANGE)?;
         self.check_room()?;
         self.begin(now, Code::KEY_EXCHANGE_RSP, session::key_exchange);
         Ok(())
@@ -140,7 +169,8 @@ impl Requester {
 
     /// Asks for measurements, in a session or outside.
     pub fn measure_in(&mut self, now: Instant, session: Option<u32>, what: Measure) -> Result<(), Misuse> {
-        what.check(self.ready()?)?;
+        self.ready()?;
+        what.check(&self.link, session)?;
         session.map_or(Ok(()), |id| self.link.sessions.is_live(id))?;
         self.begin(now, Code::MEASUREMENTS, |link, output| {
             measure::measure(link, session, what, output)

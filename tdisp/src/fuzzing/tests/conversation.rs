@@ -108,13 +108,14 @@ pub(super) fn with_responder(version: Version) -> Talk {
     talk
 }
 
-/// What else a version has to ask.
-fn optional(version: Version) -> core::ops::Range<u8> {
-    match version {
+/// What else a version has to ask: of what came late, as much as it has; who is in slot 0 of any.
+fn optional(version: Version) -> impl Iterator<Item = u8> {
+    let late = match version {
         Version::V1_0 | Version::V1_1 => 6..6,
         Version::V1_2 => 6..7,
         _ => 6..15,
-    }
+    };
+    late.chain(15..17)
 }
 
 /// A lock, its report and its end with a device.

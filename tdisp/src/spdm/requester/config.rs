@@ -8,7 +8,7 @@ use crate::{
         algorithms::Offer,
         connection::{DEFAULT_VERSIONS, Negotiated, SECURED_VERSIONS},
         encapsulated::Identity,
-        error::Error,
+        error::{Error, Misbehaviour},
         events::{self, Types},
         msg::{Code, Summary, Version, capabilities::Flags, error::ErrorCode, version::Entry},
         portions::CHAIN_SIZE_MAX,
@@ -26,7 +26,7 @@ pub struct RequesterConfig {
     pub versions: Vec<Version>,
     /// What carries the messages.
     pub transport: Transport,
-    /// The slot whose chain and key are used, 0 to 7.
+    /// The slot whose chain and key `connect` uses, 0 to 7; [`identify`](super::Requester::identify) asks for others.
     pub slot: u8,
     /// The responder's key, if it was provisioned and there is no chain: SubjectPublicKeyInfo in DER (PUB_KEY_ID_CAP).
     pub public_key: Option<Vec<u8>>,
@@ -242,15 +242,35 @@ pub enum Event {
     },
     /// Version, capabilities and algorithms are settled. Nothing of it is authenticated before [`Event::Challenged`].
     Connected(Negotiated),
-    /// The chain object of the slot: its digest is the one told, and its leaf has a key of the negotiated algorithm.
+    /// The chain object of the slot: its digest is the one told, and its leaf has a key of the negotiated algorithm. With
+    /// [`RequesterConfig::challenge`] it does not count before [`Event::Challenged`].
     Certificates {
         /// The slot.
         slot: u8,
         /// The whole chain object.
         chain: Vec<u8>,
     },
-    /// The responder has signed our nonce, and all that was said before, with the leaf key.
+    /// The responder has signed our nonce, and all that was said before, with the leaf key, or with the key that was
+    /// provisioned. From now on that key counts outside sessions, and in those that are opened with it.
     Challenged,
+    /// The chain object of a slot, as it was shown in a session: its digest is the one told there, and if roots are pinned it
+    /// leads to one of them. Whose key counts is as it was.
+    ChainShown {
+        /// The session.
+        session: u32,
+        /// The slot.
+        slot: u8,
+        /// The whole chain object.
+        chain: Vec<u8>,
+    },
+    /// A slot that was asked for at rest does not do: it is empty, its key is not for that or of another algorithm, or its
+    /// chain is none that goes. The connection stays as it was, with the identity that it had.
+    SlotRefused {
+        /// The slot.
+        slot: u8,
+        /// What there is instead.
+        why: Misbehaviour,
+    },
     /// The hash over the measurements that [`RequesterConfig::summary`] names: a part of what the responder has proven last.
     Summary(Digest),
     /// Measurements, if it was asked for so signed over our nonce.

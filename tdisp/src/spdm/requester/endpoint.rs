@@ -4,7 +4,7 @@ use super::{
     Event,
     identify::expect,
     inquiry::Inquiry,
-    link::{Link, Peer},
+    link::{Identity, Link, Peer},
     mutual::refuse,
     step::{Exchange, Fault, Output},
 };
@@ -18,7 +18,7 @@ use crate::spdm::{
     responder::usage,
     signing,
 };
-use alloc::vec::Vec;
+use alloc::{sync::Arc, vec::Vec};
 
 /// The responder asks what this side is, and perhaps wants that signed.
 pub(super) fn answer(request: &[u8], link: &Link, output: &Output<'_>) -> Result<Vec<u8>, Fault> {
@@ -67,21 +67,20 @@ pub(super) fn answer(request: &[u8], link: &Link, output: &Output<'_>) -> Result
     Ok(response.to_vec())
 }
 
-/// What device classes a responder is of; with a nonce it has to sign that.
+/// What device classes a responder is of; with a nonce it has to sign that, with the key named.
 pub(super) struct EndpointInfo {
-    pub(super) nonce: Option<[u8; NONCE_SIZE]>,
+    pub(super) signed: Option<([u8; NONCE_SIZE], Arc<Identity>)>,
 }
 
 impl Inquiry for EndpointInfo {
     fn request(&mut self, peer: &Peer, _: usize) -> Result<Vec<u8>, Fault> {
-        let slot = match self.nonce {
-            Some(_) => peer.signer(usage::ENDPOINT_INFO)?.slot & 0x0f,
-            None => 0,
-        };
         let request = endpoint_info::Request {
             version: peer.connection.negotiated.version,
             subject: Subject::DEVICE_CLASS,
-            signed: self.nonce.map(|nonce| Signed { nonce, slot }),
+            signed: self.signed.as_ref().map(|(nonce, signer)| Signed {
+                nonce: *nonce,
+                slot: signer.short_slot(),
+            }),
         };
         Ok(request.to_vec())
     }
@@ -89,22 +88,18 @@ impl Inquiry for EndpointInfo {
     fn on_response(&mut self, exchange: &Exchange<'_>, peer: &Peer) -> Result<Option<Event>, Fault> {
         let connection = &peer.connection;
         let context = Context {
-            signature_asked: self.nonce.is_some(),
+            signature_asked: self.signed.is_some(),
             ..connection.context
         };
         let (message, bytes) = exchange.read::<endpoint_info::Response<'_>>(&context)?;
         DeviceClasses::decode(message.info)?;
-        if let Some(signature) = message.signature {
-            expect(
-                "slot of ENDPOINT_INFO",
-                message.slot,
-                peer.identity()?.slot & 0x0f,
-            )?;
+        if let (Some(signature), Some((_, signer))) = (message.signature, &self.signed) {
+            expect("slot of ENDPOINT_INFO", message.slot, signer.short_slot())?;
             // IL1: VCA, the request, and the response up to its signature.
             let mut il1 = connection.transcript_from_vca();
             il1.add(exchange.request);
             il1.add(connection.unsigned(bytes));
-            peer.verify(signing::Context::EndpointInfo, &il1, signature)?;
+            peer.verify(signer, signing::Context::EndpointInfo, &il1, signature)?;
         }
         Ok(Some(Event::EndpointInfo {
             info: message.info.to_vec(),

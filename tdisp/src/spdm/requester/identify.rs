@@ -1,7 +1,14 @@
-//! From the first message to a proven identity.
+//! From the first message to a proven identity, and from there to another one.
+//!
+//! ```text
+//!  ALGORITHMS ─┐
+//!   identify ──┴─► GET_DIGESTS ─► GET_CERTIFICATE ⟲ ─► CHALLENGE ─► its key counts ─► what it was for: a session, or rest
+//! ```
+//! Where the caller asks again, at rest, none of it is needed: an ERROR is told ([`Event::Refused`]), and so is a slot that
+//! does not do ([`Event::SlotRefused`]), and the identity that was there before goes on to count.
 
 use super::{
-    Event, Goal, Trust,
+    Event, Goal, RequesterConfig, Trust,
     link::{Identity, Link, Peer},
     mutual,
     operation::{Expect, Next},
@@ -19,9 +26,9 @@ use crate::{
         chain::Chain,
         connection::{Connection, Negotiated, Own, Reach},
         encapsulated::check_slot_held,
-        error::Misbehaviour,
+        error::{Misbehaviour, Misuse},
         msg::{
-            Context, RequesterContext, SLOT_PUBLIC_KEY, Version, algorithms,
+            Context, RequesterContext, SLOT_PUBLIC_KEY, SLOTS, Version, algorithms,
             capabilities::{self, Flags, Sizes},
             certificate, challenge, digests,
             key_exchange::Mutual,
@@ -32,11 +39,8 @@ use crate::{
         signing,
     },
 };
-use alloc::{boxed::Box, format, vec::Vec};
+use alloc::{boxed::Box, format, sync::Arc, vec::Vec};
 use core::time::Duration;
-
-/// What stands for a provisioned key where a slot has four bits.
-const PUBLIC_KEY: u8 = 0x0f;
 
 pub(super) fn start(output: &mut Output<'_>) -> Next {
     output.ask(Channel::Clear, Duration::ZERO, &version::Request);
@@ -226,63 +230,145 @@ impl Expect for ExpectAlgorithms {
         };
         link.peer = Some(Box::new(Peer::new(connection)));
         output.tell(Event::Connected(negotiated));
-        identify(link, output)
+        let aim = Aim::of_connection(output.config);
+        match output.config.goal {
+            Goal::Connection | Goal::PskSession => proceed(aim, link, output),
+            Goal::Identity | Goal::Session => identify(aim, link, output),
+        }
     }
 }
 
-/// Who the responder is: by its certificates, or by the key that was provisioned.
-fn identify(link: &mut Link, output: &mut Output<'_>) -> Next {
-    if matches!(output.config.goal, Goal::Connection | Goal::PskSession) {
-        return proceed(link, output);
+/// What is identified, and what for.
+#[derive(Clone, Copy)]
+pub(super) struct Aim {
+    /// The slot, or [`SLOT_PUBLIC_KEY`] for the key that was provisioned.
+    slot: u8,
+    /// How far connecting goes from there; nothing where the caller has asked at rest.
+    goal: Option<Goal>,
+}
+
+impl Aim {
+    fn of_connection(config: &RequesterConfig) -> Self {
+        let slot = config
+            .public_key
+            .as_ref()
+            .map_or(config.slot, |_| SLOT_PUBLIC_KEY);
+        Self {
+            slot,
+            goal: Some(config.goal),
+        }
     }
+
+    /// Whether the connection may do without it.
+    pub(super) fn is_optional(self) -> bool {
+        self.goal.is_none()
+    }
+
+    /// What is in the slot does not do: that is told, or ends a connection that is for nothing else.
+    fn refuse(self, why: Misbehaviour, output: &mut Output<'_>) -> Next {
+        if !self.is_optional() {
+            return Err(why.into());
+        }
+        let slot = self.slot;
+        output.tell(Event::SlotRefused { slot, why });
+        Ok(None)
+    }
+}
+
+/// Whether the caller may ask who is in a slot.
+pub(super) fn check(slot: u8, peer: &Peer, config: &RequesterConfig) -> Result<(), Misuse> {
+    let shown = match slot {
+        SLOT_PUBLIC_KEY if config.public_key.is_none() => Err("key that was provisioned on this side"),
+        SLOT_PUBLIC_KEY => Ok((Flags::PUB_KEY_ID, "PUB_KEY_ID_CAP")),
+        0..SLOTS => Ok((Flags::CERT, "CERT_CAP")),
+        _ => Err("slot of that number: there are 0 to 7, and 0xff for a provisioned key"),
+    };
+    let (shown, name) = shown.map_err(|what| Misuse::Lacks { what })?;
+    let signs = peer.connection.negotiated.algorithms.sign.is_some();
+    let needs = [
+        (peer.flags().any(shown), name),
+        (!config.challenge || peer.flags().any(Flags::CHAL), "CHAL_CAP"),
+        (signs, "algorithm of signatures that was agreed on"),
+    ];
+    match needs.into_iter().find(|(has, _)| !has) {
+        Some((_, what)) => Err(Misuse::Lacks { what }),
+        None => Ok(()),
+    }
+}
+
+/// The caller asks, at rest, who is in a slot.
+pub(super) fn again(slot: u8, link: &mut Link, output: &mut Output<'_>) -> Next {
+    identify(Aim { slot, goal: None }, link, output)
+}
+
+/// Who the responder is: by its certificates, or by the key that was provisioned.
+fn identify(aim: Aim, link: &mut Link, output: &mut Output<'_>) -> Next {
     let peer = link.peer_mut()?;
-    if let Some(provisioned) = &output.config.public_key {
+    let provisioned = output.config.public_key.as_ref();
+    if let Some(provisioned) = provisioned.filter(|_| aim.slot == SLOT_PUBLIC_KEY) {
         let alg = peer.connection.sign_alg()?;
         let key = x509::PublicKey::from_der(provisioned).and_then(|key| key.for_alg(alg).map(<[u8]>::to_vec));
-        let key =
-            key.map_err(|error| Misbehaviour::Chain(format!("the provisioned key is of no use: {error}")))?;
-        peer.identity = Some(Identity {
+        let key = match key {
+            Ok(key) => key,
+            Err(error) => {
+                let why = format!("the provisioned key is of no use: {error}");
+                return aim.refuse(Misbehaviour::Chain(why), output);
+            }
+        };
+        let identity = Identity {
             slot: SLOT_PUBLIC_KEY,
             hash: peer.connection.digest(provisioned),
             key,
             usage: usage::ANY,
-        });
-        return challenge(link, output);
+        };
+        return challenge(aim, identity, link, output);
     }
     let version = peer.connection.negotiated.version;
     output.ask(Channel::Clear, Duration::ZERO, &digests::Request { version });
-    Ok(Some(ExpectDigests.into()))
+    Ok(Some(ExpectDigests(aim).into()))
 }
 
-pub(super) struct ExpectDigests;
+pub(super) struct ExpectDigests(Aim);
 
 impl Expect for ExpectDigests {
+    fn is_optional(&self) -> bool {
+        self.0.is_optional()
+    }
+
     fn on_response(self, link: &mut Link, exchange: &Exchange<'_>, output: &mut Output<'_>) -> Next {
         let peer = link.peer_mut()?;
         let (message, bytes) = exchange.read::<digests::Response<'_>>(&peer.connection.context)?;
-        let slot = output.config.slot;
-        let usage = message.usage(slot);
-        let Some(digest) = message.digest(slot).and_then(Digest::new) else {
-            let provisioned = message.provisioned();
-            return Err(Misbehaviour::EmptySlot { slot, provisioned }.into());
-        };
+        let provisioned = message.provisioned();
         peer.add_to_m1([exchange.request, bytes]);
+        peer.provisioned = Some(provisioned);
         if peer.connection.context.multi_key && peer.digests.is_none() {
             peer.digests = Some(bytes.to_vec());
         }
-        let version = peer.connection.negotiated.version;
-        let large = version >= Version::V1_4 && peer.flags().any(Flags::LARGE_RESPONSE);
-        let portions = Portions::of(slot, large);
+        let slot = self.0.slot;
+        let Some(digest) = message.digest(slot).and_then(Digest::new) else {
+            return self
+                .0
+                .refuse(Misbehaviour::EmptySlot { slot, provisioned }, output);
+        };
         let expect = ExpectCertificate {
+            aim: self.0,
             digest,
-            usage,
-            portions,
+            usage: message.usage(slot),
+            portions: portions(slot, peer),
         };
         expect.ask_on(peer, output)
     }
 }
 
+/// Of a chain, in the large form with who has it.
+pub(super) fn portions(slot: u8, peer: &Peer) -> Portions {
+    let version = peer.connection.negotiated.version;
+    let large = version >= Version::V1_4 && peer.flags().any(Flags::LARGE_RESPONSE);
+    Portions::of(slot, large)
+}
+
 pub(super) struct ExpectCertificate {
+    aim: Aim,
     /// The chain's, as DIGESTS told.
     digest: Digest,
     /// What the chain's key is for, as DIGESTS told.
@@ -300,30 +386,49 @@ impl ExpectCertificate {
 
     /// The whole chain is there.
     fn complete(self, link: &mut Link, output: &mut Output<'_>) -> Next {
-        let peer = link.peer_mut()?;
-        let connection = &peer.connection;
+        let connection = &link.peer()?.connection;
         let slot = self.portions.slot();
         let bytes = self.portions.into_bytes();
-        let found = connection.digest(&bytes);
-        if !same(found.as_ref(), self.digest.as_ref()) {
-            return Err(wrong_chain(found, self.digest).into());
-        }
-        let chain = Chain::decode(&bytes, connection)?;
-        if let Trust::Pinned(roots) = &output.config.roots {
-            chain.check_rooted(roots, Role::Responder, connection)?;
-        }
-        peer.identity = Some(Identity {
+        check_digest(&bytes, self.digest, connection)?;
+        let key = leaf_key(&bytes, &output.config.roots, connection);
+        let key = match key {
+            Ok(key) => key,
+            Err(why) => return self.aim.refuse(why, output),
+        };
+        let identity = Identity {
             slot,
             hash: self.digest,
-            key: chain.leaf_key(connection.sign_alg()?)?,
+            key,
             usage: self.usage,
-        });
+        };
         output.tell(Event::Certificates { slot, chain: bytes });
-        challenge(link, output)
+        challenge(self.aim, identity, link, output)
     }
 }
 
+/// The chain is the one that DIGESTS told of.
+pub(super) fn check_digest(chain: &[u8], said: Digest, connection: &Connection) -> Result<(), Misbehaviour> {
+    let found = connection.digest(chain);
+    match same(found.as_ref(), said.as_ref()) {
+        true => Ok(()),
+        false => Err(wrong_chain(found, said)),
+    }
+}
+
+/// The key of a chain's leaf, if roots are pinned then of one that leads to one of them.
+fn leaf_key(chain: &[u8], roots: &Trust, connection: &Connection) -> Result<Vec<u8>, Misbehaviour> {
+    let chain = Chain::decode(chain, connection)?;
+    if let Trust::Pinned(roots) = roots {
+        chain.check_rooted(roots, Role::Responder, connection)?;
+    }
+    chain.leaf_key(connection.sign_alg()?)
+}
+
 impl Expect for ExpectCertificate {
+    fn is_optional(&self) -> bool {
+        self.aim.is_optional()
+    }
+
     fn on_response(mut self, link: &mut Link, exchange: &Exchange<'_>, output: &mut Output<'_>) -> Next {
         let peer = link.peer_mut()?;
         let (message, bytes) = exchange.read::<certificate::Response<'_>>(&peer.connection.context)?;
@@ -335,47 +440,61 @@ impl Expect for ExpectCertificate {
     }
 }
 
-/// CHALLENGE, unless it is not wanted.
-fn challenge(link: &mut Link, output: &mut Output<'_>) -> Next {
+/// CHALLENGE, unless it is not wanted: then the key counts before it is proven, for which a session or signed measurements
+/// are.
+fn challenge(aim: Aim, identity: Identity, link: &mut Link, output: &mut Output<'_>) -> Next {
+    let peer = link.peer_mut()?;
     if !output.config.challenge {
-        return proceed(link, output);
+        peer.identity = Some(Arc::new(identity));
+        return proceed(aim, link, output);
     }
-    let peer = link.peer()?;
+    if let Err(why) = identity.check_for(usage::CHALLENGE) {
+        return aim.refuse(why, output);
+    }
     let version = peer.connection.negotiated.version;
     let request = challenge::Request {
         version,
-        slot: peer.signer(usage::CHALLENGE)?.slot,
+        slot: identity.slot,
         summary: peer.summary(output.config.summary),
         nonce: output.random()?,
         context: output.requester_context(version)?,
     };
     output.ask(Channel::Clear, peer.connection.peer_crypto_time, &request);
     let expect = ExpectChallengeAuth {
+        aim,
+        identity,
         context: request.context,
     };
     Ok(Some(expect.into()))
 }
 
 /// What follows once it is known who the responder is.
-pub(super) fn proceed(link: &mut Link, output: &mut Output<'_>) -> Next {
-    match output.config.goal {
-        Goal::Connection | Goal::Identity => Ok(None),
-        Goal::Session => session::key_exchange(link, output),
-        Goal::PskSession => psk::exchange(link, output),
+pub(super) fn proceed(aim: Aim, link: &mut Link, output: &mut Output<'_>) -> Next {
+    match aim.goal {
+        None | Some(Goal::Connection | Goal::Identity) => Ok(None),
+        Some(Goal::Session) => session::key_exchange(link, output),
+        Some(Goal::PskSession) => psk::exchange(link, output),
     }
 }
 
 pub(super) struct ExpectChallengeAuth {
+    aim: Aim,
+    /// Whose key counts once it has signed.
+    identity: Identity,
     context: Option<RequesterContext>,
 }
 
 impl Expect for ExpectChallengeAuth {
+    fn is_optional(&self) -> bool {
+        self.aim.is_optional()
+    }
+
     fn on_response(self, link: &mut Link, exchange: &Exchange<'_>, output: &mut Output<'_>) -> Next {
         let peer = link.peer_mut()?;
         let (message, bytes) =
             exchange.read::<challenge::Response<'_>>(&peer.summary_context(output.config.summary))?;
-        let identity = peer.identity()?;
-        expect("slot of CHALLENGE_AUTH", message.slot, identity.slot & PUBLIC_KEY)?;
+        let identity = self.identity;
+        expect("slot of CHALLENGE_AUTH", message.slot, identity.short_slot())?;
         check_slot_held(&message)?;
         let mutual = message.mutual;
         if !peer.can_authenticate(Mutual::ENCAPSULATED, output) {
@@ -391,12 +510,13 @@ impl Expect for ExpectChallengeAuth {
         let mut m1 = peer.take_m1();
         m1.add(exchange.request);
         m1.add(peer.connection.unsigned(bytes));
-        peer.verify(signing::Context::ChallengeAuth, &m1, message.signature)?;
+        peer.verify(&identity, signing::Context::ChallengeAuth, &m1, message.signature)?;
+        peer.identity = Some(Arc::new(identity));
         output.tell(Event::Challenged);
         output.tell_summary(message.summary);
         match mutual {
-            true => mutual::be_challenged(link, output),
-            false => proceed(link, output),
+            true => mutual::be_challenged(self.aim, link, output),
+            false => proceed(self.aim, link, output),
         }
     }
 }

@@ -9,6 +9,7 @@
 
 use super::{
     CsrWish, Event, KeyPairWish, Output, Requester, SlotWish,
+    certificates::Certificates,
     endpoint::EndpointInfo,
     events::{Subscribe, SupportedTypes, Tell},
     link::{Link, Peer},
@@ -23,11 +24,11 @@ use crate::{
     spdm::{
         error::Misuse,
         events::{Subscription, Types},
-        msg::{Code, Version, capabilities::Flags},
+        msg::{Code, SLOTS, Version, capabilities::Flags},
         responder::usage,
     },
 };
-use alloc::{boxed::Box, vec::Vec};
+use alloc::{boxed::Box, sync::Arc, vec::Vec};
 
 /// A question.
 pub(super) trait Inquiry: Send + Sync {
@@ -58,7 +59,9 @@ impl ExpectInquiry {
 }
 
 impl Expect for ExpectInquiry {
-    const OPTIONAL: bool = true;
+    fn is_optional(&self) -> bool {
+        true
+    }
 
     fn on_response(mut self, link: &mut Link, exchange: &Exchange<'_>, output: &mut Output<'_>) -> Next {
         match self.inquiry.on_response(exchange, link.peer()?)? {
@@ -161,16 +164,36 @@ impl Requester {
             Some(_) => Flags::EP_INFO_SIG,
             None => Flags::EP_INFO_MASK,
         };
-        if nonce.is_some() {
-            self.ready()?.check_signs(usage::ENDPOINT_INFO)?;
-        }
+        self.ready()?;
+        let sign = |nonce| {
+            let signer = self.link.signer(session, usage::ENDPOINT_INFO)?;
+            Ok((nonce, Arc::clone(signer)))
+        };
+        let signed = nonce.map(sign).transpose()?;
         let needs = Needs {
             code: Code::ENDPOINT_INFO,
             since: Version::V1_3,
             flags,
             what: "EP_INFO_CAP",
         };
-        self.inquire(now, session, &needs, EndpointInfo { nonce })
+        self.inquire(now, session, &needs, EndpointInfo { signed })
+    }
+
+    /// Fetches the certificate chain in a slot, 0 to 7, in a session: [`Event::ChainShown`], or [`Event::SlotRefused`] where
+    /// there is none that goes. Unlike [`identify`](Self::identify) it changes nothing about whose key counts.
+    pub fn certificates(&mut self, now: Instant, session: u32, slot: u8) -> Result<(), Misuse> {
+        if slot >= SLOTS {
+            let what = "slot of that number: there are 0 to 7";
+            return Err(Misuse::Lacks { what });
+        }
+        let needs = Needs {
+            code: Code::DIGESTS,
+            since: Version::V1_1,
+            flags: Flags::CERT,
+            what: "CERT_CAP",
+        };
+        let certificates = Certificates::of(session, slot, &self.config);
+        self.inquire(now, Some(session), &needs, certificates)
     }
 
     /// Asks which types of events a session can be told of: [`Event::EventTypes`] (1.3).

@@ -16,7 +16,7 @@ use crate::{
         transcript::{Transcript, forgets_challenge, forgets_measurements},
     },
 };
-use alloc::{boxed::Box, vec::Vec};
+use alloc::{boxed::Box, sync::Arc, vec::Vec};
 use core::time::Duration;
 
 /// All that goes when the connection goes.
@@ -39,6 +39,24 @@ impl Link {
         self.peer.as_deref_mut().ok_or(NO_PEER)
     }
 
+    /// Whose key signs what is asked for there. A session's is the one that it was opened with, whoever the responder has
+    /// proven to be since; where it was opened with none, on a pre-shared key, it is the one that counts outside.
+    pub(super) fn identity(&self, session: Option<u32>) -> Option<&Arc<Identity>> {
+        let live = session.and_then(|id| self.sessions.live_with(id));
+        let outside = || self.peer.as_ref()?.identity.as_ref();
+        live.and_then(|live| live.identity.as_ref()).or_else(outside)
+    }
+
+    /// Whose key signs there, if the caller may ask it for that `usage`.
+    pub(super) fn signer(&self, session: Option<u32>, usage: u16) -> Result<&Arc<Identity>, Misuse> {
+        let identity = self.identity(session).ok_or(Misuse::NoIdentity)?;
+        let what = "key for that in its slot (KeyUsageMask of DIGESTS)";
+        match identity.usage & usage {
+            0 => Err(Misuse::Lacks { what }),
+            _ => Ok(identity),
+        }
+    }
+
     /// A request begins transcripts anew that it does not belong to, as it does at the responder.
     pub(super) fn forget_transcripts(&mut self, session: Option<u32>, code: Code) {
         let Some(peer) = self.peer.as_deref_mut() else {
@@ -59,22 +77,26 @@ impl Link {
 }
 
 const NO_PEER: Misbehaviour = Misbehaviour::NotNegotiated { what: "algorithm" };
+pub(super) const NO_SIGNER: Misbehaviour = Misbehaviour::NotNegotiated {
+    what: "key that signs",
+};
 
 /// A responder with which algorithms are agreed on.
 pub(super) struct Peer {
     pub(super) connection: Connection,
-    /// Whose key signs, once that is known.
-    pub(super) identity: Option<Identity>,
-    /// M1/M2: VCA and what came of digests and certificates since the last CHALLENGE.
+    /// Whose key signs outside sessions, once that is known.
+    pub(super) identity: Option<Arc<Identity>>,
+    /// The slots that hold a chain, one bit each, as DIGESTS said last outside sessions.
+    pub(super) provisioned: Option<u8>,
+    /// M1/M2: VCA and what came of digests and certificates since the last GET_DIGESTS or CHALLENGE.
     m1: Option<Transcript>,
     /// L1/L2 outside sessions.
     pub(super) l1: Option<Measuring>,
-    /// The first DIGESTS, where sessions' transcripts have it.
+    /// The first DIGESTS outside sessions, where sessions' transcripts have it. Later ones never take its place.
     pub(super) digests: Option<Vec<u8>>,
 }
 
 /// A key that signs, and what stands for it in transcripts.
-#[derive(Clone)]
 pub(super) struct Identity {
     /// The slot as requests name it: 0 to 7, or 0xff for a provisioned key.
     pub(super) slot: u8,
@@ -86,10 +108,23 @@ pub(super) struct Identity {
     pub(super) usage: u16,
 }
 
+impl Identity {
+    /// The slot as four bits have it.
+    pub(super) fn short_slot(&self) -> u8 {
+        self.slot & 0x0f
+    }
+
+    /// Whether its key is for that `usage`.
+    pub(super) fn check_for(&self, usage: u16) -> Result<(), Misbehaviour> {
+        check_usage(self.slot, self.usage, usage)
+    }
+}
+
 impl Peer {
     pub(super) fn new(connection: Connection) -> Self {
         Self {
             identity: None,
+            provisioned: None,
             m1: None,
             l1: None,
             digests: None,
@@ -116,26 +151,8 @@ impl Peer {
     }
 
     /// Whose key signs.
-    pub(super) fn identity(&self) -> Result<&Identity, Misbehaviour> {
-        let what = "key that signs";
-        self.identity.as_ref().ok_or(Misbehaviour::NotNegotiated { what })
-    }
-
-    /// Whose key signs, if it is for that `usage`.
-    pub(super) fn signer(&self, usage: u16) -> Result<&Identity, Misbehaviour> {
-        let identity = self.identity()?;
-        check_usage(identity.slot, identity.usage, usage)?;
-        Ok(identity)
-    }
-
-    /// Whether the caller may ask for a signature of that `usage`.
-    pub(super) fn check_signs(&self, usage: u16) -> Result<(), Misuse> {
-        let identity = self.identity.as_ref().ok_or(Misuse::NoIdentity)?;
-        let what = "key for that in its slot (KeyUsageMask of DIGESTS)";
-        match identity.usage & usage {
-            0 => Err(Misuse::Lacks { what }),
-            _ => Ok(()),
-        }
+    pub(super) fn identity(&self) -> Result<&Arc<Identity>, Misbehaviour> {
+        self.identity.as_ref().ok_or(NO_SIGNER)
     }
 
     /// The summary of measurements to ask for: what is wanted, if there are measurements and a format for them was agreed on.
@@ -169,14 +186,15 @@ impl Peer {
     }
 
     /// TH before KEY_EXCHANGE.
-    pub(super) fn session_transcript(&self) -> Result<Transcript, Misbehaviour> {
-        let hash = &self.identity()?.hash;
-        Ok(self.connection.session_transcript(self.digests.as_deref(), hash))
+    pub(super) fn session_transcript(&self, signer: &Identity) -> Transcript {
+        let digests = self.digests.as_deref();
+        self.connection.session_transcript(digests, &signer.hash)
     }
 
-    /// Checks a signature by the responder's key.
+    /// Checks a signature by a key of the responder's.
     pub(super) fn verify(
         &self,
+        signer: &Identity,
         context: signing::Context,
         transcript: &Transcript,
         signature: &[u8],
@@ -185,7 +203,7 @@ impl Peer {
         let message = signing::message(negotiated.version, context, transcript);
         let sign = self.connection.sign_alg()?;
         let provider = &self.connection.provider;
-        let verified = provider.verify(sign, &self.identity()?.key, &message, signature);
+        let verified = provider.verify(sign, &signer.key, &message, signature);
         verified.map_err(|_| Misbehaviour::BadSignature)
     }
 }
@@ -224,6 +242,8 @@ pub(super) enum Open {
 /// A session that is up.
 pub(super) struct Live {
     pub(super) session: Session,
+    /// Whose key has signed its key exchange; nobody's on a pre-shared key.
+    identity: Option<Arc<Identity>>,
     /// L1/L2 in it.
     pub(super) l1: Option<Measuring>,
     /// How long it may be silent, and when to say something for that reason.
@@ -232,9 +252,15 @@ pub(super) struct Live {
 
 impl Live {
     /// A session whose silence counts from `now` on.
-    pub(super) fn new(session: Session, heartbeat: Duration, now: Instant) -> Self {
+    pub(super) fn new(
+        session: Session,
+        identity: Option<Arc<Identity>>,
+        heartbeat: Duration,
+        now: Instant,
+    ) -> Self {
         Self {
             session,
+            identity,
             l1: None,
             heartbeat: (!heartbeat.is_zero()).then(|| (heartbeat, now.after(heartbeat))),
         }
@@ -288,12 +314,16 @@ impl Sessions {
         known.then_some(()).ok_or(Misuse::NoSession)
     }
 
-    pub(super) fn exporter(&self, id: u32) -> Option<&Secret> {
+    fn live_with(&self, id: u32) -> Option<&Live> {
         let found = self.open.iter().find(|(open, _)| *open == id);
         match found {
-            Some((_, Open::Live(live))) => Some(live.session.exporter()),
+            Some((_, Open::Live(live))) => Some(live),
             _ => None,
         }
+    }
+
+    pub(super) fn exporter(&self, id: u32) -> Option<&Secret> {
+        self.live_with(id).map(|live| live.session.exporter())
     }
 
     /// A session with keys that may protect no more than `low` records more.

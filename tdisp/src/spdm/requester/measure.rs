@@ -5,7 +5,7 @@
 
 use super::{
     Event, MeasurementRecord,
-    link::{Link, Measuring, Peer},
+    link::{Identity, Link, Measuring, NO_SIGNER},
     operation::{Expect, Next},
     step::{Channel, Exchange, Output},
 };
@@ -19,6 +19,7 @@ use crate::spdm::{
     responder::usage,
     signing,
 };
+use alloc::sync::Arc;
 use core::time::Duration;
 
 /// What to measure, and how.
@@ -48,35 +49,44 @@ impl Measure {
         }
     }
 
-    /// Whether the responder can.
-    pub(super) fn check(&self, peer: &Peer) -> Result<(), Misuse> {
+    /// Whether the responder can, in that session or outside.
+    pub(super) fn check(&self, link: &Link, session: Option<u32>) -> Result<(), Misuse> {
+        let peer = link.peer.as_deref().ok_or(Misuse::NotConnected)?;
         let needed = if self.signed {
             Flags::MEAS_SIG
         } else {
             Flags::MEAS_MASK
         };
-        let known = peer.identity.is_some() || !self.signed;
+        let known = link.identity(session).is_some() || !self.signed;
         let format = peer.connection.negotiated.algorithms.measurement_hash;
         let can = known && format.is_some() && peer.flags().any(needed);
         can.then_some(()).ok_or(Misuse::NoMeasurements)?;
-        match self.signed {
-            true => peer.check_signs(usage::MEASUREMENTS),
+        if !self.signed {
+            return Ok(());
+        }
+        let signer = link.signer(session, usage::MEASUREMENTS)?;
+        // The request does not say whose key, and it is the first slot's.
+        let of_first = peer.connection.negotiated.version == Version::V1_0;
+        match of_first && signer.slot != 0 {
+            true => Err(Misuse::Lacks { what: ONLY_FIRST }),
             false => Ok(()),
         }
     }
 }
 
+/// Before 1.1.
+const ONLY_FIRST: &str = "measurements signed by another key than that of slot 0 (1.1)";
+
 pub(super) fn measure(link: &mut Link, session: Option<u32>, what: Measure, output: &mut Output<'_>) -> Next {
     let peer = link.peer()?;
     let version = peer.connection.negotiated.version;
     let nonce = what.nonce.map_or_else(|| output.random(), Ok)?;
-    let signed = match what.signed {
-        true => Some(Signed {
-            nonce,
-            slot: peer.signer(usage::MEASUREMENTS)?.slot & 0x0f,
-        }),
-        false => None,
-    };
+    let known = || link.identity(session).ok_or(NO_SIGNER).cloned();
+    let signer = what.signed.then(known).transpose()?;
+    let signed = signer.as_ref().map(|signer| Signed {
+        nonce,
+        slot: signer.short_slot(),
+    });
     let request = measurements::Request {
         version,
         operation: what.operation,
@@ -85,14 +95,14 @@ pub(super) fn measure(link: &mut Link, session: Option<u32>, what: Measure, outp
         signed,
         context: output.requester_context(version)?,
     };
-    let extra = match what.signed {
-        true => peer.connection.peer_crypto_time,
-        false => Duration::ZERO,
+    let extra = match signer {
+        Some(_) => peer.connection.peer_crypto_time,
+        None => Duration::ZERO,
     };
     output.ask(Channel::of(session), extra, &request);
     let expect = ExpectMeasurements {
         session,
-        signed,
+        signer,
         nonce,
         operation: what.operation,
         context: request.context,
@@ -102,7 +112,8 @@ pub(super) fn measure(link: &mut Link, session: Option<u32>, what: Measure, outp
 
 pub(super) struct ExpectMeasurements {
     session: Option<u32>,
-    signed: Option<Signed>,
+    /// Whose key is to sign, if one is.
+    signer: Option<Arc<Identity>>,
     nonce: [u8; NONCE_SIZE],
     operation: Operation,
     context: Option<RequesterContext>,
@@ -115,7 +126,7 @@ impl Expect for ExpectMeasurements {
             .as_deref_mut()
             .ok_or(Misbehaviour::NotNegotiated { what: "algorithm" })?;
         let context = Context {
-            signature_asked: self.signed.is_some(),
+            signature_asked: self.signer.is_some(),
             ..peer.connection.context
         };
         let (message, bytes) = exchange.read::<measurements::Response<'_>>(&context)?;
@@ -132,9 +143,9 @@ impl Expect for ExpectMeasurements {
             .add(&bytes[..bytes.len().saturating_sub(signature.len())]);
         measuring.blob.extend_from_slice(exchange.request);
         measuring.blob.extend_from_slice(bytes);
-        let blob = match self.signed {
-            Some(_) => {
-                peer.verify(signing::Context::Measurements, &measuring.l1, signature)?;
+        let blob = match &self.signer {
+            Some(signer) => {
+                peer.verify(signer, signing::Context::Measurements, &measuring.l1, signature)?;
                 measuring.blob
             }
             None => {
@@ -149,7 +160,7 @@ impl Expect for ExpectMeasurements {
         output.tell(Event::Measurements(MeasurementRecord {
             blob,
             nonce: self.nonce,
-            signed: self.signed.is_some(),
+            signed: self.signer.is_some(),
             count: (self.operation == Operation::COUNT).then_some(message.count),
             record: encode(&message.record),
         }));
@@ -159,8 +170,8 @@ impl Expect for ExpectMeasurements {
 
 impl ExpectMeasurements {
     fn check(&self, message: &measurements::Response<'_>) -> Result<(), Misbehaviour> {
-        if let Some(signed) = self.signed {
-            super::identify::expect("slot of MEASUREMENTS", message.slot(), signed.slot)?;
+        if let Some(signer) = &self.signer {
+            super::identify::expect("slot of MEASUREMENTS", message.slot(), signer.short_slot())?;
         }
         if message.context != self.context {
             return Err(Misbehaviour::WrongContext);

@@ -11,7 +11,8 @@
 //! keys and events in a session. When the responder has nothing left to ask, what was begun before goes on.
 
 use super::{
-    Event, endpoint, events, identify,
+    Event, endpoint, events,
+    identify::{self, Aim},
     link::Link,
     operation::{Expect, Next},
     session::{self, Shaken},
@@ -39,8 +40,8 @@ const REQUESTS_MAX: u32 = 4096;
 
 /// What goes on once the responder has nothing left to ask.
 pub(super) enum Then {
-    /// What connecting is for.
-    Proceed,
+    /// What identifying is for.
+    Proceed(Aim),
     /// The end of a session's handshake.
     Finish(Shaken),
     /// Nothing: the caller wanted to know.
@@ -50,7 +51,7 @@ pub(super) enum Then {
 impl Then {
     fn session(&self) -> Option<u32> {
         match self {
-            Self::Proceed => None,
+            Self::Proceed(_) => None,
             Self::Finish(shaken) => Some(shaken.id),
             Self::Rest(session) => Some(*session),
         }
@@ -77,6 +78,11 @@ impl Asked {
             verify_awaited: false,
             left: REQUESTS_MAX,
         })
+    }
+
+    /// Whether the connection may do without it: the caller has asked for what it follows from.
+    fn is_optional(&self) -> bool {
+        matches!(self.then, Then::Proceed(aim) if aim.is_optional())
     }
 
     /// The responder asks something.
@@ -152,7 +158,7 @@ impl Asked {
     /// The responder has nothing left to ask; `slot` is the one that it wants to see used.
     fn done(self, slot: Option<u8>, link: &mut Link, output: &mut Output<'_>) -> Next {
         match self.then {
-            Then::Proceed => identify::proceed(link, output),
+            Then::Proceed(aim) => identify::proceed(aim, link, output),
             Then::Finish(shaken) => {
                 let own = own(slot.unwrap_or(0), link, output)?;
                 let digests = self.answering.digests();
@@ -204,8 +210,8 @@ pub(super) fn fetch_requests(link: &mut Link, session: u32, output: &mut Output<
 }
 
 /// CHALLENGE_AUTH says that the responder wants to challenge this side.
-pub(super) fn be_challenged(link: &mut Link, output: &mut Output<'_>) -> Next {
-    let asked = Asked::new(link, Channel::Clear, Then::Proceed)?;
+pub(super) fn be_challenged(aim: Aim, link: &mut Link, output: &mut Output<'_>) -> Next {
+    let asked = Asked::new(link, Channel::Clear, Then::Proceed(aim))?;
     fetch(asked.channel, link, output)?;
     Ok(Some(ExpectRequest(asked).into()))
 }
@@ -246,6 +252,10 @@ pub(super) fn authenticate(
 pub(super) struct ExpectRequest(Asked);
 
 impl Expect for ExpectRequest {
+    fn is_optional(&self) -> bool {
+        self.0.is_optional()
+    }
+
     fn on_response(self, link: &mut Link, exchange: &Exchange<'_>, output: &mut Output<'_>) -> Next {
         on_first(self.0, link, exchange, output)
     }
@@ -255,7 +265,9 @@ impl Expect for ExpectRequest {
 pub(super) struct ExpectAnyRequest(Asked);
 
 impl Expect for ExpectAnyRequest {
-    const OPTIONAL: bool = true;
+    fn is_optional(&self) -> bool {
+        true
+    }
 
     fn on_response(self, link: &mut Link, exchange: &Exchange<'_>, output: &mut Output<'_>) -> Next {
         on_first(self.0, link, exchange, output)
@@ -275,6 +287,10 @@ pub(super) struct ExpectAck {
 }
 
 impl Expect for ExpectAck {
+    fn is_optional(&self) -> bool {
+        self.asked.is_optional()
+    }
+
     fn on_response(self, link: &mut Link, exchange: &Exchange<'_>, output: &mut Output<'_>) -> Next {
         let connection = &link.peer()?.connection;
         let version = connection.negotiated.version;

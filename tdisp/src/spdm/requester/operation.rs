@@ -17,7 +17,9 @@ pub(super) type Next = Result<Option<Operation>, Fault>;
 pub(super) trait Expect: Sized {
     /// Whether a refusal of the request (ERROR) is only told ([`Event::Refused`](super::Event::Refused)), and leaves the
     /// connection as it was. A refusal of any other request ends the connection.
-    const OPTIONAL: bool = false;
+    fn is_optional(&self) -> bool {
+        false
+    }
 
     /// The message came.
     fn on_response(self, link: &mut Link, exchange: &Exchange<'_>, output: &mut Output<'_>) -> Next;
@@ -43,10 +45,10 @@ macro_rules! operations {
                 }
             }
 
-            /// See [`Expect::OPTIONAL`].
+            /// See [`Expect::is_optional`].
             pub(super) fn is_optional(&self) -> bool {
                 match self {
-                    $(Self::$variant(_) => <$expect as Expect>::OPTIONAL,)*
+                    $(Self::$variant(expect) => expect.is_optional(),)*
                 }
             }
         }

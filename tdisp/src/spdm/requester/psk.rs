@@ -83,7 +83,11 @@ impl Expect for ExpectPskExchange {
         handshake.add(message.verify_data);
         output.tell_summary(message.summary);
         let heartbeat = Duration::from_secs(message.heartbeat_s.into());
-        let shaken = Shaken { id, heartbeat };
+        let shaken = Shaken {
+            id,
+            heartbeat,
+            identity: None,
+        };
         if !peer.flags().any(Flags::PSK_WITH_CONTEXT) {
             return live(shaken, handshake, link, output);
         }
@@ -129,8 +133,12 @@ impl Expect for ExpectPskFinish {
 
 /// All proofs are there.
 pub(super) fn live(shaken: Shaken, handshake: Handshake, link: &mut Link, output: &mut Output<'_>) -> Next {
-    let Shaken { id, heartbeat } = shaken;
-    let live = Live::new(handshake.finished()?, heartbeat, output.now);
+    let Shaken {
+        id,
+        heartbeat,
+        identity,
+    } = shaken;
+    let live = Live::new(handshake.finished()?, identity, heartbeat, output.now);
     link.sessions.add(id, Open::Live(Box::new(live)))?;
     output.tell(Event::SessionReady { id });
     Ok(None)

@@ -3,7 +3,7 @@
 use super::{
     Event,
     identify::expect,
-    link::{Link, Open, Peer},
+    link::{Identity, Link, Open, Peer},
     mutual,
     operation::{Expect, Next},
     psk,
@@ -29,7 +29,7 @@ use crate::{
         signing,
     },
 };
-use alloc::{boxed::Box, vec::Vec};
+use alloc::{boxed::Box, sync::Arc, vec::Vec};
 use core::time::Duration;
 
 /// Bytes of VENDOR_DEFINED_REQUEST around a PCI-SIG payload.
@@ -53,10 +53,12 @@ pub(super) fn key_exchange(link: &mut Link, output: &mut Output<'_>) -> Next {
     let mut offered = Vec::new();
     opaque::encode_supported(version, &output.config.secured_versions, &mut offered);
     let session = new_id(output)?;
+    let signer = Arc::clone(peer.identity()?);
+    signer.check_for(usage::KEY_EXCHANGE)?;
     let request = exchange_msg::Request {
         version,
         summary: peer.summary(output.config.summary),
-        slot: peer.signer(usage::KEY_EXCHANGE)?.slot,
+        slot: signer.slot,
         session,
         policy: output.config.session_policy.bits(version, peer.flags()),
         random: output.random()?,
@@ -64,12 +66,18 @@ pub(super) fn key_exchange(link: &mut Link, output: &mut Output<'_>) -> Next {
         opaque: &offered,
     };
     output.ask(Channel::Clear, peer.connection.peer_crypto_time, &request);
-    Ok(Some(ExpectKeyExchange { agreement, session }.into()))
+    let expect = ExpectKeyExchange {
+        agreement,
+        session,
+        signer,
+    };
+    Ok(Some(expect.into()))
 }
 
 pub(super) struct ExpectKeyExchange {
     agreement: Box<dyn KeyAgreement>,
     session: u16,
+    signer: Arc<Identity>,
 }
 
 impl Expect for ExpectKeyExchange {
@@ -84,10 +92,15 @@ impl Expect for ExpectKeyExchange {
         let secured = check_selected(connection, message.opaque, output)?;
         // TH up to the signature: KEY_EXCHANGE_RSP without it and without the verify data that may follow it.
         let tail = message.signature.len() + message.verify_data.map_or(0, <[u8]>::len);
-        let mut th = peer.session_transcript()?;
+        let mut th = peer.session_transcript(&self.signer);
         th.add(exchange.request);
         th.add(&bytes[..bytes.len().saturating_sub(tail)]);
-        peer.verify(signing::Context::KeyExchangeRsp, &th, message.signature)?;
+        peer.verify(
+            &self.signer,
+            signing::Context::KeyExchangeRsp,
+            &th,
+            message.signature,
+        )?;
         th.add(message.signature);
         let shared = self.agreement.agree(message.exchange);
         let shared = shared.map_err(|_| Misbehaviour::BadPublicValue)?;
@@ -104,6 +117,7 @@ impl Expect for ExpectKeyExchange {
         let shaken = Shaken {
             id,
             heartbeat: Duration::from_secs(message.heartbeat_s.into()),
+            identity: Some(self.signer),
         };
         link.sessions.add(id, Open::Shaking(Box::new(handshake)))?;
         let way = (message.mutual, message.requester_slot);
@@ -137,6 +151,8 @@ pub(super) fn new_id(output: &Output<'_>) -> Result<u16, CryptoError> {
 pub(super) struct Shaken {
     pub(super) id: u32,
     pub(super) heartbeat: Duration,
+    /// Whose key has signed it; nobody's on a pre-shared key.
+    pub(super) identity: Option<Arc<Identity>>,
 }
 
 /// Ends the handshake: with a signature where the responder has asked for one, made with the key given and, where this side

@@ -139,7 +139,7 @@ fn device_is_asked(case: Case) -> String {
 }
 
 #[rustfmt::skip] // a table is read by its columns
-const ANSWERS: [Form; 24] = [
+const ANSWERS: [Form; 26] = [
     // Its form, since when, suites; what our side is told, what libspdm is; what must be seen.
     form("identify, certs and measure",                                V1_0, EC,     "",                     "",                                   ""),
     form("measure in a session",                                       V1_1, EC,     "--session",            "",                                   "MEASUREMENTS over L1"),
@@ -165,6 +165,8 @@ const ANSWERS: [Form; 24] = [
     form("KEY_UPDATE and HEARTBEAT, new keys for libspdm too",         V1_1, EC,     "machine",              "--asks-keys",                        ""),
     form("KEY_UPDATE and HEARTBEAT with a provisioned key",            V1_1, EC,     "machine",              "--public-key",                       ""),
     form("KEY_UPDATE and HEARTBEAT, twice with a session still up",    V1_1, EC,     "machine twice",        "",                                   ""),
+    form("other slots, again and again, beside a session and in it",   V1_1, EC,     "machine slots",        "--slot 3",                           ""),
+    form("other slots of several keys, beside a session and in it",    V1_3, EC,     "machine slots",        "--multi-key --slot 3",               ""),
 ];
 
 fn libspdm_answers(case: Case) {

@@ -10,6 +10,7 @@ use firmware_tests::device::socket::{Command, Frame};
 use tdisp::clock::Instant;
 use tdisp::crypto::{Ring, digest};
 use tdisp::spdm::msg::{Code, Header};
+use tdisp::spdm::requester::Measure;
 use tdisp::spdm::transport::Kind;
 use tdisp::spdm::{Event, Misuse, Requester, RequesterConfig, Trust};
 
@@ -46,6 +47,7 @@ impl Machine {
             handshake_in_clear: has("--clear"),
             transfer_size: if has("--transfer-size 256") { 256 } else { 0x1200 },
             encapsulated: has("--asks-keys"),
+            multi_key: has("--multi-key"),
             chunk: Some(0x4000),
             ..RequesterConfig::default()
         };
@@ -69,6 +71,9 @@ impl Machine {
         self.keeps_a_session_up();
         if self.case.form.ours.contains("twice") {
             self.keeps_a_session_up();
+        }
+        if self.case.form.ours.contains("slots") {
+            self.asks_about_slots();
         }
         self.asks(|requester, now| requester.end_session(now));
         self.ends_with(|event| matches!(event, Event::SessionEnded));
@@ -95,6 +100,31 @@ impl Machine {
         self.asks(|requester, now| requester.update_keys(now));
         self.ends_with(|event| matches!(event, Event::KeysUpdated));
         self.beats();
+    }
+
+    /// Who is in slots 0 and 3, beside a session of slot 0 and in it, and in slot 1, which is empty.
+    fn asks_about_slots(&mut self) {
+        let session = self.requester.session().unwrap();
+        for slot in [3, 0, 3, 3] {
+            self.asks(|requester, now| requester.identify(now, 1));
+            self.ends_with(|event| matches!(event, Event::SlotRefused { slot: 1, .. }));
+            self.asks(|requester, now| requester.certificates(now, session, 3));
+            self.ends_with(|event| matches!(event, Event::ChainShown { slot: 3, .. }));
+            self.asks(|requester, now| requester.identify(now, slot));
+            self.ends_with(|event| matches!(event, Event::Challenged));
+            for place in [Some(session), None] {
+                self.asks(|requester, now| requester.measure_in(now, place, Measure::all(None)));
+                self.ends_with(|event| matches!(event, Event::Measurements(_)));
+            }
+        }
+        assert_eq!(self.requester.provisioned(), Some(0b1001));
+        // On the key of slot 3, beside the one on that of slot 0.
+        self.asks(|requester, now| requester.open_session(now));
+        self.ends_with(|event| matches!(event, Event::SessionReady { .. }));
+        for session in self.requester.sessions() {
+            self.asks(|requester, now| requester.measure_in(now, Some(session), Measure::all(None)));
+            self.ends_with(|event| matches!(event, Event::Measurements(_)));
+        }
     }
 
     /// A root that is not known ends it before there is a session.

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
 mod ended;
+#[path = "device/slots.rs"]
+mod slots;
 
 use std::{
     io::{Read, Write},

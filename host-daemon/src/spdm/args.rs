@@ -20,7 +20,7 @@ pub enum Command {
     /// What it says is checked by two programs: the requester that asks, and then `decode`'s reading of what was said.
     #[command(after_help = DEVICE)]
     Identify(Identify),
-    /// Fetch a device's certificate chain, print it, and write it into files.
+    /// Fetch a device's certificate chains, print them, and write them into files.
     #[command(after_help = DEVICE)]
     Certs(Certs),
     /// Fetch a device's measurements, signed where it can.
@@ -33,6 +33,9 @@ pub enum Command {
 pub struct Identify {
     #[command(flatten)]
     pub(super) device: Device,
+    /// The slot whose chain and key are asked for, or `all` that hold a chain.
+    #[arg(long, value_name = "N|all", default_value = "0", help_heading = TALK)]
+    pub(super) slot: Slots,
 }
 
 /// `certs`.
@@ -40,6 +43,9 @@ pub struct Identify {
 pub struct Certs {
     #[command(flatten)]
     pub(super) device: Device,
+    /// The slot whose chain is fetched, or `all` that hold one. With --session the others are fetched in the session.
+    #[arg(long, value_name = "N|all", default_value = "0", help_heading = TALK)]
+    pub(super) slot: Slots,
     /// Write slotN.chain, the chain object, and slotN-M.der and slotN-M.pem, its certificates, into this directory.
     #[arg(long, value_name = "DIR")]
     pub(super) out: Option<PathBuf>,
@@ -50,6 +56,9 @@ pub struct Certs {
 pub struct Measure {
     #[command(flatten)]
     pub(super) device: Device,
+    /// The slot whose key signs.
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=7), help_heading = TALK)]
+    pub(super) slot: u8,
     /// One measurement, 1 to 254, instead of all.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=254))]
     pub(super) index: Option<u8>,
@@ -94,9 +103,6 @@ pub struct Device {
     /// named, all that there are.
     #[arg(long, value_name = "SUITE", value_delimiter = ',', long_help = super::device::suite::help(), help_heading = TALK)]
     pub(super) suite: Vec<super::device::suite::Suite>,
-    /// The slot whose chain and key are used.
-    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=7), help_heading = TALK)]
-    pub(super) slot: u8,
     /// A root certificate that may vouch for the device, in DER or PEM. May be repeated. Without one, nobody vouches.
     #[arg(long, value_name = "FILE")]
     pub(super) root: Vec<PathBuf>,
@@ -151,6 +157,27 @@ pub enum Carrier {
     Doe,
     /// MCTP messages.
     Mctp,
+}
+
+/// Which slots.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Slots {
+    /// This one, 0 to 7.
+    One(u8),
+    /// All that hold a chain.
+    All,
+}
+
+impl std::str::FromStr for Slots {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.parse() {
+            Ok(slot @ 0..=7) => Ok(Self::One(slot)),
+            Err(_) if text == "all" => Ok(Self::All),
+            _ => Err("wanted a slot, 0 to 7, or `all`"),
+        }
+    }
 }
 
 /// Bytes that tell pre-shared keys apart.
@@ -225,6 +252,7 @@ Examples:
   tidelock spdm identify --connect 127.0.0.1:2323 --root vendor-root.pem
   tidelock spdm measure --doe 0000:01:00.0 --root vendor-root.der --json
   tidelock spdm certs --connect 127.0.0.1:2323 --transport mctp --spdm 1.2 --out chain
+  tidelock spdm certs --connect 127.0.0.1:2323 --slot all --root vendor-root.pem --root owner-root.pem
   tidelock spdm identify --connect 127.0.0.1:2323 --save trace.pcap; tidelock spdm decode trace.pcap
   tidelock spdm measure --connect 127.0.0.1:2323 --session --save t.pcap --save-secrets t.json
   tidelock spdm measure --replay t.pcap --secrets t.json --root vendor-root.pem";

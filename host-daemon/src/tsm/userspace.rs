@@ -43,6 +43,7 @@ pub async fn identify(device: &Device, errand: &mut Errand<'_>) -> Result<Identi
         },
         measure: Some(Measure::all(None)),
         session: None,
+        every_slot: false,
     };
     let mut way = Way {
         device: device.bdf,

@@ -45,8 +45,8 @@ pub struct Facts {
     pub slots: Vec<(u8, String)>,
     /// The chains that were fetched.
     pub chains: Vec<Chain>,
-    /// Whether the device has proven that it has its key.
-    pub challenged: Option<Outcome>,
+    /// Whether the device has proven that it has the key of a slot, for each that it was asked for.
+    pub challenges: Vec<(u8, Outcome)>,
     /// Measurements.
     pub measurements: Vec<Measured>,
     /// Whether the last of them are signed.
@@ -163,7 +163,10 @@ impl Facts {
             "KEY_EXCHANGE_RSP" => self.sessions.push(("KEY_EXCHANGE".into(), outcome(entry))),
             "PSK_EXCHANGE_RSP" => self.sessions.push(("PSK_EXCHANGE".into(), verified(entry))),
             "CHALLENGE_AUTH" => {
-                self.challenged = outcome(entry);
+                let slot = fields.int("Param1").unwrap_or(0) as u8 & 0xf;
+                self.challenges.retain(|(before, _)| *before != slot);
+                self.challenges
+                    .extend(outcome(entry).map(|outcome| (slot, outcome)));
                 self.challenged_slots
                     .extend(entry.proof.iter().map(|proof| proof.slot));
             }
@@ -201,6 +204,7 @@ impl Facts {
     /// What was signed with the key of another chain proves nothing of the one that is in its slot now.
     fn forget_proofs(&mut self, slot: u8) {
         self.challenged_slots.remove(&slot);
+        self.challenges.retain(|(before, _)| *before != slot);
         for measured in &mut self.measurements {
             measured.signed = measured.signed.filter(|signer| *signer != slot);
         }

@@ -21,9 +21,13 @@ use tdisp::{
     spdm::{RequesterConfig, Timing, msg::measurements::Operation, requester::Measure, transport::Transport},
 };
 
-use super::{args, decode, secrets::Secrets};
+use super::{
+    args::{self, Slots},
+    decode,
+    secrets::Secrets,
+};
 use crate::transport::{self, Mailbox};
-use facts::{Facts, Vouched};
+use facts::{Chain, Facts, Vouched};
 
 /// Bytes of the largest message in chunks: a certificate chain of 64 KiB, and what is around it.
 const CHUNKED_MAX: u32 = 0x2_0000;
@@ -90,6 +94,16 @@ pub enum Error {
     /// Something said does not agree with the rest.
     #[error("{0}")]
     Disagrees(super::check::Disagreement),
+    /// Nothing is signed with the key of a chain.
+    #[error(
+        "the conversation has no signature that could be checked, with the key of this chain, in slot {slot}; {cure}"
+    )]
+    Unproven {
+        /// The slot.
+        slot: u8,
+        /// What that means.
+        cure: &'static str,
+    },
     /// Roots were given, and the chain leads to none of them.
     #[error("the certificate chain in slot {slot} is refused: {why}")]
     Untrusted {
@@ -145,6 +159,14 @@ impl<'a> Ask<'a> {
             Self::Identify(args) => &args.device,
             Self::Certs(args) => &args.device,
             Self::Measure(args) => &args.device,
+        }
+    }
+
+    fn slots(self) -> Slots {
+        match self {
+            Self::Identify(args) => args.slot,
+            Self::Certs(args) => args.slot,
+            Self::Measure(args) => Slots::One(args.slot),
         }
     }
 
@@ -217,13 +239,8 @@ fn judge(ask: Ask<'_>, facts: &Facts, roots: &[Root]) -> Result<(), Error> {
         return Err(Error::Disagrees(first.clone()));
     }
     let nothing = |what, cure| Err(Error::Nothing { what, cure });
-    let slot = ask.device().slot;
-    let chain = facts
-        .chains
-        .iter()
-        .find(|chain| chain.slot == slot)
-        .or(facts.chains.first());
-    match (ask, chain) {
+    let chains = judged(ask.slots(), facts);
+    match (ask, chains.first()) {
         (Ask::Certs(_), None) => {
             return nothing(
                 "certificate chain",
@@ -241,16 +258,30 @@ fn judge(ask: Ask<'_>, facts: &Facts, roots: &[Root]) -> Result<(), Error> {
         }
         _ => {}
     }
-    match chain.map(|chain| (chain.slot, &chain.vouched)) {
-        Some((slot, Vouched::By(_))) => proven(ask, facts, slot),
-        Some((slot, Vouched::Refused(why))) => Err(Error::Untrusted {
-            slot,
-            why: why.clone(),
-        }),
-        None if !roots.is_empty() => {
-            nothing("certificate chain", "nothing in it can be vouched for by a root")
+    for chain in &chains {
+        let slot = chain.slot;
+        match &chain.vouched {
+            Vouched::By(_) => proven(ask, facts, slot)?,
+            Vouched::Refused(why) => {
+                let why = why.clone();
+                return Err(Error::Untrusted { slot, why });
+            }
+            Vouched::Nobody => return Err(Error::Nobody),
         }
-        Some((_, Vouched::Nobody)) | None => Err(Error::Nobody),
+    }
+    match (chains.is_empty(), roots.is_empty()) {
+        (false, _) => Ok(()),
+        (true, false) => nothing("certificate chain", "nothing in it can be vouched for by a root"),
+        (true, true) => Err(Error::Nobody),
+    }
+}
+
+/// The chains that were asked for: where the one is not there, the first that is.
+fn judged(slots: Slots, facts: &Facts) -> Vec<&Chain> {
+    let one = |slot| facts.chains.iter().find(|chain| chain.slot == slot);
+    match slots {
+        Slots::All => facts.chains.iter().collect(),
+        Slots::One(slot) => one(slot).or(facts.chains.first()).into_iter().collect(),
     }
 }
 
@@ -269,10 +300,7 @@ fn proven(ask: Ask<'_>, facts: &Facts, slot: u8) -> Result<(), Error> {
     };
     match signed {
         true => Ok(()),
-        false => Err(Error::Nothing {
-            what: "signature that could be checked, with the key of this chain",
-            cure,
-        }),
+        false => Err(Error::Unproven { slot, cure }),
     }
 }
 
@@ -308,7 +336,10 @@ fn converse(device: &args::Device, ask: Ask<'_>) -> Result<talk::Talk, Error> {
     let config = RequesterConfig {
         versions: device.spdm.clone(),
         transport,
-        slot: device.slot,
+        slot: match ask.slots() {
+            Slots::One(slot) => slot,
+            Slots::All => 0,
+        },
         offer: suite::offer(&device.suite),
         supported_asked: matches!(ask, Ask::Identify(_)),
         timing: Timing {
@@ -357,6 +388,7 @@ fn converse(device: &args::Device, ask: Ask<'_>) -> Result<talk::Talk, Error> {
                 config,
                 measure: ask.measure(),
                 session,
+                every_slot: ask.slots() == Slots::All,
             },
         )
         .await;

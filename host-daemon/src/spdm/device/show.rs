@@ -12,6 +12,8 @@ const RED: &str = "\x1b[31m";
 const YELLOW: &str = "\x1b[33m";
 const PLAIN: &str = "\x1b[0m";
 
+const UNCHALLENGED: &str = "no CHALLENGE: the device has not shown that it has its key";
+
 pub(super) fn identity(facts: &Facts, out: &mut impl Write) -> Result<()> {
     connection(facts, out)?;
     for (slot, digest) in &facts.slots {
@@ -21,12 +23,13 @@ pub(super) fn identity(facts: &Facts, out: &mut impl Write) -> Result<()> {
         brief(chain, out)?;
     }
     sessions(facts, out)?;
-    proof(
-        "challenge",
-        &facts.challenged,
-        "no CHALLENGE: the device has not shown that it has its key",
-        out,
-    )
+    for (_, outcome) in &facts.challenges {
+        proof("challenge", Some(outcome), "", out)?;
+    }
+    match facts.challenges.is_empty() {
+        true => proof("challenge", None, UNCHALLENGED, out),
+        false => Ok(()),
+    }
 }
 
 fn connection(facts: &Facts, out: &mut impl Write) -> Result<()> {
@@ -71,7 +74,7 @@ fn brief(chain: &Chain, out: &mut impl Write) -> Result<()> {
 fn sessions(facts: &Facts, out: &mut impl Write) -> Result<()> {
     for (how, outcome) in &facts.sessions {
         let what = format!("session, {}", how.replace('_', " ").to_lowercase());
-        proof(&what, outcome, "nothing proves who it is with", out)?;
+        proof(&what, outcome.as_ref(), "nothing proves who it is with", out)?;
     }
     Ok(())
 }
@@ -127,13 +130,13 @@ pub(super) fn measurements(facts: &Facts, out: &mut impl Write) -> Result<()> {
     sessions(facts, out)?;
     proof(
         "signature",
-        &facts.measured,
+        facts.measured.as_ref(),
         "not signed: anybody between could have made these up",
         out,
     )
 }
 
-fn proof(what: &str, outcome: &Option<Outcome>, without: &str, out: &mut impl Write) -> Result<()> {
+fn proof(what: &str, outcome: Option<&Outcome>, without: &str, out: &mut impl Write) -> Result<()> {
     match outcome {
         Some(Outcome::Agrees(how)) => writeln!(out, "{what:14} {GREEN}verified{PLAIN}: {how}"),
         Some(Outcome::Disagrees { found, wanted }) => {
@@ -152,8 +155,14 @@ fn by_kind(algorithms: &[(String, String)]) -> Json {
     Json::Object(algorithms.collect())
 }
 
+/// What the last challenge of a slot's key came to.
+fn of_slot(facts: &Facts, slot: u8) -> Option<&Outcome> {
+    let challenged = facts.challenges.iter().find(|(of, _)| *of == slot);
+    challenged.map(|(_, outcome)| outcome)
+}
+
 pub(super) fn json(facts: &Facts) -> Json {
-    let signed = |outcome: &Option<Outcome>| match outcome {
+    let signed = |outcome: Option<&Outcome>| match outcome {
         Some(Outcome::Agrees(how)) => json!({"verified": true, "how": how}),
         Some(Outcome::Disagrees { found, wanted }) => {
             json!({"verified": false, "found": found, "wanted": wanted})
@@ -184,6 +193,7 @@ pub(super) fn json(facts: &Facts) -> Json {
             "slot": chain.slot,
             "root_sha384": chain.root.to_string(),
             "vouched": vouched,
+            "challenge": signed(of_slot(facts, chain.slot)),
             "certificates": certificates.collect::<Vec<_>>(),
             "der": chain.certificates.iter().map(|der| hex(der)).collect::<Vec<_>>(),
         })
@@ -208,9 +218,9 @@ pub(super) fn json(facts: &Facts) -> Json {
         "supported_algorithms": (!facts.supported.is_empty()).then(|| by_kind(&facts.supported)),
         "slots": facts.slots.iter().map(|(slot, digest)| json!({"slot": slot, "digest": digest})).collect::<Vec<_>>(),
         "chains": chains.collect::<Vec<_>>(),
-        "challenge": signed(&facts.challenged),
-        "sessions": facts.sessions.iter().map(|(how, outcome)| json!({"opened_with": how, "proof": signed(outcome)})).collect::<Vec<_>>(),
+        "challenge": signed(facts.challenges.last().map(|(_, outcome)| outcome)),
+        "sessions": facts.sessions.iter().map(|(how, outcome)| json!({"opened_with": how, "proof": signed(outcome.as_ref())})).collect::<Vec<_>>(),
         "measurements": measurements.collect::<Vec<_>>(),
-        "measurements_signature": signed(&facts.measured),
+        "measurements_signature": signed(facts.measured.as_ref()),
     })
 }

@@ -10,7 +10,7 @@ use tdisp::{
     crypto::Secret,
     spdm::{
         Error, Event, Goal, Misbehaviour, Misuse, Negotiated, Requester, RequesterConfig, Trust,
-        msg::{Code, Header, Version, capabilities::Flags},
+        msg::{Code, Header, SLOTS, Version, capabilities::Flags},
         requester::Measure,
         transport::{Kind, Transport},
     },
@@ -47,6 +47,9 @@ pub struct Plan {
     pub measure: Option<Measure>,
     /// Whether to do that in a session, and what it is opened on.
     pub session: Option<Opening>,
+    /// Whether to ask who is in every slot that holds a chain, from the configuration's on: in the session, where one is
+    /// opened, and there for the chain alone.
+    pub every_slot: bool,
 }
 
 /// What a session is opened on.
@@ -88,6 +91,14 @@ pub enum Failure {
     /// The device cannot do what was asked for.
     #[error("{0}")]
     Lacks(#[from] Lack),
+    /// The device does not say who is in a slot, though others.
+    #[error("slot {slot} is not shown: {why}")]
+    Slot {
+        /// The slot.
+        slot: u8,
+        /// What it says instead.
+        why: Misbehaviour,
+    },
 }
 
 /// What was asked for, and the device or the version spoken has not.
@@ -105,6 +116,9 @@ pub enum Lack {
         /// The version spoken.
         spoken: String,
     },
+    /// The slot is empty.
+    #[error("{0}")]
+    Slot(Misbehaviour),
     /// The device is not able to.
     #[error("the device has no {what}; `identify` shows what it has{cure}")]
     Capability {
@@ -156,9 +170,10 @@ pub async fn talk(mailbox: &mut impl Carry, plan: &Plan) -> Talk {
             opened: &mut opened,
             start: Instant::now(),
             negotiated: None,
+            refused: None,
             tape: &mut tape,
         };
-        let done = asking.run(mailbox, plan).await;
+        let done = asking.run(mailbox, plan, config.slot).await;
         match done {
             Ok(()) => break None,
             Err(Failure::Spdm(Error::Peer {
@@ -170,6 +185,16 @@ pub async fn talk(mailbox: &mut impl Carry, plan: &Plan) -> Talk {
                 awaited: Code::CAPABILITIES,
                 what: Misbehaviour::Refused { .. },
             })) if config.supported_asked => config.supported_asked = false,
+            Err(Failure::Spdm(Error::Peer { what, .. })) if plan.every_slot && is_of_slot(&what) => {
+                match next_slot(config.slot, &what) {
+                    Some(next) => config.slot = next,
+                    None => break None,
+                }
+            }
+            Err(Failure::Spdm(Error::Peer {
+                what: what @ Misbehaviour::EmptySlot { .. },
+                ..
+            })) => break Some(Lack::Slot(what).into()),
             Err(failure) => break Some(failure),
         }
     };
@@ -197,6 +222,26 @@ fn lower(config: &mut RequesterConfig, missing: Flags) -> bool {
         return false;
     }
     true
+}
+
+/// Whether it is the slot that does not do, and another one may.
+fn is_of_slot(why: &Misbehaviour) -> bool {
+    use Misbehaviour::{Chain, EmptySlot, KeyUsage};
+    matches!(why, EmptySlot { .. } | KeyUsage { .. } | Chain(_))
+}
+
+/// The slot to begin with instead of this one.
+fn next_slot(slot: u8, why: &Misbehaviour) -> Option<u8> {
+    let mut higher = slot + 1..SLOTS;
+    match why {
+        Misbehaviour::EmptySlot { provisioned, .. } => held(*provisioned).find(|slot| higher.contains(slot)),
+        _ => higher.next(),
+    }
+}
+
+/// The slots of a mask.
+fn held(mask: u8) -> impl Iterator<Item = u8> {
+    (0..SLOTS).filter(move |slot| mask >> slot & 1 == 1)
 }
 
 /// What is said, as packets of a capture.
@@ -235,16 +280,23 @@ struct Asking<'t> {
     opened: &'t mut Option<Opened>,
     start: Instant,
     negotiated: Option<Negotiated>,
+    /// What was said last to a question that need not be answered.
+    refused: Option<Misbehaviour>,
     tape: &'t mut Tape,
 }
 
 impl Asking<'_> {
-    async fn run(&mut self, mailbox: &mut impl Carry, plan: &Plan) -> Result<(), Failure> {
+    /// Begins with the device's `slot`.
+    async fn run(&mut self, mailbox: &mut impl Carry, plan: &Plan, slot: u8) -> Result<(), Failure> {
         self.requester.connect(self.now());
         self.rest(mailbox).await?;
         if let Some(on) = plan.session {
             self.open(mailbox, on, &plan.config).await?;
         }
+        let unseen = match plan.every_slot {
+            true => self.higher_slots(mailbox, slot).await?,
+            false => None,
+        };
         if let Some(mut measure) = plan.measure {
             self.can_measure(&measure)?;
             measure.signed &= self.can(Flags::MEAS_SIG);
@@ -257,7 +309,28 @@ impl Asking<'_> {
             self.requester.end_session(self.now()).map_err(Lack::from)?;
             self.rest(mailbox).await?;
         }
-        Ok(())
+        unseen.map_or(Ok(()), Err)
+    }
+
+    /// Asks who is in the slots after this one. The first of which that cannot be told is remembered, for the others' sake.
+    async fn higher_slots(
+        &mut self,
+        mailbox: &mut impl Carry,
+        first: u8,
+    ) -> Result<Option<Failure>, Failure> {
+        let mut unseen = None;
+        let provisioned = self.requester.provisioned().unwrap_or_default();
+        for slot in held(provisioned).filter(|slot| *slot > first) {
+            let asked = match self.requester.session() {
+                Some(session) => self.requester.certificates(self.now(), session, slot),
+                None => self.requester.identify(self.now(), slot),
+            };
+            asked.map_err(Lack::from)?;
+            self.rest(mailbox).await?;
+            let refused = self.refused.take();
+            unseen = unseen.or(refused.map(|why| Failure::Slot { slot, why }));
+        }
+        Ok(unseen)
     }
 
     /// Whether the device has one of these capabilities.
@@ -349,6 +422,14 @@ impl Asking<'_> {
                 match event {
                     Event::Connected(negotiated) => self.negotiated = Some(negotiated),
                     Event::Failed(error) => return Err(error.into()),
+                    Event::Refused { code, data, .. } => {
+                        self.refused = Some(Misbehaviour::Refused { code, data });
+                    }
+                    // A key that does not sign this is seen by what it has not signed, and its chain is there.
+                    Event::SlotRefused {
+                        why: why @ Misbehaviour::EmptySlot { .. },
+                        ..
+                    } => self.refused = Some(why),
                     _ => {}
                 }
             }

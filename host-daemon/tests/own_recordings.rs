@@ -27,7 +27,7 @@ use tdisp::{
         Trust,
         algorithms::{MeasurementHash, Offer},
         msg::{Version, key_exchange, measurements::Kind as Measured},
-        requester::PreShared,
+        requester::{Measure, PreShared},
         responder::{self, KeyPairs, MultiKey, Mutual, Psk, Slot},
     },
 };
@@ -52,6 +52,8 @@ struct Scene {
     multi_key: bool,
     /// Bytes of the largest message in one piece.
     transfer_size: u32,
+    /// Who is in the slots is asked again while a session is up.
+    again: bool,
 }
 
 const USUAL: Scene = Scene {
@@ -69,6 +71,7 @@ const USUAL: Scene = Scene {
     psk: None,
     multi_key: false,
     transfer_size: 0x1200,
+    again: false,
 };
 
 const PSK: &[u8] = b"a key of both";
@@ -176,6 +179,9 @@ impl Scene {
         talk.requester.connect(NOW);
         talk.rest();
         let mut sessions = Vec::new();
+        if self.again {
+            talk.about_slots();
+        }
         if self.version > Version::V1_0 {
             let id = talk.in_session();
             let dhe = log.take().pop().unwrap();
@@ -271,6 +277,21 @@ impl Talk {
         }
     }
 
+    /// Asks about slots, in the session and beside it, and of those that are empty too.
+    fn about_slots(&mut self) {
+        let session = self.requester.session().expect("a session");
+        for slot in [1, 0, 2, 3, 0] {
+            self.requester.certificates(NOW, session, slot).unwrap();
+            self.rest();
+            self.requester.identify(NOW, slot).unwrap();
+            self.rest();
+        }
+        let challenged = self.events.iter().filter(|event| **event == Event::Challenged);
+        assert_eq!(challenged.count(), 3);
+        self.requester.measure_in(NOW, None, Measure::all(None)).unwrap();
+        self.rest();
+    }
+
     /// Says in a session whatever there is to say, and ends it; its ID.
     fn in_session(&mut self) -> u32 {
         let id = self.requester.session().expect("a session");
@@ -321,6 +342,22 @@ fn every_version_over_both_transports_with_the_handshake_encrypted_and_in_clear(
                 };
                 scene.check(&format!("{version} {transport:?} clear {clear}"), SIGNED);
             }
+        }
+    }
+}
+
+#[test]
+fn slots_that_are_asked_about_again_and_again_beside_a_session_and_in_it() {
+    for version in SESSIONS {
+        for multi_key in [false, true] {
+            let scene = Scene {
+                version,
+                multi_key,
+                again: true,
+                ..USUAL
+            };
+            // Two more of CHALLENGE_AUTH, and of MEASUREMENTS outside the session.
+            scene.check(&format!("{version} several keys {multi_key}"), SIGNED + 3);
         }
     }
 }

@@ -131,6 +131,26 @@ fn a_lock_without_ide_keys_is_refused_unless_the_device_is_said_to_have_no_ide()
     assert_eq!(pair.tdisp(|tsm| tsm.lock(LOCK)), Ok(Answer::Locked));
 }
 
+/// No stream's end tells of it: the session itself does.
+#[test]
+fn a_tdi_of_a_device_without_ide_falls_with_its_own_session_and_no_other() {
+    for started in [false, true] {
+        let mut pair = Pair::connected(device(Ide::Absent, honest()));
+        pair.tdisp(|tsm| tsm.lock(LOCK)).expect("a lock");
+        if started {
+            pair.tdisp(tdi::Requester::start).expect("a start");
+        }
+        let other = pair.open_another();
+        pair.seen.clear();
+        pair.spdm.end_session_in(NOW, other).unwrap();
+        pair.exchange();
+        assert_eq!(pair.states(), []);
+        pair.spdm.end_session(NOW).unwrap();
+        pair.exchange();
+        assert_eq!(pair.states(), [(TDI, State::ERROR)], "started: {started}");
+    }
+}
+
 #[test]
 fn the_end_of_the_session_sends_its_tdis_to_error() {
     let (mut pair, _) = running();

@@ -351,7 +351,7 @@ impl Mailbox {
                 return self.abort(Then::Fail(Cause::Length(receive.size)), now);
             }
         }
-        if receive.object.len() >= HEADER_SIZE && receive.object.len() == receive.size {
+        if receive.object.len() == receive.size {
             receive.at = Phase::BeforeLast;
             return (State::Receive(receive), None);
         }

@@ -180,8 +180,9 @@ struct Assembling {
 /// What became of the one lock.
 enum LockUse {
     None,
-    Asked,
     Locked(Zeroizing<[u8; NONCE_SIZE]>),
+    /// It is asked for, or its nonce is gone. Whether the device holds a lock that we do not know of is told by its state alone,
+    /// and STOP ends it.
     Used,
 }
 
@@ -226,7 +227,7 @@ impl Requester {
             return Err(Misuse::LockedBefore);
         }
         let object = self.ask(Request::Lock(lock))?;
-        self.lock = LockUse::Asked;
+        self.lock = LockUse::Used;
         Ok(object)
     }
 
@@ -293,10 +294,6 @@ impl Requester {
     pub fn handle(&mut self, object: &[u8]) -> Result<Progress, Error> {
         let asked = self.asked.take().ok_or(Misuse::NothingAsked)?;
         let answered = self.answer(asked, object);
-        if let (LockUse::Asked, Err(_)) = (&self.lock, &answered) {
-            // Whether the device holds a lock that we do not know of is told by its state alone, and STOP ends it.
-            self.lock = LockUse::Used;
-        }
         if let Err(Error::Refused {
             request: Code::LOCK, ..
         }) = &answered
@@ -309,9 +306,6 @@ impl Requester {
     /// The request will not be answered: the carrier failed, or the session is over.
     pub fn abandon(&mut self) {
         self.asked = None;
-        if let LockUse::Asked = self.lock {
-            self.lock = LockUse::Used;
-        }
     }
 
     fn idle(&self) -> Result<(), Misuse> {

@@ -279,7 +279,7 @@ impl ResponderConfig {
             (self.chunk.is_some(), Flags::CHUNK),
             (provisioning.csr.is_some(), Flags::CSR),
             (provisioning.store.is_some(), Flags::SET_CERT),
-            (provisioning.needs_reset(), Flags::CERT_INSTALL_RESET),
+            (provisioning.after_reset, Flags::CERT_INSTALL_RESET),
             (self.key_pairs.is_some(), Flags::GET_KEY_PAIR_INFO),
             (changes_keys, Flags::SET_KEY_PAIR_INFO),
             (self.mel.is_some(), Flags::MEL),

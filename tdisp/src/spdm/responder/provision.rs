@@ -20,7 +20,7 @@ use crate::{
     spdm::{
         chain::Chain,
         msg::{
-            Payload, Version, certificate, csr,
+            Payload, Version, csr,
             digests::Key,
             error::ErrorCode,
             set_certificate::{self, Model},
@@ -119,13 +119,6 @@ pub struct Provisioning {
     pub after_reset: bool,
     /// Whether the device is where only its vendor or owner can speak to it: slot 0 may be written, and others in clear.
     pub trusted_environment: bool,
-}
-
-impl Provisioning {
-    /// Whether something that can be provisioned is there after a reset only.
-    pub fn needs_reset(&self) -> bool {
-        self.after_reset && (self.csr.is_some() || self.store.is_some())
-    }
 }
 
 /// What there is to provision, and what was.
@@ -368,8 +361,6 @@ impl Responder {
     fn check_chain(&self, message: &set_certificate::Request<'_>, chain: &[u8]) -> Result<Slot, Refusal> {
         let agreed = self.phase.agreed().ok_or(UNEXPECTED)?;
         let connection = &agreed.connection;
-        let version = connection.negotiated.version;
-        certificate::Chain::decode(chain, version, connection.context.hash_size)?;
         let decoded = Chain::decode(chain, connection).map_err(|_| INVALID)?;
         decoded.check_linked(connection).map_err(|_| INVALID)?;
         let owner = self.owner_of(message).ok_or(INVALID)?;

@@ -1,21 +1,25 @@
 //! What the responder asks of a requester in its turn, and the events that either tells the other.
 
 use super::{asked, asking, classes, endpoint_info, everything, pair, pair_of};
-use crate::harness::{Identity, Pair};
+use crate::harness::{Identity, Pair, requester, responder};
+use std::sync::Arc;
 use tdisp::{
-    crypto::SignAlg,
+    crypto::{CryptoError, HashAlg, RingSigner, SignAlg, Signable, Signer},
+    doe::Object,
     spdm::{
-        Event, Identity as Own, Misuse, RequesterConfig, ResponderConfig, Trust,
+        Event, Identity as Own, Misbehaviour, Misuse, RequesterConfig, ResponderConfig, Trust,
         events::{Subscription, Types, What},
         msg::{
             Code, Context, Payload, Version,
+            capabilities::{self, Flags},
             endpoint_info::{Request, Signed, Subject},
             error::ErrorCode,
             event_types::{self, EventType},
-            send_event::Dmtf,
+            send_event::{self, Dmtf},
             subscribe,
         },
         responder::{Event as Told, Mutual, Slot},
+        signing,
     },
 };
 
@@ -50,9 +54,14 @@ fn events_of_the_requesters_are_told_and_acknowledged() {
 
 /// Both ends know each other, and the responder may ask.
 fn mutual_pair(version: Version) -> Pair {
+    mutual_pair_signing(version, Identity::usual().signer.clone())
+}
+
+/// Such two whose requester signs so.
+fn mutual_pair_signing(version: Version, signer: Arc<dyn Signer>) -> Pair {
     let usual = Identity::usual();
     let mut slots = [const { None }; 8];
-    slots[0] = Some(Slot::new(usual.chain.clone(), usual.signer.clone()));
+    slots[0] = Some(Slot::new(usual.chain.clone(), signer));
     let mut asking = RequesterConfig {
         identity: Some(Own {
             slots,
@@ -171,6 +180,109 @@ fn what_a_requester_is_is_told_and_its_signature_checked() {
     assert_eq!(refused, Err(Misuse::NoIdentity));
 }
 
+/// Signs as its owner does, but what that says of itself: then something else.
+struct Untrue(Arc<RingSigner>);
+
+impl Signer for Untrue {
+    fn algorithm(&self) -> SignAlg {
+        self.0.algorithm()
+    }
+
+    fn signs_with(&self, hash: HashAlg) -> bool {
+        self.0.signs_with(hash)
+    }
+
+    fn sign(&self, what: &Signable<'_>) -> Result<Vec<u8>, CryptoError> {
+        match what.context == signing::Context::RequesterEndpointInfo.text().as_bytes() {
+            true => self.0.sign(&Signable::plain(what.hash, b"something else")),
+            false => self.0.sign(what),
+        }
+    }
+}
+
+#[test]
+fn a_wrong_signature_of_what_a_requester_is_is_refused_and_nothing_is_told() {
+    for version in [Version::V1_3, Version::V1_4] {
+        let signer = Untrue(Identity::usual().signer.clone());
+        let mut pair = mutual_pair_signing(version, Arc::new(signer));
+        let session = pair.requester.session().unwrap();
+        pair.responder.ask_endpoint_info(session, Some([9; 32])).unwrap();
+        fetch(&mut pair);
+        let wanted = Told::RequesterRefused {
+            session: None,
+            why: Misbehaviour::BadSignature,
+        };
+        assert_eq!(pair.responder_events, [wanted], "{:?}", pair.requester_events);
+    }
+}
+
+#[test]
+fn a_requester_says_that_it_signs_what_it_is_if_it_is_to_and_has_a_key() {
+    let told = |signed, with_key| {
+        let usual = Identity::usual();
+        let mut identity = Own::default();
+        identity.slots[0] = Some(Slot::new(usual.chain.clone(), usual.signer.clone()));
+        let mut info = endpoint_info();
+        info.signed = signed;
+        let asking = RequesterConfig {
+            identity: Some(identity).filter(|_| with_key),
+            encapsulated: true,
+            endpoint_info: Some(info),
+            ..asking(Version::V1_3)
+        };
+        let mut pair = Pair::of(requester(asking), responder(everything()));
+        pair.connect();
+        let said = pair.carried.iter().find_map(|object| {
+            let body = Object::decode(object).unwrap().body;
+            capabilities::Request::decode(body, &Context::new(Version::V1_3)).ok()
+        });
+        said.unwrap()
+            .0
+            .flags
+            .and(Flags::EP_INFO_SIG | Flags::EP_INFO_NO_SIG)
+    };
+    assert_eq!(told(true, true), Flags::EP_INFO_SIG);
+    for (signed, with_key) in [(true, false), (false, true), (false, false)] {
+        assert_eq!(
+            told(signed, with_key),
+            Flags::EP_INFO_NO_SIG,
+            "{signed} {with_key}"
+        );
+    }
+}
+
+#[test]
+fn a_requester_that_is_not_to_sign_what_it_is_does_not() {
+    let version = Version::V1_3;
+    let usual = Identity::usual();
+    let mut identity = Own::default();
+    identity.slots[0] = Some(Slot::new(usual.chain.clone(), usual.signer.clone()));
+    let mut info = endpoint_info();
+    info.signed = false;
+    let unsigned = RequesterConfig {
+        identity: Some(identity),
+        encapsulated: true,
+        endpoint_info: Some(info),
+        ..asking(version)
+    };
+    let answering = ResponderConfig {
+        encapsulated: true,
+        ..everything()
+    };
+    let mut pair = pair_of(unsigned, answering);
+    let request = Request {
+        version,
+        subject: Subject::DEVICE_CLASS,
+        signed: Some(Signed {
+            nonce: [1; 32],
+            slot: 0,
+        }),
+    };
+    let refused = answer(&mut pair, &request.to_vec());
+    let (code, data) = (ErrorCode::UNSUPPORTED_REQUEST.0, Code::GET_ENDPOINT_INFO.0);
+    assert_eq!(refused[1..], [Code::ERROR.0, code, data]);
+}
+
 /// The answer of the requester's to a request of the responder's.
 fn answer(pair: &mut Pair, request: &[u8]) -> Vec<u8> {
     let session = pair.requester.session().unwrap();
@@ -247,5 +359,33 @@ fn a_requester_refuses_what_it_has_not_and_what_is_malformed() {
             refused[1..],
             [Code::ERROR.0, ErrorCode::UNSUPPORTED_REQUEST.0, request[1]]
         );
+    }
+}
+
+/// What goes on behind a request's end is not overlooked where the request changes something.
+#[test]
+fn new_keys_and_events_that_go_on_behind_their_end_are_the_last_that_a_requester_hears() {
+    let event = send_event::Event {
+        number: 1,
+        registry: 0,
+        vendor: &[],
+        kind: 4,
+        detail: &[1],
+    };
+    let version = Version::V1_3;
+    let told = send_event::Request {
+        version,
+        events: vec![event],
+    };
+    let new_keys = vec![version.0, Code::KEY_UPDATE.0, 1, 7];
+    for request in [new_keys, told.to_vec()] {
+        let mut pair = mutual_pair(version);
+        let session = pair.requester.session().unwrap();
+        let spoiled = [&request[..], &[0, 0, 1]].concat();
+        pair.responder.ask(session, &spoiled).unwrap();
+        fetch(&mut pair);
+        assert!(pair.failure().is_some(), "{:?}", pair.requester_events);
+        let told = |event: &Event| matches!(event, Event::Told { .. } | Event::KeysUpdated);
+        assert!(!pair.requester_events.iter().any(told));
     }
 }

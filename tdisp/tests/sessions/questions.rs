@@ -3,16 +3,17 @@
 use super::{
     Ends, Identity, Told, VERSIONS, assert_all_speak, mutual,
     pair::{Pair, by_hand::ByHand, suite::Suite},
-    ready, told,
+    ready, renewal, told,
     unsigned::{SIZES, asked_to_sign},
     usual,
 };
 use std::time::Duration;
 use tdisp::spdm::{
-    Goal, Misbehaviour, Misuse, Transport,
+    Error, Event, Goal, Misbehaviour, Misuse, Responder, Transport,
+    events::Types,
     msg::{
-        Code, Payload, Version, capabilities::Flags, certificate, encapsulated, error::ErrorCode,
-        key_exchange::Mutual as Way,
+        Code, Payload, Version, capabilities::Flags, certificate, encapsulated, endpoint_info,
+        error::ErrorCode, event_types::EventType, key_exchange::Mutual as Way, send_event::Dmtf,
     },
     responder::{MultiKey, Slot},
 };
@@ -429,5 +430,173 @@ fn a_session_that_ends_takes_its_own_conversation_along_and_no_others() {
         assert_eq!(code_after(8), in_flight, "{in_clear}");
         assert_eq!(code_after(9)[0], Code::DIGESTS.0, "{in_clear}");
         assert!(pair.responder.sessions().is_empty());
+    }
+}
+
+/// A requester by hand in a session, and the ENCAPSULATED_REQUEST that it has fetched.
+fn asked(version: Version, ask: impl FnOnce(&mut Responder, u32)) -> (ByHand, Vec<u8>) {
+    let mut ends = Ends::of(version, Transport::Doe).with_encapsulated();
+    ends.answering.events = Types::of(&[EventType::CERTIFICATE_CHANGED]);
+    let more = match version >= Version::V1_3 {
+        true => Flags::ENCAP | Flags::EVENT,
+        false => Flags::ENCAP,
+    };
+    let mut hand = ByHand::agreed_in(version, ends.answering, more, SIZES);
+    hand.policy = if version >= Version::V1_3 { 2 } else { 0 };
+    hand.key_exchange(7).unwrap();
+    hand.finish();
+    ask(&mut hand.responder, hand.session.as_ref().unwrap().id);
+    let get = [version.0, Code::GET_ENCAPSULATED_REQUEST.0, 0, 0];
+    let fetched = hand.secured(&get).unwrap();
+    assert_eq!(fetched[1], Code::ENCAPSULATED_REQUEST.0, "{version}");
+    (hand, fetched)
+}
+
+#[test]
+fn an_acknowledgement_of_new_keys_that_goes_on_behind_its_end_leaves_the_old_ones() {
+    for version in VERSIONS {
+        let (mut hand, fetched) = asked(version, |responder, session| {
+            responder.update_keys(session).unwrap();
+        });
+        let ack = [version.0, Code::KEY_UPDATE_ACK.0, fetched[6], fetched[7]];
+        let said = [&ack[..], &[0, 0, 1]].concat();
+        let answer = hand.secured(&deliver(version, fetched[2], &said)).unwrap();
+        assert_eq!(answer[1..3], [Code::ERROR.0, ErrorCode::INVALID_RESPONSE_CODE.0]);
+        let why = why_refused(&mut hand);
+        assert!(matches!(why, Some(Misbehaviour::Malformed(_))), "{why:?}");
+        let heard = hand.secured(&[version.0, Code::GET_DIGESTS.0, 0, 0]).unwrap();
+        assert_eq!(heard[1], Code::DIGESTS.0);
+    }
+}
+
+#[test]
+fn events_are_told_again_until_they_are_acknowledged() {
+    for version in [Version::V1_3, Version::V1_4] {
+        let refused = error(version, ErrorCode::UNSPECIFIED, 0);
+        for said in [&refused[..], &[version.0, Code::EVENT_ACK.0, 0, 0, 1]] {
+            let (mut hand, fetched) = asked(version, |responder, _| {
+                responder.notify(Dmtf::CertificateChanged(1));
+            });
+            let answer = hand.secured(&deliver(version, fetched[2], said)).unwrap();
+            assert_eq!(answer[1..3], [Code::ERROR.0, ErrorCode::INVALID_RESPONSE_CODE.0]);
+            match why_refused(&mut hand) {
+                Some(Misbehaviour::Malformed(_)) => assert_ne!(said, refused),
+                Some(Misbehaviour::Refused { .. }) => assert_eq!(said, refused),
+                other => panic!("{other:?}"),
+            }
+            let session = hand.session.as_ref().unwrap().id;
+            assert_eq!(hand.responder.sessions_with_events(), [session]);
+        }
+    }
+}
+
+#[test]
+fn what_a_requester_is_is_not_believed_if_it_is_malformed_refused_or_goes_on_behind_its_end() {
+    for version in [Version::V1_3, Version::V1_4] {
+        let info = |info: &[u8]| {
+            let response = endpoint_info::Response {
+                version,
+                slot: 0,
+                nonce: None,
+                info,
+                signature: None,
+            };
+            response.to_vec()
+        };
+        let good = info(&[0, 0, 0, 0]);
+        let refused = error(version, ErrorCode::UNSUPPORTED_REQUEST, Code::GET_ENDPOINT_INFO.0);
+        let cases = [
+            (good.clone(), true),
+            ([&good[..], &[0, 1]].concat(), false),
+            (info(&[2, 0, 0, 0]), false),
+            (info(&[]), false),
+            (refused.clone(), false),
+        ];
+        for (said, goes) in cases {
+            let (mut hand, fetched) = asked(version, |responder, session| {
+                responder.ask_endpoint_info(session, None).unwrap();
+            });
+            let answer = hand.secured(&deliver(version, fetched[2], &said)).unwrap();
+            assert_eq!(
+                answer[1] == Code::ENCAPSULATED_RESPONSE_ACK.0,
+                goes,
+                "{said:02x?}"
+            );
+            let events: Vec<_> = std::iter::from_fn(|| hand.responder.poll_event()).collect();
+            let told = events
+                .iter()
+                .any(|event| matches!(event, Told::RequesterEndpointInfo { .. }));
+            assert_eq!(told, goes, "{events:?}");
+            let by_name = events.iter().any(|event| {
+                matches!(
+                    event,
+                    Told::RequesterRefused {
+                        why: Misbehaviour::Refused { .. },
+                        ..
+                    }
+                )
+            });
+            assert_eq!(by_name, said == refused, "{events:?}");
+        }
+    }
+}
+
+// Questions without end, and without anybody who could answer any more
+
+/// Else it would answer for ever.
+#[test]
+fn a_responder_that_asks_without_end_is_answered_4096_times() {
+    let version = Version::V1_2;
+    let mut hand = renewal::answering(version);
+    let session = hand.session;
+    hand.requester.fetch_requests(hand.now, session).unwrap();
+    hand.asked();
+    let question = [version.0, Code::GET_DIGESTS.0, 0, 0];
+    let (mut id, mut answered) = (1, None);
+    for _ in 0..4096 {
+        hand.ask(id, answered, &question);
+        hand.delivered(id);
+        answered = Some(id);
+        id = id.checked_add(1).unwrap_or(1);
+    }
+    hand.ask(id, answered, &question);
+    let endless = Event::Failed(Error::Peer {
+        awaited: Code::ENCAPSULATED_RESPONSE_ACK,
+        what: Misbehaviour::Endless { requests: 4096 },
+    });
+    assert_eq!(hand.events().last(), Some(&endless));
+}
+
+#[test]
+fn what_a_session_was_asked_is_over_with_the_session() {
+    for version in VERSIONS {
+        let mut ends = Ends::of(version, Transport::Doe).with_encapsulated();
+        ends.answering.heartbeat_s = 4;
+        let mut hand = ByHand::live_in(version, ends.answering, Flags::ENCAP, SIZES);
+        let session = hand.session.as_ref().unwrap().id;
+        hand.responder.update_keys(session).unwrap();
+        let get = [version.0, Code::GET_ENCAPSULATED_REQUEST.0, 0, 0];
+        assert_eq!(hand.secured(&get).unwrap()[1], Code::ENCAPSULATED_REQUEST.0);
+        let digests = [version.0, Code::GET_DIGESTS.0, 0, 0];
+        assert_eq!(hand.clear(&digests).unwrap()[2], ErrorCode::REQUEST_IN_FLIGHT.0);
+        hand.now = hand.now.after(Duration::from_secs(9));
+        assert_eq!(hand.clear(&digests).unwrap()[1], Code::DIGESTS.0, "{version}");
+        assert!(hand.responder.sessions().is_empty());
+    }
+}
+
+#[test]
+fn a_new_connection_is_neither_asked_nor_told_what_waited_in_the_one_before() {
+    for version in [Version::V1_3, Version::V1_4] {
+        let (mut hand, _) = asked(version, |responder, session| {
+            responder.update_keys(session).unwrap();
+            responder.notify(Dmtf::CertificateChanged(1));
+        });
+        let session = hand.session.as_ref().unwrap().id;
+        assert_eq!(hand.responder.sessions_with_events(), [session]);
+        hand.say_vca();
+        let told = hand.clear(&[version.0, Code::GET_DIGESTS.0, 0, 0]).unwrap();
+        assert_eq!(told[1], Code::DIGESTS.0, "no conversation is in the way");
+        assert_eq!(hand.responder.sessions_with_events(), []);
     }
 }

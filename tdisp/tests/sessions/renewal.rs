@@ -16,7 +16,7 @@ use tdisp::{
 const TAG: u8 = 0x5a;
 
 /// A requester in a session whose other end the test has.
-fn answering(version: Version) -> Answering {
+pub(super) fn answering(version: Version) -> Answering {
     let mut ends = Ends::of(version, Transport::Doe)
         .with_psk(false)
         .with_encapsulated();

@@ -822,10 +822,13 @@ fn a_device_is_busy_as_often_as_it_is_asked_the_same_in_a_row() {
         [busy(&digests), busy(&digests), busy(&digests)],
         [true, true, false]
     );
-    assert_eq!(
-        [busy(&certificate), busy(&certificate), busy(&certificate)],
-        [true, true, false]
-    );
+    for _ in 0..2 {
+        assert_eq!(
+            [busy(&certificate), busy(&certificate), busy(&certificate)],
+            [true, true, false],
+            "and so it is when it is asked again"
+        );
+    }
 }
 
 #[test]
@@ -887,5 +890,31 @@ fn a_device_that_lost_its_state_says_so_to_everything_but_get_version() {
         hand.in_vca(&version::Request.to_vec());
         let (code, _) = hand.refused(&digests::Request { version: *version }.to_vec());
         assert_eq!(code, ErrorCode::UNEXPECTED_REQUEST);
+    }
+}
+
+#[test]
+fn what_is_not_ready_is_kept_until_its_time_is_over_and_no_longer() {
+    let version = Version::V1_2;
+    let last = Duration::from_micros((1 + 3) << 13);
+    for (after, there) in [(last, true), (last + Duration::from_nanos(1), false)] {
+        let mut hand = Hand::agreed(version, slow);
+        let not_ready = hand.not_ready(&hand.challenge(Summary::NONE));
+        hand.now = hand.now.after(after);
+        let answer = hand.say(&again(version, not_ready));
+        assert_eq!(answer[1] == Code::CHALLENGE_AUTH.0, there, "{answer:02x?}");
+    }
+}
+
+#[test]
+fn a_device_that_was_reset_expects_get_version_alone() {
+    for version in VERSIONS {
+        let mut hand = Hand::agreed(*version, nothing);
+        hand.responder.reset();
+        for message in [hand.negotiate(), digests::Request { version: *version }.to_vec()] {
+            assert_eq!(hand.refused(&message).0, ErrorCode::UNEXPECTED_REQUEST);
+        }
+        hand.in_vca(&version::Request.to_vec());
+        hand.in_vca(&hand.get_capabilities());
     }
 }

@@ -1,12 +1,19 @@
 //! What a device tells of itself when it is asked, and lies in it: its log, what it is, its events.
 
-use super::{VERSIONS, asked, asking, classes, everything, log, pair, pair_of};
+use super::{VERSIONS, asked, asking, chain, classes, everything, log, pair, pair_of, slot};
 use crate::harness::{Pair, responder_config};
-use tdisp::spdm::{
-    Error, Event, Misbehaviour, Misuse, RequesterConfig, ResponderConfig,
-    events::Types,
-    msg::{Version, event_types::EventType, send_event::Dmtf},
-    requester::CsrWish,
+use tdisp::{
+    clock::Instant,
+    doe::Object,
+    spdm::{
+        Error, Event, Misbehaviour, Misuse, Requester, RequesterConfig, ResponderConfig,
+        events::{Subscription, Types},
+        msg::{
+            Context, Payload, Version, event_types::EventType, key_pair_info::Usage, mel, send_event::Dmtf,
+            set_key_pair_info::Operation,
+        },
+        requester::{CsrWish, KeyPairWish},
+    },
 };
 
 /// A pair whose requester takes no more than this at once.
@@ -137,4 +144,114 @@ fn what_the_responder_has_not_is_not_asked_for() {
     }
     let mut old = pair(Version::V1_2);
     assert_eq!(old.requester.measurement_log(old.now, None), lacks("MEL_CAP"));
+    let session = old.requester.session().unwrap();
+    let mut told = Subscription::default();
+    told.set(Types::ALL);
+    told.notify(Dmtf::CertificateChanged(1));
+    assert_eq!(
+        old.requester.tell_events(old.now, session, &mut told),
+        Err(Misuse::Lacks { what: "EVENT_CAP" })
+    );
+}
+
+#[test]
+fn no_more_of_a_log_is_asked_for_than_there_is_room_for_and_than_is_left() {
+    let mut pair = pair_of_size(0x200);
+    pair.carried.clear();
+    pair.requester.measurement_log(pair.now, None).unwrap();
+    assert_eq!(asked(&mut pair), Event::MeasurementLog(log()));
+    let requests = pair.carried.iter().filter_map(|object| {
+        let body = Object::decode(object).unwrap().body;
+        mel::Request::decode(body, &Context::new(Version::V1_3)).ok()
+    });
+    let lengths: Vec<_> = requests.map(|(request, _)| request.length as usize).collect();
+    let room = 0x200 - 12;
+    let last = log().len() - room * (lengths.len() - 1);
+    assert!(lengths.len() > 1 && last < room);
+    assert!(lengths[..lengths.len() - 1].iter().all(|length| *length == room));
+    assert_eq!(lengths.last(), Some(&last));
+}
+
+/// Else there would be a million of them.
+#[test]
+fn a_portion_of_a_log_behind_which_others_follow_is_not_a_few_bytes() {
+    let mut pair = pair_of_size(0x200);
+    pair.bend = Some(Box::new(|body| {
+        let field = |at: usize| u32::from_le_bytes(body[at..at + 4].try_into().unwrap());
+        let whole = field(4) + field(8);
+        body[4..8].copy_from_slice(&1u32.to_le_bytes());
+        body[8..12].copy_from_slice(&(whole - 1).to_le_bytes());
+        body.truncate(13);
+    }));
+    pair.requester.measurement_log(pair.now, None).unwrap();
+    let told = asked(&mut pair);
+    let what = |event: &Event| match event {
+        Event::Failed(Error::Peer { what, .. }) => Some(what.clone()),
+        _ => None,
+    };
+    assert!(
+        matches!(what(&told), Some(Misbehaviour::Portion { portion: 1, .. })),
+        "{told:?}"
+    );
+}
+
+#[test]
+fn an_answer_about_another_slot_or_key_pair_than_was_asked_about_ends_the_connection() {
+    type Ask = fn(&mut Requester, Instant) -> Result<(), Misuse>;
+    type Spoil = fn(&mut Vec<u8>);
+    let cases: [(&str, Ask, Spoil); 3] = [
+        (
+            "slot of ENDPOINT_INFO",
+            |requester, now| requester.endpoint_info(now, None, Some([7; 32])),
+            |body| body[3] ^= 1,
+        ),
+        (
+            "slot of SET_CERTIFICATE_RSP",
+            |requester, now| requester.set_certificate(now, None, slot(2, Some(chain()))),
+            |body| body[2] ^= 1,
+        ),
+        (
+            "key pair ID of KEY_PAIR_INFO",
+            |requester, now| requester.get_key_pair_info(now, None, 1),
+            |body| body[5] ^= 1,
+        ),
+    ];
+    for (field, ask, spoil) in cases {
+        let mut config = everything();
+        config.provisioning.trusted_environment = true;
+        let mut pair = pair_of(asking(Version::V1_3), config);
+        pair.bend = Some(Box::new(spoil));
+        ask(&mut pair.requester, pair.now).unwrap();
+        let told = asked(&mut pair);
+        let Event::Failed(Error::Peer {
+            what: Misbehaviour::Inconsistent { what, .. },
+            ..
+        }) = told
+        else {
+            panic!("{field}: {told:?}")
+        };
+        assert_eq!(what, field);
+    }
+}
+
+#[test]
+fn answers_that_are_malformed_within_or_go_on_behind_their_end_tell_nothing() {
+    let classes_beyond_the_end = |body: &mut Vec<u8>| body[8] += 1;
+    let more = |body: &mut Vec<u8>| body.push(1);
+    let wish = KeyPairWish {
+        id: 1,
+        operation: Operation::CHANGE,
+        usage: Usage::CHALLENGE,
+        algorithm: 0,
+        pqc_algorithm: 0,
+        slots: 0,
+    };
+    let mut info = pair(Version::V1_3);
+    info.bend = Some(Box::new(classes_beyond_the_end));
+    info.requester.endpoint_info(info.now, None, None).unwrap();
+    assert!(matches!(asked(&mut info), Event::Failed(_)));
+    let mut keys = pair(Version::V1_3);
+    keys.bend = Some(Box::new(more));
+    keys.requester.set_key_pair_info(keys.now, None, wish).unwrap();
+    assert!(matches!(asked(&mut keys), Event::Failed(_)));
 }

@@ -3,14 +3,16 @@
 use super::{Ends, HINT, KEY, assert_all_speak, pair::by_hand::ByHand, ready};
 use tdisp::{
     crypto::Secret,
+    doe::Object,
     spdm::{
-        Error, Event, Goal, Misbehaviour, Misuse,
+        Error, Event, Goal, Misbehaviour, Misuse, SECURED_VERSIONS,
         msg::{
-            Code, Payload, Version,
+            Code, Context, Payload, Summary, Version,
             capabilities::{Flags, Sizes},
             error::ErrorCode,
             finish, psk_exchange, psk_finish,
         },
+        opaque,
         requester::PreShared,
         responder::EndpointInfo,
     },
@@ -330,4 +332,23 @@ fn the_events_of_a_session_on_a_pre_shared_key_are_those_of_any() {
         pair.requester_events[..],
         [Event::Connected(_), Event::SessionReady { .. }]
     ));
+}
+
+#[test]
+fn a_requester_says_which_records_it_speaks_and_is_told_the_summary_that_it_asked_for() {
+    for version in super::VERSIONS {
+        let mut ends = Ends::of(version, Default::default()).with_psk(false);
+        ends.asking.goal = Goal::PskSession;
+        ends.asking.summary = Summary::ALL;
+        let pair = ends.connected();
+        let mut offered = Vec::new();
+        opaque::encode_supported(version, SECURED_VERSIONS, &mut offered);
+        let request = pair.carried.iter().find_map(|object| {
+            let body = Object::decode(object).unwrap().body;
+            psk_exchange::Request::decode(body, &Context::new(version)).ok()
+        });
+        assert_eq!(request.unwrap().0.opaque, offered, "{version}");
+        let told = |event: &&Event| matches!(event, Event::Summary(_));
+        assert_eq!(pair.requester_events.iter().filter(told).count(), 1, "{version}");
+    }
 }

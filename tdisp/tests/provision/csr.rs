@@ -2,15 +2,16 @@
 
 use super::{INVALID, V, ask, ask_in_clear, error_of, live, live_until_reset, live_with, refusal, usual};
 use crate::harness::by_hand::ByHand;
+use std::sync::Arc;
 use tdisp::spdm::{
     ResponderConfig, algorithms,
     msg::{
         Code, Context, Payload, Version,
-        capabilities::{Flags, Sizes},
+        capabilities::{self, Flags, Sizes},
         csr,
         error::ErrorCode,
     },
-    responder::MultiKey,
+    responder::{Csr, MultiKey, NotDone, WantedCsr},
 };
 use x509_parser::{certification_request::X509CertificationRequest, prelude::FromDer};
 
@@ -241,4 +242,48 @@ fn a_request_that_is_too_large_to_be_fetched_stays_for_who_can_take_it() {
     assert_eq!(error_of(&answer), Some((ErrorCode::RESPONSE_TOO_LARGE, 0)));
     hand.say_vca();
     assert_eq!(hand.clear(&fetch).unwrap()[1], Code::CSR.0);
+}
+
+/// Makes so many bytes of whatever it is asked for.
+struct Sized(usize);
+
+impl Csr for Sized {
+    fn request(&self, _: &WantedCsr<'_>) -> Result<Vec<u8>, NotDone> {
+        Ok(vec![0x30; self.0])
+    }
+}
+
+#[test]
+fn what_no_certificate_request_can_be_is_a_failure_of_the_device() {
+    for after_reset in [false, true] {
+        for (size, fails) in [(0, true), (1, false), (0xffff, false), (0x1_0000, true)] {
+            let mut config = usual();
+            config.provisioning.csr = Some(Arc::new(Sized(size)));
+            config.provisioning.after_reset = after_reset;
+            let answer = ask(&mut live_with(V, config), &get_csr(V));
+            let failed = Some((ErrorCode::OPERATION_FAILED, 0));
+            assert_eq!(error_of(&answer) == failed, fails, "{size}: {answer:02x?}");
+        }
+    }
+}
+
+#[test]
+fn a_device_says_that_it_needs_a_reset_if_certificates_wait_for_one() {
+    let told = |after_reset: bool, csr: bool, store: bool| {
+        let mut config = usual();
+        let provisioning = &mut config.provisioning;
+        provisioning.after_reset = after_reset;
+        provisioning.csr.take_if(|_| !csr);
+        provisioning.store.take_if(|_| !store);
+        let mut hand = ByHand::versioned(config);
+        hand.version = V;
+        let answer = hand.clear(&hand.capabilities().to_vec()).unwrap();
+        let (told, _) = capabilities::Response::decode_padded(&answer, &Context::new(V)).unwrap();
+        told.flags.contains(Flags::CERT_INSTALL_RESET)
+    };
+    for csr in [false, true] {
+        assert!(told(true, csr, true), "{csr}");
+        assert!(!told(false, csr, true), "{csr}");
+        assert!(!told(true, csr, false), "{csr}");
+    }
 }

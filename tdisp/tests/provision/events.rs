@@ -9,7 +9,7 @@ use crate::harness::{by_hand::ByHand, responder_config};
 use std::sync::Arc;
 use tdisp::crypto::Secret;
 use tdisp::spdm::{
-    ResponderConfig,
+    Measurement, ResponderConfig,
     events::{Types, What},
     msg::{
         Code, Context, Payload, Summary, Version,
@@ -95,6 +95,50 @@ fn a_session_that_outlives_a_change_of_measurements_is_told_of_it() {
     now[1].value[0] ^= 1;
     hand.responder.set_measurements(now);
     assert_eq!(hand.responder.sessions_with_events(), [id]);
+}
+
+/// The one event that waits for a requester, which fetches and acknowledges it.
+fn fetched(hand: &mut ByHand) -> Dmtf {
+    let fetched = hand
+        .secured(&[V.0, Code::GET_ENCAPSULATED_REQUEST.0, 0, 0])
+        .unwrap();
+    let (head, message) = fetched.split_at(4);
+    let (told, _) = send_event::Request::decode(message, &Context::new(V)).unwrap();
+    assert_eq!(told.events.len(), 1, "{told:?}");
+    let event = told.events[0].dmtf().unwrap().unwrap();
+    let deliver = [V.0, Code::DELIVER_ENCAPSULATED_RESPONSE.0, head[2], 0];
+    let acknowledged = [&deliver[..], &[V.0, Code::EVENT_ACK.0, 0, 0]].concat();
+    assert_eq!(
+        hand.secured(&acknowledged).unwrap()[1],
+        Code::ENCAPSULATED_RESPONSE_ACK.0
+    );
+    event
+}
+
+#[test]
+fn an_event_says_which_slot_and_which_measurements_have_changed() {
+    let config = ResponderConfig {
+        encapsulated: true,
+        ..usual()
+    };
+    let mut hand = ByHand::agreed_in(V, config, Flags::EVENT | Flags::ENCAP, SIZES);
+    hand.policy = ALL_EVENTS | 1;
+    hand.key_exchange(7).unwrap();
+    hand.finish();
+    ask(&mut hand, &set(V, 3, Some(&chain())));
+    assert_eq!(fetched(&mut hand), Dmtf::CertificateChanged(1 << 3));
+    let mut measurements = responder_config().measurements;
+    measurements[0].value[0] ^= 1;
+    let new = Measurement {
+        index: 17,
+        ..measurements[1].clone()
+    };
+    measurements.push(new);
+    hand.responder.set_measurements(measurements);
+    let mut changed = [0; 32];
+    (changed[0], changed[2]) = (1 << 1, 1 << 1);
+    assert_eq!(fetched(&mut hand), Dmtf::MeasurementChanged(changed));
+    assert_eq!(hand.responder.sessions_with_events(), []);
 }
 
 #[test]

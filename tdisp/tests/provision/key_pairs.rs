@@ -225,3 +225,48 @@ fn what_a_key_pair_cannot_be_is_refused_before_the_device_is_asked() {
         assert_eq!(key_pair(&mut hand, id), Ok(pair), "nothing has changed");
     }
 }
+
+#[test]
+fn a_key_pair_goes_with_several_slots_only_if_it_may_be_shared() {
+    let mut config = usual();
+    config.key_pairs.as_mut().unwrap().pairs[1].abilities = Abilities(0x3f & !Abilities::SHARE.0);
+    let mut hand = live_with(V, config);
+    let into = |slots| Desired {
+        slots,
+        ..Desired::default()
+    };
+    assert_eq!(change(&mut hand, 2, Operation::CHANGE, into(0b110)), INVALID);
+    assert_eq!(key_pair(&mut hand, 2).unwrap().slots, 0);
+    assert_eq!(change(&mut hand, 2, Operation::CHANGE, into(0b100)), None);
+    assert_eq!(change(&mut hand, 1, Operation::CHANGE, into(0b011)), None);
+}
+
+#[test]
+fn a_key_pair_may_be_of_a_post_quantum_algorithm_and_stays_of_it() {
+    let mut hand = live(Version::V1_4);
+    let made = Desired {
+        pqc_algorithm: &[1],
+        ..Desired::default()
+    };
+    assert_eq!(change(&mut hand, 2, Operation::GENERATE, made), None);
+    let pair = key_pair(&mut hand, 2).unwrap();
+    assert_eq!((pair.algorithm, pair.pqc_algorithm), (0, 1));
+    let another = Desired {
+        algorithm: key_algorithm::ECC_P256,
+        ..Desired::default()
+    };
+    assert_eq!(change(&mut hand, 2, Operation::CHANGE, another), INVALID);
+    assert_eq!(change(&mut hand, 2, Operation::CHANGE, made), None, "the same");
+}
+
+#[test]
+fn a_slot_has_room_for_a_key_pair_of_each_algorithm() {
+    let mut hand = live(V);
+    let beside = Desired {
+        algorithm: key_algorithm::ECC_P256,
+        slots: 1,
+        ..Desired::default()
+    };
+    assert_eq!(change(&mut hand, 2, Operation::GENERATE, beside), None);
+    assert_eq!(key_pair(&mut hand, 1).unwrap().slots, 1);
+}

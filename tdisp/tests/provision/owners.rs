@@ -199,7 +199,12 @@ fn a_key_pair_that_is_taken_off_its_slots_signs_no_more_until_it_is_back_and_can
         "the chain is of the key that was erased"
     );
     assert_eq!(error_of(&clear(&set_for(0, 1, &chain()))), INVALID, "so is this");
-    assert_eq!(told_of(&mut hand, 0).pair, 0);
+    let told = told_of(&mut hand, 0);
+    assert_eq!(
+        (told.pair, told.usage),
+        (0, 0),
+        "nobody's key is used for nothing"
+    );
 }
 
 #[test]
@@ -272,4 +277,53 @@ fn a_chain_that_is_set_makes_its_key_pair_go_with_the_slot() {
     let answer = hand.clear(&info.to_vec()).unwrap();
     let (info, _) = key_pair_info::Response::decode_padded(&answer, &Context::new(V)).unwrap();
     assert_eq!(info.slots, 0b10_0001);
+}
+
+#[test]
+fn a_key_pair_that_is_erased_takes_no_other_pairs_chain_with_it() {
+    let mut hand = several(with_changer);
+    let erase = wish(Operation::ERASE, 2, Desired::default());
+    assert_eq!(error_of(&hand.clear(&erase).unwrap()), None);
+    let told = told_of(&mut hand, 0);
+    assert_eq!((told.pair, told.usage), (1, 0xf));
+    assert_eq!(hand.clear(&challenge(0)).unwrap()[1], Code::CHALLENGE_AUTH.0);
+}
+
+fn slots_of(hand: &mut ByHand, key_pair: u8) -> u8 {
+    let request = key_pair_info::Request { version: V, key_pair };
+    let answer = hand.clear(&request.to_vec()).unwrap();
+    let (info, _) = key_pair_info::Response::decode_padded(&answer, &Context::new(V)).unwrap();
+    info.slots
+}
+
+#[test]
+fn a_chain_that_is_set_takes_its_slot_from_pairs_of_the_same_algorithm_alone() {
+    let other = Identity::new("other");
+    let mut hand = several(|config| {
+        let bare = Slot::new(Vec::new(), other.signer.clone());
+        let key = Key { pair: 2, ..bare.key };
+        config.slots[1] = Some(Slot { key, ..bare });
+        let pairs = &mut config.key_pairs.as_mut().unwrap().pairs;
+        pairs[0].slots = 0b10_0001;
+        pairs.push(KeyPair {
+            algorithm: key_algorithm::ECC_P256,
+            ..free_pair(0b10_0000)
+        });
+    });
+    assert_eq!(error_of(&hand.clear(&set_for(5, 2, &other.chain)).unwrap()), None);
+    let slots = [1, 2, 3].map(|pair| slots_of(&mut hand, pair));
+    assert_eq!(slots, [1, 0b10_0000, 0b10_0000]);
+}
+
+#[test]
+fn a_slot_with_a_key_of_its_own_takes_a_chain_of_that_key_and_no_other() {
+    let other = Identity::new("other");
+    let mut config = usual();
+    config.key_pairs = None;
+    config.provisioning.trusted_environment = true;
+    config.slots[1] = Some(Slot::new(Vec::new(), other.signer.clone()));
+    let mut hand = ByHand::agreed_in(V, config, Flags(0), SIZES);
+    let mut refused = |chain: &[u8]| error_of(&hand.clear(&set(V, 1, Some(chain)).to_vec()).unwrap());
+    assert_eq!(refused(&chain()), INVALID, "it is of the first slot's");
+    assert_eq!(refused(&other.chain), None);
 }

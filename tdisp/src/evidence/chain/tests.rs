@@ -562,3 +562,30 @@ fn a_key_is_for_the_role_that_its_extended_usage_names() {
         assert_eq!(found, wanted, "{purpose:?}");
     }
 }
+
+#[test]
+fn a_certificate_is_valid_in_its_first_second_and_in_its_last() {
+    for spoil in [
+        |plan: &mut Plan| plan.leaf().params.not_before = date_time_ymd(2026, 11, 20),
+        |plan: &mut Plan| plan.leaf().params.not_after = date_time_ymd(2026, 11, 20),
+    ] {
+        let mut plan = Plan::good();
+        spoil(&mut plan);
+        let object = plan.object();
+        assert!(judge(&object, &[pin(&object)], &IdentityRule::default()).is_ok());
+    }
+}
+
+#[test]
+fn a_device_that_is_all_that_the_rule_wants_is_taken() {
+    let rule = IdentityRule {
+        pci: Some(PciIdentity {
+            vendor: 0x1b36,
+            device: 0x7ee0,
+        }),
+        device_info: Some("Tidelock:NIC:1".into()),
+        hardware_identity: true,
+    };
+    let object = Plan::good().object();
+    assert!(judge(&object, &[pin(&object)], &rule).is_ok());
+}

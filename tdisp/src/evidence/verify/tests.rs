@@ -393,6 +393,11 @@ fn case_35_algorithms_that_were_not_offered_are_refused() {
         text,
         "the device selected ECDSA P-256 or ECDSA P-384 as signature algorithm, wanted exactly one of those that were offered (ECDSA P-256 or ECDSA P-384)"
     );
+    let text = spoiled(|scene| scene.offer.hash = 0x01);
+    assert_eq!(
+        text,
+        "the device selected SHA-384 as hash algorithm, wanted exactly one of those that were offered (SHA-256)"
+    );
     for kind in [TableKind::DHE, TableKind::AEAD, TableKind::KEY_SCHEDULE] {
         for mask in [0, 0x8000] {
             let text = spoiled(|scene| scene.choose(kind, mask));
@@ -681,4 +686,13 @@ fn case_26_a_devices_capability_tells_how_its_chain_is_made() {
         text.contains("the model of alias certificates that the device announced"),
         "{text}"
     );
+}
+
+#[test]
+fn the_capability_of_a_device_with_several_keys_tells_nothing_of_a_slots_chain() {
+    for several in [Flags::MULTI_KEY_ONLY, Flags::MULTI_KEY_NEGOTIATED] {
+        let mut scene = Scene::good();
+        scene.flags = scene.flags | Flags::ALIAS_CERT | several;
+        assert_eq!(scene.judge().map(drop), Ok(()));
+    }
 }

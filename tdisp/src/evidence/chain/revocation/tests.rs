@@ -363,3 +363,19 @@ fn a_long_list_is_read_to_its_end() {
         .to_string();
     assert!(text.contains("was revoked"), "{text}");
 }
+
+#[test]
+fn a_list_is_good_in_its_first_second_and_in_its_last() {
+    let plan = Plan::good();
+    for (this_update, next_update) in [
+        ("261120000000Z", "261201000000Z"),
+        ("261101000000Z", "261120000000Z"),
+    ] {
+        let list = CrlPlan {
+            this_update,
+            next_update: Some(next_update),
+            ..CrlPlan::of(1)
+        };
+        assert!(judge(&plan, &[list.der(&plan)], CrlRule::WhenPresent).is_ok());
+    }
+}

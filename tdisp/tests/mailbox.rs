@@ -34,6 +34,11 @@ struct Device {
     busy_until: Duration,
     /// Reads give all ones.
     absent: bool,
+    /// So they do from this access on.
+    gone_at: Option<usize>,
+    accesses: usize,
+    /// The error bit is set once so many dwords were read.
+    spoiled_at: Option<usize>,
     /// Dwords of an object that somebody left.
     stale: Vec<u32>,
     written: Vec<u32>,
@@ -63,12 +68,20 @@ impl Device {
     }
 
     fn read(&mut self, offset: u16, now: Instant) -> u32 {
-        if self.absent {
+        self.accesses += 1;
+        if self.absent || self.gone_at.is_some_and(|at| self.accesses > at) {
             return u32::MAX;
         }
         let left = self.pending(now).get(self.read..).unwrap_or_default();
         match offset {
             READ => left.first().copied().unwrap_or(0),
+            STATUS
+                if self
+                    .spoiled_at
+                    .is_some_and(|at| self.go.is_some() && self.read >= at) =>
+            {
+                ERROR | if left.is_empty() { 0 } else { READY }
+            }
             STATUS if !left.is_empty() => READY,
             STATUS if self.fails && self.go.is_some() => ERROR,
             STATUS if self.go.is_some() && self.read == 0 => BUSY,
@@ -79,6 +92,7 @@ impl Device {
     }
 
     fn write(&mut self, offset: u16, value: u32, now: Instant) {
+        self.accesses += 1;
         match (offset, value) {
             (CONTROL, 1) => {
                 self.aborts += 1;
@@ -309,4 +323,48 @@ fn what_is_no_data_object_is_not_sent_and_a_second_exchange_is_not_started() {
         read,
         "a read is asked for until it is answered"
     );
+}
+
+#[test]
+fn a_device_that_goes_away_is_absent_wherever_the_exchange_is() {
+    let stale = dwords(&object(b"left over"));
+    for stale in [Vec::new(), stale] {
+        let with = |gone_at| Device {
+            stale: stale.clone(),
+            gone_at,
+            ..Device::answering(&object(b"response"))
+        };
+        let mut whole = with(None);
+        assert!(try_with(&mut whole).0.is_ok());
+        for gone_at in 0..whole.accesses - 1 {
+            let gone = try_with(&mut with(Some(gone_at))).0;
+            assert_eq!(gone, Err(Error::Absent), "from access {gone_at} on");
+        }
+    }
+}
+
+#[test]
+fn an_error_bit_that_comes_while_the_response_is_read_spoils_it() {
+    let response = object(b"response");
+    // Before the last dword is acknowledged, and after.
+    for spoiled_at in [3, 4] {
+        let mut device = Device {
+            spoiled_at: Some(spoiled_at),
+            ..Device::answering(&response)
+        };
+        let after = Aftermath::Free;
+        assert_eq!(
+            try_with(&mut device).0,
+            Err(Error::Device { after }),
+            "{spoiled_at}"
+        );
+    }
+}
+
+#[test]
+fn what_was_read_before_an_exchange_is_no_answer_in_it() {
+    let mut mailbox = Mailbox::new(CAPABILITY, LIMITS);
+    mailbox.answer(0);
+    mailbox.start(Instant::START, &object(b"request!")).unwrap();
+    assert_eq!(mailbox.step(Instant::START), Step::ReadConfig { offset: STATUS });
 }

@@ -125,9 +125,10 @@ fn the_capabilities_are_in_their_bounds() {
     assert_eq!(found.requests[2..], [0; 14]);
     assert_eq!(found.lock_flags.0 & 0xffe0, 0);
     assert!(found.address_width >= 52, "address width {}", found.address_width);
-    assert!(
-        found.outstanding_here > 0 && found.outstanding_all > 0,
-        "NUM_REQ_THIS, NUM_REQ_ALL"
+    assert_eq!(
+        (found.outstanding_here, found.outstanding_all),
+        (1, 1),
+        "NUM_REQ_THIS, NUM_REQ_ALL: one is answered after the other"
     );
     let mut plain = Pair::connected(device(Ide::Required, honest()));
     let answer = plain.ask(&Request::GetCapabilities { tsm_caps: u32::MAX });

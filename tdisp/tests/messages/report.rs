@@ -195,7 +195,8 @@ fn ranges_that_are_the_bars_cover_them() {
         range(0, 0x180, 2),
         range(0, 0x182, 2),
         range(2, 0x200, 1),
-        range(9, 0x300, 1),
+        range(8, 0x300, 1),
+        range(9, 0x400, 1),
     ]);
     let bars = [bar(0, 0x8_0000, 0x4000), bar(2, 0x10_0000, 0x1000)];
     assert_eq!(report.covers(&bars, OFFSET), Ok(()));
@@ -250,6 +251,7 @@ fn case_56_a_bar_off_the_grid_or_smaller_than_a_page_is_no_range() {
         bar(0, 0x8_0800, 0x4000),
         bar(0, 0x8_0000, 0x800),
         bar(0, 0x8_0000, 0x3000),
+        bar(0, 0x9_0000, 0x3000),
     ] {
         assert!(matches!(
             report.covers(&[wrong], OFFSET),

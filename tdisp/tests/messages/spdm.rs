@@ -65,6 +65,11 @@ fn a_data_object_whose_length_is_not_what_came_is_refused() {
         Object::decode(&discovery).is_err(),
         "a secured message is not empty"
     );
+    discovery[0] = 2;
+    assert!(
+        Object::decode(&discovery).is_ok(),
+        "whose types are another vendor's"
+    );
 }
 
 #[test]

@@ -5,7 +5,7 @@
 #[path = "pair/mod.rs"]
 mod harness;
 
-use harness::{Pair, requester, responder, suite::Suite};
+use harness::{Fault, Pair, requester, responder, suite::Suite};
 use std::time::Duration;
 use tdisp::{
     clock::Instant,
@@ -20,7 +20,9 @@ use tdisp::{
             measurements::{self, Block, Operation},
         },
         requester::Measure,
-        responder::{Delay, Event as Told, KeyPairs, Measured, MultiKey, PublicKey, Slot, Wait, usage},
+        responder::{
+            Delay, EndpointInfo, Event as Told, KeyPairs, Measured, MultiKey, PublicKey, Slot, Wait, usage,
+        },
         signing,
         transcript::Transcript,
     },
@@ -516,6 +518,10 @@ fn without(use_: u16, challenge: bool) -> Pair {
         |answer| {
             answer.multi_key = MultiKey::Negotiated;
             answer.key_pairs = Some(KeyPairs::default());
+            answer.endpoint_info = Some(EndpointInfo {
+                device_classes: vec![0; 4],
+                signed: true,
+            });
             answer.slots[0].as_mut().unwrap().key.usage = usage::ANY & !use_;
         },
     )
@@ -544,6 +550,11 @@ fn a_requester_asks_no_key_for_what_digests_say_that_it_is_not_for() {
     let refused = pair.requester.measure(pair.now, None);
     assert_eq!(refused, Err(Misuse::Lacks { what }));
     assert!(pair.requester.session().is_some(), "{:?}", pair.failure());
+    let mut pair = without(usage::ENDPOINT_INFO, true);
+    pair.connect();
+    let signed = pair.requester.endpoint_info(pair.now, None, Some([7; 32]));
+    assert_eq!(signed, Err(Misuse::Lacks { what }));
+    assert_eq!(pair.requester.endpoint_info(pair.now, None, None), Ok(()));
 }
 
 #[test]
@@ -791,5 +802,32 @@ fn times_for_signatures_are_believed_up_to_31_and_refused_beyond() {
         }));
         pair.connect();
         assert_eq!(pair.failure().is_some(), exponent > 31, "{exponent}");
+    }
+}
+
+#[test]
+fn a_signature_is_waited_for_as_long_as_the_device_says_that_it_takes_up_to_the_limit() {
+    let case = Case::of(Version::V1_2);
+    let mut honest = case.pair(|_| {}, |_| {});
+    honest.connect();
+    let lost = |code: Code, exponent: u8| {
+        let mut pair = case.pair(|ask| ask.timing.crypto_max = Duration::from_secs(30), |_| {});
+        pair.bend = Some(Box::new(move |body: &mut Vec<u8>| {
+            if body[1] == Code::CAPABILITIES.0 {
+                body[5] = exponent;
+            }
+        }));
+        let number = honest.carried.iter().position(|object| object[9] == code.0);
+        pair.fault = Some((number.unwrap(), Fault::Drop));
+        pair.connect();
+        match pair.failure() {
+            Some(Error::TimedOut { waited, .. }) => *waited - Timing::default().answer,
+            other => panic!("{other:?}"),
+        }
+    };
+    let micros = Duration::from_micros;
+    for (exponent, more) in [(0, micros(1)), (20, micros(1 << 20)), (31, micros(30_000_000))] {
+        assert_eq!(lost(Code::CHALLENGE, exponent), more, "{exponent}");
+        assert_eq!(lost(Code::GET_DIGESTS, exponent), micros(0), "nothing is signed");
     }
 }

@@ -649,6 +649,24 @@ fn a_summary_of_a_trusted_computing_base_in_which_nothing_is_measured_is_zeros()
 }
 
 #[test]
+fn a_trusted_computing_base_is_rom_firmware_and_the_configurations_of_both() {
+    let version = Version::V1_2;
+    for kind in 0..=10 {
+        let mut hand = Hand::agreed(version, |config| {
+            config.measurements.truncate(1);
+            config.measurements[0].kind = measurements::Kind(kind);
+        });
+        let answer = hand.say(&hand.challenge(Summary::TCB));
+        let context = Context {
+            summary_asked: true,
+            ..hand.context
+        };
+        let found = challenge::Response::decode_exact(&answer, &context).unwrap();
+        assert_eq!(found.summary != Some(&[0; 48][..]), kind <= 3, "{kind}");
+    }
+}
+
+#[test]
 fn a_summary_where_nothing_is_measured_or_no_format_was_agreed_on_is_refused() {
     for version in VERSIONS {
         let mut unmeasured = Hand::agreed(*version, |config| config.measured = Measured::No);

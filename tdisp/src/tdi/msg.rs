@@ -84,11 +84,6 @@ open_enum! {
 }
 
 impl Code {
-    /// Whether this is a request's code.
-    pub fn is_request(self) -> bool {
-        self.0 & 0x80 != 0
-    }
-
     /// Its bit in REQ_MSGS: the code without bit 7, so that GET_TDISP_VERSION is bit 1. Some peers are off by one.
     pub fn request_bit(self) -> u32 {
         u32::from(self.0 & 0x7f)

@@ -285,11 +285,6 @@ impl Requester {
         self.ask_optional(Request::Vdm(said))
     }
 
-    /// What the device announced, once it was asked.
-    pub fn announced(&self) -> Option<&Capabilities> {
-        self.capabilities.as_ref()
-    }
-
     /// Takes the answer to what was asked. Unless it is [`Progress::More`], the request is over.
     pub fn handle(&mut self, object: &[u8]) -> Result<Progress, Error> {
         let asked = self.asked.take().ok_or(Misuse::NothingAsked)?;

@@ -4,6 +4,7 @@ use super::{Ends, Identity, Pair, Told, VERSIONS, assert_all_speak, pair::suite:
 use std::sync::{Arc, OnceLock};
 use tdisp::spdm::{
     Goal, Misbehaviour, Transport, Trust,
+    algorithms::MULTI_KEY,
     msg::{Code, Version, capabilities::Flags, error::ErrorCode, key_exchange::Mutual as Way},
     responder::{Event, MultiKey, Mutual, PublicKey, Slot, usage},
 };
@@ -326,13 +327,23 @@ fn a_provisioned_key_stands_for_a_requesters_chain() {
 fn several_keys_of_a_requester_have_their_digests_in_the_transcript() {
     for version in [Version::V1_3, Version::V1_4] {
         for way in [Way::ENCAPSULATED, Way::GET_DIGESTS] {
-            for (modes, several) in [(MultiKey::Only, false), (MultiKey::Negotiated, true)] {
+            for (modes, wanted, several) in [
+                (MultiKey::No, true, false),
+                (MultiKey::Only, false, true),
+                (MultiKey::Negotiated, false, false),
+                (MultiKey::Negotiated, true, true),
+            ] {
                 let mut ends = ends(Ends::of(version, Transport::Doe), 6, way);
                 ends.asking.identity.as_mut().unwrap().multi_key = modes;
-                mutual(&mut ends).multi_key = several;
+                mutual(&mut ends).multi_key = wanted;
                 mutual(&mut ends).challenge = true;
                 let pair = ends.connected();
                 assert_authenticated(&pair, 6);
+                let agreed = pair.requester_events.iter().find_map(|event| match event {
+                    tdisp::spdm::Event::Connected(agreed) => Some(agreed.algorithms.other_params),
+                    _ => None,
+                });
+                assert_eq!(agreed.unwrap() & MULTI_KEY != 0, several, "{modes:?} {wanted}");
             }
         }
     }

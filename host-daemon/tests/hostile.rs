@@ -18,7 +18,7 @@ use tdisp::relay::{
     ObjectKind, Rid, TdiId, VmId,
     courier::{Code, Request, Response, VERSION},
     guest::TdiState,
-    host::{Answer, Command, DevStatus, Done, Owner, Status, TdiStatus},
+    host::{self, Answer, Command, DevStatus, Done, Owner, Status, TdiStatus},
 };
 use world::{GET_VERSION, Play, Port, Reply, World, no_device, plain, text};
 
@@ -180,7 +180,12 @@ fn a_tsm_of_another_version_is_not_used() {
     let device = world.device(|_| Reply::Silence);
     world.start(&device);
     let out = world.tidelock(&["wait-ready", "--timeout", "1"]);
-    check(&out, 4, "the TSM speaks version 9 of the host protocol; wanted 1");
+    let wanted = host::VERSION;
+    check(
+        &out,
+        4,
+        &format!("the TSM speaks version 9 of the host protocol; wanted {wanted}"),
+    );
 }
 
 #[test]

@@ -36,8 +36,7 @@
 //! * TDISP and IDE_KM are answered inside a session that encrypts, and nowhere else; a session that ends takes its keys and
 //!   locks with it.
 //!
-//! Not implemented: SLH-DSA and extended algorithms, post-quantum algorithms in evidence and on the guest's channel, events of
-//! other bodies than the DMTF, OCSP.
+//! Not implemented: SLH-DSA and extended algorithms, events of other bodies than the DMTF, OCSP.
 
 #![forbid(unsafe_code)]
 

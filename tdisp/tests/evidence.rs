@@ -85,8 +85,10 @@ const P256: Recording = Recording {
         version: 0x12,
         measurement_hash: 2,
         asym: 0x10,
+        pqc_asym: 0,
         hash: 1,
         dhe: 8,
+        kem: 0,
         aead: 1,
         key_schedule: 1,
     },
@@ -164,6 +166,7 @@ fn check_floor(evidence: &Evidence) -> Result<(), Failed> {
         what: Parameter::Signature,
         found: 0x10,
         allowed: 0x80,
+        instead: 0,
     };
     same("default floor", refused, Err(wanted))?;
     let floor = Floor {

@@ -4,12 +4,16 @@
 
 #[path = "known/device.rs"]
 mod device;
+#[path = "known/evidence.rs"]
+mod evidence;
 mod known;
 #[path = "pair/mod.rs"]
 mod pair;
 mod providers;
+mod vouched;
 
 use device::Suite;
+use evidence::Evidence;
 use known::{OpenSsl, hex};
 use pair::Pair;
 use providers::{Drawing, Own, RingBut};
@@ -21,6 +25,8 @@ use tdisp::crypto::{
     Ability, AeadAlg, CryptoError, ExchangeAlg, HashAlg, MlDsaSigner, PostQuantum, Provider, Ring,
     RingSigner, SignAlg, Signable, Signer, x509::PublicKey,
 };
+use tdisp::evidence::{Floor, Parameter, Refusal};
+use tdisp::relay::guest::Negotiated;
 use tdisp::spdm::{
     Event, Identity, Requester, Responder,
     msg::Version,
@@ -385,6 +391,125 @@ fn certificates_by_openssl_with_ml_dsa_are_signed_by_their_issuer_and_by_nobody_
 fn evidence_takes_a_chain_with_ml_dsa() {
     for (sign, certificates) in SIGN {
         suite(sign, ExchangeAlg::MlKem768).judge_chain(certificates, &ALL);
+    }
+}
+
+fn evidence(certificates: &str, sign: SignAlg, exchange: ExchangeAlg) -> Evidence {
+    let key = OpenSsl::read().key(&format!("{sign:?}"));
+    let signer = MlDsaSigner::from_pkcs8(sign, &key.pkcs8, Arc::new(Ring)).unwrap();
+    Evidence::of(
+        certificates,
+        Arc::new(signer),
+        suite(sign, exchange),
+        Arc::new(ALL),
+    )
+}
+
+#[test]
+fn evidence_by_each_ml_dsa_over_each_key_exchange_is_verified() {
+    for (sign, certificates) in SIGN {
+        for exchange in ExchangeAlg::ALL {
+            evidence(certificates, sign, exchange).check();
+        }
+    }
+}
+
+#[test]
+fn evidence_by_a_classical_key_over_each_ml_kem_is_verified() {
+    let key = OpenSsl::read().key("P384");
+    let signer: Arc<dyn Signer> = Arc::new(RingSigner::from_pkcs8(SignAlg::EcdsaP384, &key.pkcs8).unwrap());
+    for exchange in ExchangeAlg::ALL.into_iter().filter(|alg| alg.is_kem()) {
+        let suite = suite(SignAlg::EcdsaP384, exchange);
+        Evidence::of("ECDSA P384 Sha384", signer.clone(), suite, Arc::new(ALL)).check();
+    }
+}
+
+#[test]
+fn a_floor_on_the_classical_kind_is_none_on_the_post_quantum_one() {
+    let evidence = evidence("ML-DSA-65", SignAlg::MlDsa65, ExchangeAlg::MlKem768);
+    let found = evidence.floor();
+    let anything = Floor {
+        asym: u32::MAX,
+        dhe: u16::MAX,
+        ..found
+    };
+    assert!(evidence.judge(&evidence.bundle, anything).is_ok());
+    for (floor, wanted) in [
+        (
+            Floor {
+                pqc_asym: 0,
+                ..anything
+            },
+            Parameter::PostQuantumSignature,
+        ),
+        (
+            Floor {
+                pqc_asym: 4,
+                ..anything
+            },
+            Parameter::PostQuantumSignature,
+        ),
+        (Floor { kem: 0, ..anything }, Parameter::Kem),
+        (Floor { kem: 4, ..anything }, Parameter::Kem),
+    ] {
+        match evidence.judge(&evidence.bundle, floor) {
+            Err(Refusal::Algorithm { what, .. }) => assert_eq!(what, wanted),
+            other => panic!("{floor:?}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn evidence_is_refused_where_the_tsm_says_that_another_algorithm_was_negotiated() {
+    let evidence = evidence("ML-DSA-65", SignAlg::MlDsa65, ExchangeAlg::MlKem768);
+    let good = evidence.negotiated();
+    for (said, wanted) in [
+        (
+            Negotiated { pqc_asym: 4, ..good },
+            Parameter::PostQuantumSignature,
+        ),
+        (
+            Negotiated { pqc_asym: 0, ..good },
+            Parameter::PostQuantumSignature,
+        ),
+        (Negotiated { asym: 0x80, ..good }, Parameter::Signature),
+        (Negotiated { kem: 4, ..good }, Parameter::Kem),
+        (Negotiated { dhe: 0x10, ..good }, Parameter::Group),
+    ] {
+        match evidence.judge_as(&evidence.bundle, evidence.floor(), said, &ALL) {
+            Err(Refusal::Negotiated { what, .. }) => assert_eq!(what, wanted),
+            other => panic!("{said:?}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn evidence_by_ml_dsa_is_refused_without_the_provider_in_words_that_say_what_to_do() {
+    let evidence = evidence("ML-DSA-65", SignAlg::MlDsa65, ExchangeAlg::MlKem768);
+    let judged = evidence.judge_as(&evidence.bundle, evidence.floor(), evidence.negotiated(), &Ring);
+    assert_eq!(
+        judged.unwrap_err().to_string(),
+        "the device signs with ML-DSA-65 and SHA-384, and this program cannot verify that: build it with the feature \
+         `post-quantum`, or have the device sign with a classical algorithm"
+    );
+}
+
+/// Whose digests the TSM would vouch for, all the same.
+#[test]
+fn no_byte_of_evidence_by_ml_dsa_can_change() {
+    let evidence = evidence("ML-DSA-44", SignAlg::MlDsa44, ExchangeAlg::MlKem512);
+    for at in (0..evidence.bundle.measurements.len()).step_by(53) {
+        let mut bundle = evidence.bundle.clone();
+        bundle.measurements[at] ^= 0x20;
+        assert!(evidence.judge(&bundle, evidence.floor()).is_err(), "byte {at}");
+    }
+    for at in (0..evidence.bundle.certificates.len()).step_by(211) {
+        let mut bundle = evidence.bundle.clone();
+        bundle.certificates[at] ^= 0x20;
+        assert!(
+            evidence.judge(&bundle, evidence.floor()).is_err(),
+            "byte {at} of the certificates"
+        );
     }
 }
 

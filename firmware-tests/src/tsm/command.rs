@@ -59,7 +59,7 @@ impl Core {
         DevStatus {
             connected: known.is_some_and(|device| device.link.is_some()),
             slot: known.map_or(0, |device| device.slot),
-            spdm: known.map_or(NOTHING_NEGOTIATED, |device| device.spdm),
+            spdm: known.map_or(Negotiated::default(), |device| device.spdm),
             certificates_digest: known.map_or([0; 48], |device| device.certificates),
             measurements_digest: known.and_then(|device| device.measurements).unwrap_or([0; 48]),
             tdis: tdis.map(|(id, tdi)| tdi_status(*id, tdi)).collect(),
@@ -107,7 +107,7 @@ impl Core {
         let known = self.state.devices.entry(device).or_insert_with(|| Device {
             link: None,
             slot,
-            spdm: NOTHING_NEGOTIATED,
+            spdm: Negotiated::default(),
             certificates: [0; 48],
             measurements: None,
             unclean: Default::default(),
@@ -270,13 +270,3 @@ fn tdi_status(id: TdiId, tdi: &Tdi) -> TdiStatus {
 fn unknown(reason: String) -> Failure {
     Failure::host(Code::UNKNOWN, reason)
 }
-
-const NOTHING_NEGOTIATED: Negotiated = Negotiated {
-    version: 0,
-    measurement_hash: 0,
-    asym: 0,
-    hash: 0,
-    dhe: 0,
-    aead: 0,
-    key_schedule: 0,
-};

@@ -8,7 +8,7 @@ use tdisp::{
     relay::guest::{Negotiated, TdiState},
     spdm::{
         self, Event, Goal, Misuse, Requester, RequesterConfig, Trust,
-        algorithms::{KEY_SCHEDULE_SPDM, aead_bit, dh_bit, hash_bit, sign_bit},
+        algorithms::{KEY_SCHEDULE_SPDM, aead_bit, dh_bit, hash_bit, kem_bit, pqc_sign_bit, sign_bit},
         msg::vendor::{PciSig, Protocol},
     },
     tdi::{
@@ -220,8 +220,10 @@ fn negotiated_bits(found: &spdm::Negotiated) -> Negotiated {
         version: found.version.0,
         measurement_hash: chosen.measurement_hash.map_or(0, |hash| hash.bit()),
         asym: chosen.sign.map_or(0, sign_bit),
+        pqc_asym: chosen.sign.map_or(0, pqc_sign_bit),
         hash: hash_bit(chosen.hash),
         dhe: chosen.exchange.map_or(0, dh_bit),
+        kem: chosen.exchange.map_or(0, kem_bit),
         aead: chosen.aead.map_or(0, aead_bit),
         key_schedule: KEY_SCHEDULE_SPDM,
     }

@@ -179,8 +179,10 @@ pub(crate) fn negotiated() -> Negotiated {
         version: 0x12,
         measurement_hash: 4,
         asym: choice.asym,
+        pqc_asym: choice.pqc_asym,
         hash: choice.hash,
         dhe: choice.table(TableKind::DHE),
+        kem: choice.table(TableKind::KEM),
         aead: choice.table(TableKind::AEAD),
         key_schedule: choice.table(TableKind::KEY_SCHEDULE),
     }

@@ -111,15 +111,7 @@ impl Tsm for SysfsLink {
             Ok(DevStatus {
                 connected: self.link(device)?.connected()?.is_some(),
                 slot: 0,
-                spdm: Negotiated {
-                    version: 0,
-                    measurement_hash: 0,
-                    asym: 0,
-                    hash: 0,
-                    dhe: 0,
-                    aead: 0,
-                    key_schedule: 0,
-                },
+                spdm: Negotiated::default(),
                 certificates_digest: [0; 48],
                 measurements_digest: [0; 48],
                 tdis: Vec::new(),

@@ -253,15 +253,7 @@ pub(crate) fn no_device() -> DevStatus {
     DevStatus {
         connected: false,
         slot: 0,
-        spdm: tdisp::relay::guest::Negotiated {
-            version: 0,
-            measurement_hash: 0,
-            asym: 0,
-            hash: 0,
-            dhe: 0,
-            aead: 0,
-            key_schedule: 0,
-        },
+        spdm: tdisp::relay::guest::Negotiated::default(),
         certificates_digest: [0; 48],
         measurements_digest: [0; 48],
         tdis: Vec::new(),

@@ -2,14 +2,14 @@
 
 use super::{Parameter, chain};
 use crate::{
-    crypto::Digest,
+    crypto::{Digest, HashAlg, SignAlg},
     relay::{
         ObjectKind, Rid,
         guest::{Binding, TdiState},
     },
     wire::DecodeError,
 };
-use alloc::boxed::Box;
+use alloc::{boxed::Box, format, string::String};
 
 /// Why evidence is refused: what was found, what is wanted, and, where there is something, what to do.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -106,9 +106,10 @@ pub enum Refusal {
     },
     /// An algorithm is below the floor.
     #[error(
-        "the {what} negotiated is {}, wanted {}: somebody may have forced a weaker one",
+        "the {what} negotiated is {}, wanted {}: {}",
         what.words(*found),
-        what.words(*allowed)
+        either(*what, *allowed, *instead),
+        why(*what, *allowed)
     )]
     Algorithm {
         /// Which.
@@ -117,12 +118,14 @@ pub enum Refusal {
         found: u32,
         /// The allowed bits.
         allowed: u32,
+        /// The allowed bits of its [other](Parameter::other).
+        instead: u32,
     },
     /// An algorithm was selected that was not offered, or more than one.
     #[error(
         "the device selected {} as {what}, wanted exactly one of those that were offered ({})",
         what.words(*found),
-        what.words(*offered)
+        either(*what, *offered, *instead)
     )]
     NotOffered {
         /// Which.
@@ -131,6 +134,22 @@ pub enum Refusal {
         found: u32,
         /// The offered bits.
         offered: u32,
+        /// The offered bits of its [other](Parameter::other).
+        instead: u32,
+    },
+    /// For one purpose a classical and a post-quantum algorithm were selected.
+    #[error(
+        "the device selected {} as {} and {} as {}, wanted one of the two",
+        what[0].words(found[0]),
+        what[0],
+        what[1].words(found[1]),
+        what[1]
+    )]
+    Both {
+        /// Which.
+        what: [Parameter; 2],
+        /// The selected bits.
+        found: [u32; 2],
     },
     /// The transcript and the TSM disagree about what was negotiated.
     #[error(
@@ -184,6 +203,14 @@ pub enum Refusal {
     /// The device listed no measurement.
     #[error("the device stated no measurement at all")]
     NoMeasurements,
+    /// The provider cannot verify what the device signs with.
+    #[error("the device signs with {sign} and {hash}, and this program cannot verify that: {}", remedy(*sign))]
+    Unsupported {
+        /// Its signature algorithm.
+        sign: SignAlg,
+        /// Its hash.
+        hash: HashAlg,
+    },
     /// The certificate chain is refused.
     #[error("{0}")]
     Chain(#[from] chain::Error),
@@ -193,6 +220,32 @@ pub enum Refusal {
     /// The interface report is malformed.
     #[error("the interface report is malformed: {0}")]
     Report(DecodeError),
+}
+
+/// Bits of a parameter, and of its [other](Parameter::other), in words.
+fn either(what: Parameter, bits: u32, instead: u32) -> String {
+    match what.other() {
+        Some(other) if instead != 0 && bits == 0 => other.words(instead),
+        Some(other) if instead != 0 => format!("{} or {}", what.words(bits), other.words(instead)),
+        _ => what.words(bits),
+    }
+}
+
+/// A policy that lists nothing post-quantum is no sign of an attack.
+fn why(what: Parameter, allowed: u32) -> &'static str {
+    match what.is_post_quantum() && allowed == 0 {
+        true => "the policy allows nothing post-quantum for this; list there what is welcome",
+        false => "somebody may have forced a weaker one",
+    }
+}
+
+fn remedy(sign: SignAlg) -> &'static str {
+    match sign.is_post_quantum() {
+        true => {
+            "build it with the feature `post-quantum`, or have the device sign with a classical algorithm"
+        }
+        false => "have the device sign with another algorithm or hash",
+    }
 }
 
 fn words(object: &ObjectKind) -> &'static str {

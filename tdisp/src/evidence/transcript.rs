@@ -8,10 +8,13 @@
 
 use super::{Floor, Parameter, Refusal, chain::Model};
 use crate::{
-    crypto::{HashAlg, Provider, SignAlg, Signable},
+    crypto::{Ability, HashAlg, Provider, SignAlg, Signable},
     relay::guest::Negotiated,
     spdm::{
-        algorithms::{MeasurementHash, hash_bit, hash_from_bit, sign_bit, sign_from_bit},
+        algorithms::{
+            MeasurementHash, hash_bit, hash_from_bit, pqc_sign_bit, pqc_sign_from_bit, sign_bit,
+            sign_from_bit,
+        },
         msg::{
             Context, Header, Payload, Version,
             algorithms::{self, Set, TableKind},
@@ -86,6 +89,15 @@ impl<'a> Transcript<'a> {
             signature,
             l1,
         })
+    }
+
+    /// Whether there is a way to verify the signature, and those of certificates that are made like it.
+    pub(super) fn check_verifiable(&self, provider: &dyn Provider) -> Result<(), Refusal> {
+        let (sign, hash) = (self.sign, self.hash);
+        match provider.supports(Ability::Verify(sign, hash)) {
+            true => Ok(()),
+            false => Err(Refusal::Unsupported { sign, hash }),
+        }
     }
 
     /// Whether the signature is by this key.
@@ -170,41 +182,75 @@ impl<'a> Cursor<'a> {
     fn algorithms(&mut self) -> Result<Negotiated, Refusal> {
         let request: algorithms::Request<'a> = self.next()?;
         let response: algorithms::Response<'a> = self.next()?;
-        let (offer, choice) = (&request.offer, &response.choice);
-        one_of(Parameter::Signature, choice.asym, offer.asym)?;
-        one_of(Parameter::Hash, choice.hash, offer.hash)?;
-        let table = |what, kind| {
-            let mask = |set: &Set<'_>| set.table(kind);
-            one_of(what, mask(choice).into(), mask(offer).into()).map(|()| mask(choice))
-        };
+        let version = self.context.version;
+        let (offered, chosen) = (bits(version, &request.offer), bits(version, &response.choice));
+        [
+            Parameter::Signature,
+            Parameter::Hash,
+            Parameter::Group,
+            Parameter::Cipher,
+            Parameter::KeySchedule,
+        ]
+        .into_iter()
+        .try_for_each(|purpose| one_of(purpose.selected(&chosen)?, &chosen, &offered))?;
         Ok(Negotiated {
-            version: self.context.version.0,
             measurement_hash: response.measurement_hash,
-            asym: choice.asym,
-            hash: choice.hash,
-            dhe: table(Parameter::Group, TableKind::DHE)?,
-            aead: table(Parameter::Cipher, TableKind::AEAD)?,
-            key_schedule: table(Parameter::KeySchedule, TableKind::KEY_SCHEDULE)?,
+            ..chosen
         })
     }
 }
 
-fn one_of(what: Parameter, found: u32, offered: u32) -> Result<(), Refusal> {
-    match found.count_ones() == 1 && found & offered == found {
+/// The bits of an offer or a choice. Before 1.4 no structure is about key encapsulation mechanisms, and what stands where
+/// post-quantum signature algorithms are later was not read.
+fn bits(version: Version, set: &Set<'_>) -> Negotiated {
+    let kem = set.table(TableKind::KEM);
+    Negotiated {
+        version: version.0,
+        measurement_hash: 0,
+        asym: set.asym,
+        pqc_asym: set.pqc_asym,
+        hash: set.hash,
+        dhe: set.table(TableKind::DHE),
+        kem: if version >= Version::V1_4 { kem } else { 0 },
+        aead: set.table(TableKind::AEAD),
+        key_schedule: set.table(TableKind::KEY_SCHEDULE),
+    }
+}
+
+fn one_of(what: Parameter, chosen: &Negotiated, offered: &Negotiated) -> Result<(), Refusal> {
+    let (found, offer) = (what.of(chosen), what.of(offered));
+    match found.count_ones() == 1 && found & offer == found {
         true => Ok(()),
-        false => Err(Refusal::NotOffered { what, found, offered }),
+        false => Err(Refusal::NotOffered {
+            what,
+            found,
+            offered: offer,
+            instead: what.other().map_or(0, |other| other.of(offered)),
+        }),
     }
 }
 
 /// The algorithms that are known here; whether the provider has the two together is seen when it is to verify.
 fn understood(negotiated: &Negotiated) -> Result<(SignAlg, HashAlg), Refusal> {
-    let unknown = |what, found, allowed| Refusal::Algorithm { what, found, allowed };
-    let signatures = SignAlg::ALL.into_iter().fold(0, |all, alg| all | sign_bit(alg));
-    let sign = sign_from_bit(negotiated.asym);
-    let sign = sign.ok_or(unknown(Parameter::Signature, negotiated.asym, signatures))?;
-    let hashes = HashAlg::ALL.into_iter().fold(0, |all, alg| all | hash_bit(alg));
-    let hash = hash_from_bit(negotiated.hash);
-    let hash = hash.ok_or(unknown(Parameter::Hash, negotiated.hash, hashes))?;
+    let known = |bit: fn(SignAlg) -> u32| SignAlg::ALL.into_iter().fold(0, |all, alg| all | bit(alg));
+    let (classical, post_quantum) = (known(sign_bit), known(pqc_sign_bit));
+    let what = Parameter::Signature.selected(negotiated)?;
+    let (sign, allowed, instead) = match what.is_post_quantum() {
+        true => (pqc_sign_from_bit(negotiated.pqc_asym), post_quantum, classical),
+        false => (sign_from_bit(negotiated.asym), classical, post_quantum),
+    };
+    let sign = sign.ok_or(Refusal::Algorithm {
+        what,
+        found: what.of(negotiated),
+        allowed,
+        instead,
+    })?;
+    let hash = hash_from_bit(negotiated.hash).ok_or_else(|| Refusal::Algorithm {
+        what: Parameter::Hash,
+        found: negotiated.hash,
+        allowed: HashAlg::ALL.into_iter().fold(0, |all, alg| all | hash_bit(alg)),
+        instead: 0,
+    })?;
     Ok((sign, hash))
 }
 

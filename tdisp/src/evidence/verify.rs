@@ -43,31 +43,40 @@ pub struct Expectation<'a> {
 }
 
 /// The least that may have been negotiated: a version, and of each algorithm the bits that are allowed.
+///
+/// A connection signs with a classical algorithm or with a post-quantum one, and has its secret from a group or from a key
+/// encapsulation mechanism. The one that was selected must be allowed; of a kind of which no bit is allowed none is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Floor {
     /// SPDM version as in message headers. Below 1.2 (`0x12`) nothing is accepted, whatever this says.
     pub version: u8,
     /// Allowed bits of BaseAsymSel.
     pub asym: u32,
+    /// Allowed bits of PqcAsymSel (1.4).
+    pub pqc_asym: u32,
     /// Allowed bits of BaseHashSel.
     pub hash: u32,
     /// Allowed bits of MeasurementHashAlgo.
     pub measurement_hash: u32,
     /// Allowed bits of the DHE group.
     pub dhe: u16,
+    /// Allowed bits of the key encapsulation mechanism (1.4).
+    pub kem: u16,
     /// Allowed bits of the AEAD cipher suite.
     pub aead: u16,
 }
 
 impl Default for Floor {
-    /// SPDM 1.2, ECDSA P-384, SHA-384, measurements by SHA-384 or SHA-512, ECDHE P-384, AES-256-GCM.
+    /// SPDM 1.2, ECDSA P-384, SHA-384, measurements by SHA-384 or SHA-512, ECDHE P-384, AES-256-GCM; nothing post-quantum.
     fn default() -> Self {
         Self {
             version: 0x12,
             asym: 0x80,
+            pqc_asym: 0,
             hash: 0x02,
             measurement_hash: 0x0c,
             dhe: 0x10,
+            kem: 0,
             aead: 0x02,
         }
     }
@@ -175,7 +184,8 @@ impl Verified {
 /// 3. The transcript is well-formed to the last byte; version and algorithms were offered, are not below the floor,
 ///    and are those that the TSM says.
 /// 4. It asks for all measurements, signed, with the nonce drawn, from the slot that the TSM says.
-/// 5. The certificate chain is valid ([`chain::validate`]) and not revoked, and its leaf's key signed the transcript.
+/// 5. The provider has the algorithm that was selected; the certificate chain is valid ([`chain::validate`]) and not revoked,
+///    and its leaf's key signed the transcript.
 /// 6. Every measurement is in the DMTF's form; digests have the negotiated size.
 /// 7. The interface report is well-formed ([`Report::decode`]).
 pub fn verify(
@@ -189,6 +199,7 @@ pub fn verify(
     let transcript = Transcript::parse(&bundle.measurements, &expected.floor)?;
     check_negotiated(&transcript.negotiated, &info.spdm)?;
     check_exchange(&transcript, info, expected)?;
+    transcript.check_verifiable(provider)?;
     let rules = chain::Rules {
         version: transcript.answer.version,
         hash: transcript.hash,
@@ -257,17 +268,41 @@ impl Floor {
             });
         }
         [
-            (Parameter::Signature, self.asym),
-            (Parameter::Hash, self.hash),
-            (Parameter::MeasurementHash, self.measurement_hash),
-            (Parameter::Group, self.dhe.into()),
-            (Parameter::Cipher, self.aead.into()),
+            Parameter::Signature,
+            Parameter::Hash,
+            Parameter::MeasurementHash,
+            Parameter::Group,
+            Parameter::Cipher,
         ]
         .into_iter()
-        .try_for_each(|(what, allowed)| match what.of(found) {
-            selected if selected & allowed == selected && selected != 0 => Ok(()),
-            found => Err(Refusal::Algorithm { what, found, allowed }),
-        })
+        .try_for_each(|purpose| self.check_one(purpose.selected(found)?, found))
+    }
+
+    fn check_one(&self, what: Parameter, found: &Negotiated) -> Result<(), Refusal> {
+        let (found, allowed) = (what.of(found), self.allowed(what));
+        match found & allowed == found && found != 0 {
+            true => Ok(()),
+            false => Err(Refusal::Algorithm {
+                what,
+                found,
+                allowed,
+                instead: what.other().map_or(0, |other| self.allowed(other)),
+            }),
+        }
+    }
+
+    /// The allowed bits; a version and a key schedule have none.
+    fn allowed(&self, what: Parameter) -> u32 {
+        match what {
+            Parameter::Signature => self.asym,
+            Parameter::PostQuantumSignature => self.pqc_asym,
+            Parameter::Hash => self.hash,
+            Parameter::MeasurementHash => self.measurement_hash,
+            Parameter::Group => self.dhe.into(),
+            Parameter::Kem => self.kem.into(),
+            Parameter::Cipher => self.aead.into(),
+            Parameter::Version | Parameter::KeySchedule => 0,
+        }
     }
 }
 

@@ -162,7 +162,11 @@ pub fn accepts(bytes: &[u8]) -> bool {
         roots: &roots,
         identity: IdentityRule::default(),
         now: NOW,
-        floor: Floor::default(),
+        floor: Floor {
+            pqc_asym: 7,
+            kem: 7,
+            ..Floor::default()
+        },
         crls: Crls::default(),
     };
     let verified = verify(&bundle, &vouched, &expectation, &Gullible::default());

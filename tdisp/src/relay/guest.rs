@@ -153,18 +153,22 @@ pub struct TdiInfo {
 }
 
 /// What an SPDM connection was negotiated with: the selected bits as ALGORITHMS carries them (DSP0274 §10.4).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Negotiated {
     /// SPDM version as in message headers: `0x12` is 1.2.
     pub version: u8,
     /// MeasurementHashAlgo.
     pub measurement_hash: u32,
-    /// BaseAsymSel.
+    /// BaseAsymSel; 0 where a post-quantum signature algorithm was selected.
     pub asym: u32,
+    /// PqcAsymSel (1.4); 0 where a classical one was.
+    pub pqc_asym: u32,
     /// BaseHashSel.
     pub hash: u32,
-    /// DHE group selected.
+    /// DHE group selected; 0 where a key encapsulation mechanism was.
     pub dhe: u16,
+    /// Key encapsulation mechanism selected (1.4); 0 where a DHE group was.
+    pub kem: u16,
     /// AEAD cipher suite selected.
     pub aead: u16,
     /// Key schedule selected.
@@ -396,15 +400,7 @@ impl TdiInfo {
             dma_enabled: false,
             measurements_valid: false,
             measurements_fresh: false,
-            spdm: Negotiated {
-                version: 0,
-                measurement_hash: 0,
-                asym: 0,
-                hash: 0,
-                dhe: 0,
-                aead: 0,
-                key_schedule: 0,
-            },
+            spdm: Negotiated::default(),
             slot: 0,
             certificates_digest: [0; 48],
             measurements_digest: [0; 48],
@@ -458,8 +454,10 @@ impl Negotiated {
         out.u8(self.version);
         out.u32(self.measurement_hash);
         out.u32(self.asym);
+        out.u32(self.pqc_asym);
         out.u32(self.hash);
         out.u16(self.dhe);
+        out.u16(self.kem);
         out.u16(self.aead);
         out.u16(self.key_schedule);
     }
@@ -469,8 +467,10 @@ impl Negotiated {
             version: r.u8("SPDM version")?,
             measurement_hash: r.u32("measurement hash")?,
             asym: r.u32("signature algorithm")?,
+            pqc_asym: r.u32("post-quantum signature algorithm")?,
             hash: r.u32("hash algorithm")?,
             dhe: r.u16("key exchange group")?,
+            kem: r.u16("key encapsulation mechanism")?,
             aead: r.u16("cipher")?,
             key_schedule: r.u16("key schedule")?,
         })

@@ -32,7 +32,7 @@ use alloc::{string::String, vec::Vec};
 pub use super::frame::{Decoder, Message};
 
 /// The version of this protocol.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
 
 /// Bytes of the longest frame, its length field not counted: a DOE object of 1 MiB and its header.
 pub const FRAME_SIZE_MAX: usize = 1024 * 1024 + 64;

@@ -23,8 +23,10 @@ pub const fn p384(version: u8) -> Negotiated {
         version,
         measurement_hash: 4,
         asym: 0x80,
+        pqc_asym: 0,
         hash: 2,
         dhe: 0x10,
+        kem: 0,
         aead: 2,
         key_schedule: 1,
     }

@@ -5,7 +5,7 @@ mod vouched;
 
 use super::{NOW, Plan, pin};
 use crate::{
-    crypto::{HashAlg, Ring, Signer, digest},
+    crypto::{ExchangeAlg, HashAlg, Ring, SignAlg, Signer, digest},
     evidence::{
         Bundle, Crls, Expectation, Floor, IdentityRule, Refusal, Root, Verified, transcript::signed_message,
         verify,
@@ -25,6 +25,7 @@ use crate::{
         },
     },
     tdi::report::{Attributes, Info, Range, Report},
+    wire::Write,
 };
 use alloc::{vec, vec::Vec};
 
@@ -45,6 +46,7 @@ pub(in crate::evidence) struct Scene {
     pub(in crate::evidence) param2: u8,
     pub(in crate::evidence) blocks: Vec<(u8, Vec<u8>)>,
     pub(in crate::evidence) report: Report,
+    pub(in crate::evidence) floor: Floor,
 }
 
 impl Scene {
@@ -85,13 +87,50 @@ impl Scene {
                 ),
             ],
             report: report(),
+            floor: Floor::default(),
         }
     }
 
-    /// Replaces what is chosen in one algorithm structure.
+    /// The same in 1.4 with ML-DSA-65 and ML-KEM-768, which the floor allows beside what is usual. What stands in the
+    /// signature's place is none.
+    pub(in crate::evidence) fn post_quantum() -> Self {
+        let version = Version::V1_4;
+        let offer = |sign: &[SignAlg], exchange: &[ExchangeAlg]| {
+            let (sign, exchange) = (sign.to_vec(), exchange.to_vec());
+            let offer = Offer {
+                sign,
+                exchange,
+                ..Offer::default()
+            };
+            offer.to_set(version)
+        };
+        let mut scene = Self::good();
+        scene.asked.context = Some([0; 8]);
+        Self {
+            version,
+            offered_versions: vec![Version::V1_2, version],
+            offer: offer(&SignAlg::ALL, &ExchangeAlg::ALL),
+            choice: offer(&[SignAlg::MlDsa65], &[ExchangeAlg::MlKem768]),
+            asked: measurements::Request {
+                version,
+                ..scene.asked
+            },
+            floor: Floor {
+                pqc_asym: 2,
+                kem: 2,
+                ..Floor::default()
+            },
+            ..scene
+        }
+    }
+
+    /// Sets what is chosen in one algorithm structure.
     pub(in crate::evidence) fn choose(&mut self, kind: TableKind, mask: u16) {
-        let table: Option<&mut Table<'_>> = self.choice.tables.iter_mut().find(|table| table.kind == kind);
-        table.unwrap().mask = mask;
+        let tables = &mut self.choice.tables;
+        tables.retain(|table| table.kind != kind);
+        let extended = &[];
+        tables.push(Table { kind, mask, extended });
+        tables.sort_by_key(|table| table.kind);
     }
 
     /// What the host brings, all of it genuine for this scene.
@@ -124,8 +163,10 @@ impl Scene {
                 version: self.version.0,
                 measurement_hash: self.measurement_hash,
                 asym: self.choice.asym,
+                pqc_asym: self.choice.pqc_asym,
                 hash: self.choice.hash,
                 dhe: self.choice.table(TableKind::DHE),
+                kem: self.choice.table(TableKind::KEM),
                 aead: self.choice.table(TableKind::AEAD),
                 key_schedule: self.choice.table(TableKind::KEY_SCHEDULE),
             },
@@ -139,7 +180,17 @@ impl Scene {
     /// Verifies what an honest host and TSM make of this scene.
     pub(in crate::evidence) fn judge(&self) -> Result<Verified, Refusal> {
         let bundle = self.bundle();
-        judge(&bundle, self.info(&bundle), &[pin(&self.chain)])
+        self.judge_as(&bundle, self.info(&bundle))
+    }
+
+    /// Verifies what a host brings and a TSM says, by this scene's floor.
+    pub(in crate::evidence) fn judge_as(&self, bundle: &Bundle, info: TdiInfo) -> Result<Verified, Refusal> {
+        let roots = [pin(&self.chain)];
+        let expected = Expectation {
+            floor: self.floor,
+            ..expectation(&roots)
+        };
+        verify(bundle, &vouched(info), &expected, &Ring)
     }
 
     /// The text a person reads when this scene is refused.
@@ -165,10 +216,14 @@ impl Scene {
             },
             nonce: [0xd0; 32],
             opaque: &[],
-            context: None,
+            context: self.asked.context,
             signature: None,
         };
         answer.encode(&mut out);
+        if self.choice.pqc_asym != 0 {
+            out.zeros(SignAlg::MlDsa65.signature_size());
+            return out;
+        }
         let message = signed_message(self.version, HashAlg::Sha384, &out, &Ring);
         out.extend(self.plan.signer().sign(&message).unwrap());
         out

@@ -636,6 +636,7 @@ fn no_byte_of_the_transcript_can_change_though_the_tsm_vouch_for_it() {
 }
 
 mod hostile;
+mod post_quantum;
 
 /// Judges an honest host's evidence with these revocation lists.
 fn with_lists(scene: &Scene, lists: &[Vec<u8>], rule: CrlRule) -> Result<Verified, Refusal> {

@@ -355,8 +355,10 @@ fn negotiated() -> Negotiated {
         version: 0x12,
         measurement_hash: 4,
         asym: 0x80,
+        pqc_asym: 0,
         hash: 2,
         dhe: 0x10,
+        kem: 0,
         aead: 2,
         key_schedule: 1,
     }

@@ -39,13 +39,15 @@ pub(in crate::relay) fn requests() -> impl Strategy<Value = Request> {
 }
 
 pub(in crate::relay) fn negotiated() -> impl Strategy<Value = Negotiated> {
-    any::<(u8, u32, u32, u32, u16, u16, u16)>().prop_map(
-        |(version, measurement_hash, asym, hash, dhe, aead, key_schedule)| Negotiated {
+    any::<(u8, [u32; 4], [u16; 4])>().prop_map(
+        |(version, [measurement_hash, asym, pqc_asym, hash], [dhe, kem, aead, key_schedule])| Negotiated {
             version,
             measurement_hash,
             asym,
+            pqc_asym,
             hash,
             dhe,
+            kem,
             aead,
             key_schedule,
         },

@@ -9,7 +9,7 @@ use known::{OpenSsl, hex};
 use tdisp::crypto::{
     Ability, AeadAlg, CryptoError, ExchangeAlg, HashAlg, Provider, Ring, RingSigner, Secret, SignAlg,
     Signable, Signer, digest, hkdf_expand,
-    x509::{KeyKind, PublicKey, X509Error},
+    x509::{KeyKind, PublicKey, X509Error, path},
 };
 use tdisp::spdm::pkcs10;
 
@@ -358,6 +358,28 @@ fn what_ring_does_not_have_is_not_offered_and_refused_when_asked_for() {
     }
     assert!(!Ring.supports(Ability::Verify(SignAlg::EcdsaP256, HashAlg::Sha512)));
     assert!(!Ring.supports(Ability::Verify(SignAlg::EcdsaP384, HashAlg::Sha512)));
+}
+
+#[test]
+fn a_certificate_that_the_provider_cannot_verify_is_told_apart_from_one_that_nobody_signed() {
+    let mut found = 0;
+    for issued in OpenSsl::read().certificates() {
+        if let Some(alg) = SignAlg::ALL
+            .into_iter()
+            .find(|alg| alg.to_string() == issued.name)
+        {
+            let key = issuer_key(&issued.issuer);
+            let refused = key.check_signed(&issued.subject, &Ring).unwrap_err();
+            assert_eq!(refused, X509Error::Unsupported(alg));
+            let text = path::Fault::from(refused).to_string();
+            assert!(
+                text.ends_with("cannot verify that: build it with the feature `post-quantum`"),
+                "{text}"
+            );
+            found += 1;
+        }
+    }
+    assert_eq!(found, 3, "one of each ML-DSA");
 }
 
 #[test]

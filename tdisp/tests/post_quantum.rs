@@ -367,10 +367,6 @@ fn certificates_by_openssl_with_ml_dsa_are_signed_by_their_issuer_and_by_nobody_
         let key = PublicKey::from_der(issuer.public_key().raw).unwrap();
         assert_eq!(key.check_signed(&issued.issuer, &ALL), Ok(()), "{name}, itself");
         assert_eq!(key.check_signed(&issued.subject, &ALL), Ok(()), "{name}");
-        assert!(
-            key.check_signed(&issued.subject, &Ring).is_err(),
-            "{name}, without the provider"
-        );
         for at in (0..issued.subject.len()).step_by(61) {
             let mut altered = issued.subject.clone();
             altered[at] ^= 1;

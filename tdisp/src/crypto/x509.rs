@@ -3,7 +3,7 @@
 //! RFC 5280 and 5480 (elliptic curves), 4055 and 8017 (RSA), 9881 (ML-DSA). Algorithm identifiers have one encoding each
 //! in DER, so they are compared as bytes: what differs in a single one is another algorithm.
 
-use super::{HashAlg, Provider, SignAlg, Signable, der};
+use super::{CryptoError, HashAlg, Provider, SignAlg, Signable, der};
 use crate::wire::{DecodeError, Reader};
 use alloc::{borrow::Cow, string::String, vec, vec::Vec};
 use x509_parser::asn1_rs::Oid;
@@ -62,6 +62,9 @@ pub enum X509Error {
         /// The issuer's key.
         key: KeyKind,
     },
+    /// The provider cannot verify signatures like it.
+    #[error("it is signed with {0}, which the cryptographic provider cannot verify")]
+    Unsupported(SignAlg),
     /// The signature does not verify.
     #[error("the signature does not verify")]
     Signature,
@@ -137,7 +140,10 @@ impl PublicKey {
         let what = Signable::plain(scheme.hash(), signed.content);
         provider
             .verify(alg, &self.bytes, &what, &signature)
-            .map_err(|_| X509Error::Signature)
+            .map_err(|error| match error {
+                CryptoError::Unsupported(_) => X509Error::Unsupported(alg),
+                _ => X509Error::Signature,
+            })
     }
 }
 

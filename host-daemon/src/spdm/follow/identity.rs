@@ -458,7 +458,7 @@ fn signatures(chain: &[u8], known: &Known, entry: &mut Entry) {
             None => Check::not_checked(Kind::Certificate, what, "its issuer's key is of no known kind"),
             Some(key) => match key.check_signed(pair[1], provider()) {
                 Ok(()) => Check::agrees(Kind::Certificate, what, "signed by the one before"),
-                Err(error @ X509Error::Algorithm { .. }) => {
+                Err(error @ (X509Error::Algorithm { .. } | X509Error::Unsupported(_))) => {
                     Check::not_checked(Kind::Certificate, what, error.to_string())
                 }
                 Err(error) => Check::disagrees(

@@ -59,6 +59,12 @@ pub enum Fault {
         "its signature is not by the key of the certificate before it: another key bears the same name, or it was altered"
     )]
     Signature,
+    /// The provider cannot verify its signature.
+    #[error("it is signed with {found}, and this program cannot verify that{}", remedy(*found))]
+    Unsupported {
+        /// What it is signed with.
+        found: SignAlg,
+    },
     /// The signature or the key is of an algorithm that is not accepted.
     #[error("it uses the algorithm {found}, wanted ECDSA on P-256 or P-384, RSA or ML-DSA as SPDM has them")]
     Algorithm {
@@ -232,8 +238,16 @@ impl From<X509Error> for Fault {
                 found: found.to_string(),
                 wanted,
             },
+            X509Error::Unsupported(found) => Self::Unsupported { found },
             X509Error::Mismatch { .. } | X509Error::Signature => Self::Signature,
         }
+    }
+}
+
+fn remedy(alg: SignAlg) -> &'static str {
+    match alg.is_post_quantum() {
+        true => ": build it with the feature `post-quantum`",
+        false => " over the hash that it names",
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod run;
 
+use crate::CRYPTOGRAPHY;
 use crate::channel::{self, Link, Serial};
 use crate::cli::{Arguments, Command, Exit};
 use crate::config::{self, Config};
@@ -12,7 +13,7 @@ use clap::CommandFactory;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tdisp::crypto::{Provider, Ring, Secret};
+use tdisp::crypto::Secret;
 
 /// Why a command ends early.
 #[derive(Debug, thiserror::Error)]
@@ -123,7 +124,7 @@ fn untrusted_stage(arguments: &Arguments) -> Result<Exit, Error> {
         )
     })?;
     untrusted::bind_platform(&config, &mut platform)?;
-    let mut link = open_link(&config, Arc::new(Ring))?;
+    let mut link = open_link(&config)?;
     match untrusted::begin(&config, &isolated, &mut platform, &mut link) {
         Ok(kept) if kept.is_empty() => Ok(Exit::Ok),
         Ok(kept) => {
@@ -212,7 +213,7 @@ fn check_policy(file: &Path) -> Result<Exit, Error> {
 }
 
 /// Greets the host and opens the channel to the TSM.
-fn open_link(config: &Config, provider: Arc<dyn Provider>) -> Result<Link, channel::Error> {
+fn open_link(config: &Config) -> Result<Link, channel::Error> {
     let asked = "reaching the host's courier";
     let waited = config.channel.timeout;
     let failed = |error| channel::Error::Stream { asked, error, waited };
@@ -223,7 +224,7 @@ fn open_link(config: &Config, provider: Arc<dyn Provider>) -> Result<Link, chann
         )))
     })?;
     let port = Serial::open(&config.channel.port, Instant::now() + waited).map_err(failed)?;
-    Link::open(Box::new(port), key, provider, waited)
+    Link::open(Box::new(port), key, Arc::new(CRYPTOGRAPHY), waited)
 }
 
 fn past(directory: &Directory, platform: &Linux) -> Result<Past, Error> {

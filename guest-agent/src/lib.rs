@@ -29,6 +29,8 @@
 //! | [`platform`], [`netlink`] | the kernel |
 //! | [`status`] | what is said about all this |
 //!
+//! With the feature `post-quantum` it verifies ML-DSA (SPDM 1.4); without it, a device that signs with that is refused.
+//!
 //! # What it does not do
 //! - Attest the guest itself, or ask a remote verifier: the policy in the measured image decides alone.
 //! - Fetching revocation lists, and OCSP: lists are files that the policy names.
@@ -44,6 +46,7 @@ mod clock;
 pub mod collect;
 pub mod commands;
 pub mod config;
+mod cryptography;
 pub mod error;
 pub mod isolate;
 pub mod monitor;
@@ -56,4 +59,5 @@ pub mod status;
 mod steps;
 pub mod untrusted;
 
+pub use cryptography::CRYPTOGRAPHY;
 pub use steps::Steps;

@@ -2,7 +2,7 @@
 
 use guest_agent::config::{self, high};
 use std::path::Path;
-use tdisp::evidence::CrlRule;
+use tdisp::evidence::{CrlRule, Floor};
 
 const EXAMPLE: &str = include_str!("../agent.example.toml");
 
@@ -110,6 +110,61 @@ fn each_mistake_is_refused_with_its_line_what_was_found_and_what_is_known() {
         ),
         ("required", "needed = true", "unknown field `needed`"),
         ("min_version", "min_version = \"1.1\"", "`1.1` is no floor"),
+        (
+            "signatures",
+            "signatures = [\"ecdsa-p521\"]",
+            "unknown signature algorithm `ecdsa-p521`, expected one of `rsassa-2048`",
+        ),
+        (
+            "signatures",
+            "signatures = [\"ml-dsa-65\"]",
+            "`ml-dsa-65` is a post-quantum signature algorithm: it belongs in `post_quantum_signatures`",
+        ),
+        (
+            "signatures",
+            "signatures = []",
+            "nothing is allowed, so that no device could be trusted: name one here, or in `post_quantum_signatures`",
+        ),
+        (
+            "post_quantum_signatures",
+            "post_quantum_signatures = [\"ml-dsa-65\", \"ml-dsa-66\"]",
+            "unknown post-quantum signature algorithm `ml-dsa-66`, expected one of `ml-dsa-44`, `ml-dsa-65`, `ml-dsa-87`",
+        ),
+        (
+            "post_quantum_signatures",
+            "post_quantum_signatures = [\"ecdsa-p384\"]",
+            "`ecdsa-p384` is a signature algorithm: it belongs in `signatures`",
+        ),
+        (
+            "post_quantum_signatures",
+            "post_quantum_signatures = \"ml-dsa-65\"",
+            "invalid type: string \"ml-dsa-65\", expected a sequence",
+        ),
+        (
+            "post_quantum_signatures",
+            "pqc_signatures = []",
+            "unknown field `pqc_signatures`, expected one of `min_version`, `signatures`, `post_quantum_signatures`, `groups`, `kems`",
+        ),
+        (
+            "groups",
+            "groups = [\"\"]",
+            "unknown key exchange group ``, expected one of `secp256r1`, `secp384r1`",
+        ),
+        (
+            "groups",
+            "groups = []",
+            "nothing is allowed, so that no device could be trusted: name one here, or in `kems`",
+        ),
+        (
+            "kems",
+            "kems = [\"ML-KEM-768\"]",
+            "unknown key encapsulation mechanism `ML-KEM-768`, expected one of `ml-kem-512`, `ml-kem-768`, `ml-kem-1024`",
+        ),
+        (
+            "kems",
+            "kems = [\"secp384r1\"]",
+            "`secp384r1` is a key exchange group: it belongs in `groups`",
+        ),
         ("1 = ", digest, "2 characters; wanted a SHA-384 digest"),
         ("1 = ", "1 = []", "an empty list allows nothing"),
         (
@@ -172,6 +227,46 @@ fn each_mistake_is_refused_with_its_line_what_was_found_and_what_is_known() {
             );
         }
     }
+}
+
+/// The floor of the example with these lines in the place of its lists.
+fn floor(lists: &str) -> Floor {
+    let listed = ["signatures", "post_quantum_signatures", "groups", "kems"];
+    let others = EXAMPLE
+        .lines()
+        .filter(|line| !listed.iter().any(|key| line.starts_with(key)));
+    let text = others.collect::<Vec<_>>().join("\n");
+    let text = text.replace("min_version", &format!("{lists}\nmin_version"));
+    let config = config::parse(Path::new("agent.toml"), &text).expect("was refused");
+    config.devices[0].floor
+}
+
+#[test]
+fn what_may_be_negotiated_is_what_the_lists_name_and_without_them_nothing_post_quantum() {
+    let usual = Floor::default();
+    let example = config::parse(Path::new("agent.toml"), EXAMPLE).unwrap();
+    assert_eq!((example.devices[0].floor, floor("")), (usual, usual));
+    assert_eq!((usual.pqc_asym, usual.kem), (0, 0));
+    let both = "post_quantum_signatures = [\"ml-dsa-65\", \"ml-dsa-87\"]\nkems = [\"ml-kem-1024\"]";
+    let more = Floor {
+        pqc_asym: 6,
+        kem: 4,
+        ..usual
+    };
+    assert_eq!(floor(both), more);
+    let alone = Floor {
+        asym: 0,
+        dhe: 0,
+        ..more
+    };
+    assert_eq!(floor(&format!("{both}\nsignatures = []\ngroups = []")), alone);
+    let others = "signatures = [\"ecdsa-p256\", \"rsapss-3072\"]\ngroups = [\"secp256r1\", \"secp384r1\"]";
+    let other = Floor {
+        asym: 0x18,
+        dhe: 0x18,
+        ..usual
+    };
+    assert_eq!(floor(others), other);
 }
 
 #[test]

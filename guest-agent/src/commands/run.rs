@@ -1,6 +1,7 @@
 //! `tidelock-agent run`: decide, say so, watch until told to end.
 
 use super::{Error, directory, file, open_link, past, put, socket};
+use crate::CRYPTOGRAPHY;
 use crate::agent::Agent;
 use crate::cli::{Arguments, Exit};
 use crate::config;
@@ -10,7 +11,6 @@ use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-use tdisp::crypto::Ring;
 
 pub(super) fn run(arguments: &Arguments, ready_fd: Option<u32>) -> Result<Exit, Error> {
     let config = config::load(&arguments.config)?;
@@ -24,10 +24,10 @@ pub(super) fn run(arguments: &Arguments, ready_fd: Option<u32>) -> Result<Exit, 
 
     // Before anything takes time: whoever waits must not take an earlier run's verdicts for this one's.
     put(directory.put_report(&Report::pending(&config, platform.boot_id()?)))?;
-    let link = open_link(&config, Arc::new(Ring));
+    let link = open_link(&config);
     let unreachable = link.is_err();
     let mut agent = Agent::new(&config, &mut platform, link, past)?;
-    agent.decide(&Ring, &mut |report| tell_last(report, &directory));
+    agent.decide(&CRYPTOGRAPHY, &mut |report| tell_last(report, &directory));
     if !agent.report().is_complete() {
         agent.end("a device that the guest needs is not trusted, so none is; see its reason");
     }

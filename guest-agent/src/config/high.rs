@@ -2,6 +2,7 @@
 
 mod device;
 mod packets;
+mod spdm;
 
 use super::error::Fault;
 use super::low;

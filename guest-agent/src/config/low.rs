@@ -189,7 +189,18 @@ pub enum Refused {
 pub struct Spdm {
     /// The oldest version that may have been negotiated: `"1.2"` where it is not given.
     pub min_version: Option<Spanned<String>>,
+    /// What the device may sign with: `["ecdsa-p384"]` where it is not given.
+    pub signatures: Option<Names>,
+    /// What it may sign with instead, `"ml-dsa-65"`: nothing where it is not given.
+    pub post_quantum_signatures: Option<Names>,
+    /// Groups that the session's secret may come from: `["secp384r1"]` where it is not given.
+    pub groups: Option<Names>,
+    /// What it may come from instead, `"ml-kem-768"`: nothing where it is not given.
+    pub kems: Option<Names>,
 }
+
+/// Names, and where they stand.
+pub type Names = Spanned<Vec<Spanned<String>>>;
 
 /// `[device.identity]`
 #[derive(Debug, Clone, Default, Deserialize)]

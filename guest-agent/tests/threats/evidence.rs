@@ -1,7 +1,9 @@
 //! Cases 23 to 42: certificates and measurements against the policy.
 
-use crate::world::World;
-use tdisp::spdm::msg::measurements::Kind;
+use crate::known::OpenSsl;
+use crate::world::{World, assert_refused, device::Device};
+use tdisp::crypto::{CryptoError, ExchangeAlg, HashAlg, Ring, RingSigner, SignAlg, Signable, Signer};
+use tdisp::spdm::msg::{Version, measurements::Kind};
 
 #[test]
 fn case_23_a_root_that_is_not_pinned_for_this_device_is_refused() {
@@ -128,6 +130,75 @@ fn case_34_a_version_below_the_floor_is_refused() {
         "[device.spdm]\nmin_version = \"1.3\"\n[device.xdp]",
     );
     world.refused(&["verify", "SPDM 1.2, wanted at least 1.3"]);
+}
+
+/// Says that it has signed.
+struct Unsigned;
+
+impl Signer for Unsigned {
+    fn algorithm(&self) -> SignAlg {
+        SignAlg::MlDsa65
+    }
+    fn signs_with(&self, _: HashAlg) -> bool {
+        true
+    }
+    fn sign(&self, _: &Signable<'_>) -> Result<Vec<u8>, CryptoError> {
+        Ok(vec![0; SignAlg::MlDsa65.signature_size()])
+    }
+}
+
+fn chain_by_openssl(name: &str) -> Vec<u8> {
+    OpenSsl::read().issued(name).chain(Version::V1_4, HashAlg::Sha384)
+}
+
+#[test]
+fn case_35_a_device_that_signs_with_ml_dsa_is_refused_without_what_verifies_it() {
+    let chain = chain_by_openssl("ML-DSA-65");
+    let mut world = World::of(Device::of_1_4(chain, Box::new(Unsigned), ExchangeAlg::EcdhP384));
+    let refused = |world: &mut World, words: &[&str]| {
+        let device = world.decide_with(&Ring, |agent| agent.report().devices[0].clone());
+        assert_refused(&device, words);
+        world.assert_nothing_enabled();
+    };
+    refused(
+        &mut world,
+        &[
+            "verify",
+            "the policy allows nothing post-quantum for this; list there what is welcome",
+        ],
+    );
+    world.replace(
+        "[device.xdp]",
+        "[device.spdm]\npost_quantum_signatures = [\"ml-dsa-65\"]\n\n[device.xdp]",
+    );
+    refused(
+        &mut world,
+        &[
+            "verify",
+            "the device signs with ML-DSA-65 and SHA-384, and this program cannot verify that",
+            "build it with the feature `post-quantum`, or have the device sign with a classical algorithm",
+        ],
+    );
+}
+
+#[test]
+fn case_35_ml_kem_is_taken_where_the_policy_lists_it() {
+    let key = OpenSsl::read().key("P384");
+    let signer = || Box::new(RingSigner::from_pkcs8(SignAlg::EcdsaP384, &key.pkcs8).unwrap());
+    let device = || {
+        let chain = chain_by_openssl("ECDSA P384 Sha384");
+        Device::of_1_4(chain, signer(), ExchangeAlg::MlKem768)
+    };
+    World::of(device()).refused(&[
+        "verify",
+        "the key encapsulation mechanism negotiated is ML-KEM-768, wanted P-384: the policy allows nothing post-quantum",
+    ]);
+    let mut world = World::of(device());
+    world.replace(
+        "[device.xdp]",
+        "[device.spdm]\nkems = [\"ml-kem-768\"]\n\n[device.xdp]",
+    );
+    world.accepted();
 }
 
 #[test]

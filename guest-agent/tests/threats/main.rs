@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used)] // these are tests, helpers among them
 
+#[path = "../../../tdisp/tests/known/mod.rs"]
+mod known;
 #[path = "../../../tdisp/tests/providers/mod.rs"]
 mod providers;
 #[path = "../world/mod.rs"]

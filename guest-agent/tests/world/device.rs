@@ -5,7 +5,7 @@ use rcgen::{
     KeyPair, KeyUsagePurpose, PKCS_ECDSA_P384_SHA384, RevocationReason, RevokedCertParams, SerialNumber,
     date_time_ymd,
 };
-use tdisp::crypto::{HashAlg, Ring, RingSigner, SignAlg, Signable, Signer, digest};
+use tdisp::crypto::{ExchangeAlg, HashAlg, Ring, RingSigner, SignAlg, Signable, Signer, digest};
 use tdisp::relay::guest::Negotiated;
 use tdisp::spdm::algorithms::Offer;
 use tdisp::spdm::msg::measurements::{self, Block, Dmtf, Kind, Operation, Record, Signed};
@@ -20,7 +20,10 @@ pub(crate) struct Device {
     pub(crate) report: Report,
     /// Measures for this nonce, whatever it is asked.
     pub(crate) own_nonce: Option<[u8; 32]>,
-    signer: RingSigner,
+    version: Version,
+    /// Just what it chooses.
+    algorithms: Offer,
+    signer: Box<dyn Signer>,
     root: (CertificateParams, KeyPair),
     serial: SerialNumber,
 }
@@ -69,9 +72,28 @@ impl Device {
                 ..Report::default()
             },
             own_nonce: None,
-            signer: RingSigner::from_pkcs8(SignAlg::EcdsaP384, leaf.1.serialized_der()).unwrap(),
+            version: Version::V1_2,
+            algorithms: Offer::default(),
+            signer: Box::new(RingSigner::from_pkcs8(SignAlg::EcdsaP384, leaf.1.serialized_der()).unwrap()),
             root,
             serial,
+        }
+    }
+
+    /// The same in SPDM 1.4, with this certificate chain, key and key exchange.
+    #[allow(dead_code, reason = "each test program uses its own part")]
+    pub(crate) fn of_1_4(chain: Vec<u8>, signer: Box<dyn Signer>, exchange: ExchangeAlg) -> Self {
+        let algorithms = Offer {
+            sign: vec![signer.algorithm()],
+            exchange: vec![exchange],
+            ..Offer::default()
+        };
+        Self {
+            chain,
+            version: Version::V1_4,
+            algorithms,
+            signer,
+            ..Self::honest()
         }
     }
 
@@ -112,7 +134,8 @@ impl Device {
     /// VCA ‖ GET_MEASUREMENTS ‖ MEASUREMENTS, signed.
     pub(crate) fn transcript(&self, nonce: [u8; 32]) -> Vec<u8> {
         let nonce = self.own_nonce.unwrap_or(nonce);
-        let (version, mut out) = (Version::V1_2, vca());
+        let (version, mut out) = (self.version, self.vca());
+        let context = (version >= Version::V1_3).then_some([0; 8]);
         let signed = Some(Signed { nonce, slot: 0 });
         let operation = Operation::ALL;
         measurements::Request {
@@ -121,7 +144,7 @@ impl Device {
             raw: false,
             fresh: false,
             signed,
-            context: None,
+            context,
         }
         .encode(&mut out);
         let encoded: Vec<_> = self
@@ -152,85 +175,82 @@ impl Device {
             },
             nonce: [0xd0; 32],
             opaque: &[],
-            context: None,
+            context,
             signature: None,
         }
         .encode(&mut out);
         let hash = digest(&Ring, HashAlg::Sha384, &out);
-        let message = [
-            &b"dmtf-spdm-v1.2.*".repeat(4)[..],
-            &[0; 6],
-            b"responder-measurements signing",
-            hash.as_ref(),
-        ];
-        out.extend(
-            self.signer
-                .sign(&Signable::plain(HashAlg::Sha384, &message.concat()))
-                .unwrap(),
-        );
+        let context = b"responder-measurements signing";
+        let prefix = format!("dmtf-spdm-v1.{}.*", version.0 & 0xf).repeat(4);
+        let message = [prefix.as_bytes(), &[0; 6], context, hash.as_ref()].concat();
+        let what = Signable {
+            context,
+            ..Signable::plain(HashAlg::Sha384, &message)
+        };
+        out.extend(self.signer.sign(&what).unwrap());
         out
     }
-}
 
-/// What [`Device::transcript`]'s VCA negotiates.
-pub(crate) fn negotiated() -> Negotiated {
-    let choice = Offer::default().to_set(Version::V1_2);
-    Negotiated {
-        version: 0x12,
-        measurement_hash: 4,
-        asym: choice.asym,
-        pqc_asym: choice.pqc_asym,
-        hash: choice.hash,
-        dhe: choice.table(TableKind::DHE),
-        kem: choice.table(TableKind::KEM),
-        aead: choice.table(TableKind::AEAD),
-        key_schedule: choice.table(TableKind::KEY_SCHEDULE),
+    /// What [`Device::transcript`]'s VCA negotiates.
+    pub(crate) fn negotiated(&self) -> Negotiated {
+        let choice = self.algorithms.to_set(self.version);
+        Negotiated {
+            version: self.version.0,
+            measurement_hash: 4,
+            asym: choice.asym,
+            pqc_asym: choice.pqc_asym,
+            hash: choice.hash,
+            dhe: choice.table(TableKind::DHE),
+            kem: choice.table(TableKind::KEM),
+            aead: choice.table(TableKind::AEAD),
+            key_schedule: choice.table(TableKind::KEY_SCHEDULE),
+        }
     }
-}
 
-fn vca() -> Vec<u8> {
-    let (version, mut out) = (Version::V1_2, Vec::new());
-    version::Request.encode(&mut out);
-    version::Response {
-        versions: vec![version::Entry::of(version)],
+    fn vca(&self) -> Vec<u8> {
+        let (version, mut out) = (self.version, Vec::new());
+        version::Request.encode(&mut out);
+        version::Response {
+            versions: vec![version::Entry::of(version)],
+        }
+        .encode(&mut out);
+        let sizes = Some(capabilities::Sizes {
+            transfer: 4608,
+            message: 4608,
+        });
+        let flags = capabilities::Flags::CERT | capabilities::Flags::CHAL | capabilities::Flags::MEAS_SIG;
+        capabilities::Request {
+            version,
+            ct_exponent: 0,
+            extended_flags: 0,
+            flags: capabilities::Flags::default(),
+            sizes,
+            algorithms_asked: false,
+        }
+        .encode(&mut out);
+        capabilities::Response {
+            version,
+            ct_exponent: 0,
+            extended_flags: 0,
+            flags,
+            sizes,
+            algorithms: None,
+            algorithms_told: false,
+        }
+        .encode(&mut out);
+        algorithms::Request {
+            version,
+            offer: self.algorithms.to_set(version),
+        }
+        .encode(&mut out);
+        algorithms::Response {
+            version,
+            choice: self.algorithms.to_set(version),
+            measurement_hash: 4,
+        }
+        .encode(&mut out);
+        out
     }
-    .encode(&mut out);
-    let sizes = Some(capabilities::Sizes {
-        transfer: 4608,
-        message: 4608,
-    });
-    let flags = capabilities::Flags::CERT | capabilities::Flags::CHAL | capabilities::Flags::MEAS_SIG;
-    capabilities::Request {
-        version,
-        ct_exponent: 0,
-        extended_flags: 0,
-        flags: capabilities::Flags::default(),
-        sizes,
-        algorithms_asked: false,
-    }
-    .encode(&mut out);
-    capabilities::Response {
-        version,
-        ct_exponent: 0,
-        extended_flags: 0,
-        flags,
-        sizes,
-        algorithms: None,
-        algorithms_told: false,
-    }
-    .encode(&mut out);
-    algorithms::Request {
-        version,
-        offer: Offer::default().to_set(Version::V1_2),
-    }
-    .encode(&mut out);
-    algorithms::Response {
-        version,
-        choice: Offer::default().to_set(Version::V1_2),
-        measurement_hash: 4,
-    }
-    .encode(&mut out);
-    out
 }
 
 fn certificate(name: &str, ca: bool) -> (CertificateParams, KeyPair) {

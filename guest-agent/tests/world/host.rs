@@ -1,7 +1,7 @@
 //! A host and a TSM in this process. They use the real courier frames and the real sealed channel; hooks let the host
 //! lie about everything that it carries, and let the TSM have seen something else.
 
-use super::device::{Device, negotiated};
+use super::device::Device;
 use guest_agent::channel::{Stream, StreamError};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
@@ -372,7 +372,7 @@ impl Host {
             dma_enabled: tdi.dma,
             measurements_valid: tdi.measurements.is_some(),
             measurements_fresh: tdi.measurements.is_some(),
-            spdm: negotiated(),
+            spdm: device.negotiated(),
             slot: 0,
             certificates_digest: of(&device.chain),
             measurements_digest: of(tdi.measurements.as_deref().unwrap_or_default()),

@@ -8,6 +8,7 @@ pub(crate) mod host;
 pub(crate) mod kernel;
 
 use device::Device;
+use guest_agent::CRYPTOGRAPHY;
 use guest_agent::agent::Agent;
 use guest_agent::channel::Link;
 use guest_agent::config::{self, Config};
@@ -35,7 +36,11 @@ pub(crate) struct World {
 impl World {
     /// One device at [`NET0`], honest, with a policy that it meets.
     pub(crate) fn honest() -> Self {
-        let device = Device::honest();
+        Self::of(Device::honest())
+    }
+
+    /// The same with this device.
+    pub(crate) fn of(device: Device) -> Self {
         let policy = policy(&device.root());
         Self {
             host: Shared::new([(RID0, device)]),
@@ -83,7 +88,7 @@ impl World {
 
     /// Runs `work` with an agent that has decided.
     pub(crate) fn decide<T>(&mut self, work: impl FnOnce(&mut Agent<'_>) -> T) -> T {
-        self.decide_with(&Ring, work)
+        self.decide_with(&CRYPTOGRAPHY, work)
     }
 
     pub(crate) fn decide_with<T>(

@@ -1,6 +1,6 @@
 //! One `[[device]]`, checked.
 
-use super::{Fault, SHA384_SIZE, Xdp, low, sha384};
+use super::{Fault, SHA384_SIZE, Xdp, low, sha384, spdm};
 use low::{DeviceMode, Refused, Unlisted, Untrusted};
 use sriov::Bdf;
 use std::collections::{BTreeMap, BTreeSet};
@@ -104,10 +104,7 @@ impl Device {
             until_verdict: device.until_verdict,
             on_refusal: device.on_refusal,
             required: device.required,
-            floor: Floor {
-                version: min_version(&device.spdm)?,
-                ..Floor::default()
-            },
+            floor: spdm::floor(&device.spdm)?,
             identity: identity(&device.identity)?,
             function_id: device.identity.function_id,
             measurements: measurements(device)?,
@@ -189,23 +186,6 @@ fn identity(written: &low::Identity) -> Result<IdentityRule, Fault> {
         device_info: written.device_info.clone(),
         hardware_identity: written.hardware,
     })
-}
-
-fn min_version(spdm: &low::Spdm) -> Result<u8, Fault> {
-    let Some(text) = &spdm.min_version else {
-        return Ok(0x12);
-    };
-    match text.get_ref().as_str() {
-        "1.2" => Ok(0x12),
-        "1.3" => Ok(0x13),
-        "1.4" => Ok(0x14),
-        other => Err(Fault::at(
-            text.span(),
-            format!(
-                "`{other}` is no floor: wanted \"1.2\", \"1.3\" or \"1.4\" (TDISP needs the secured sessions of 1.2)"
-            ),
-        )),
-    }
 }
 
 fn measurements(device: &low::Device) -> Result<BTreeMap<u8, Expected>, Fault> {

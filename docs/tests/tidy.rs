@@ -430,6 +430,7 @@ host-daemon/src/spdm/pcap.rs          capture files
 host-daemon/src/spdm/record.rs        secured messages, as a bystander opens them
 sriov/src/config.rs                   PCI configuration space, as sysfs shows it
 sriov/src/vfio.rs                     PCI configuration space, as VFIO shows it
+firmware-tests/src/identity/rekeyed.rs certificates, in DER
 firmware-tests/src/device/config.rs   PCI configuration space, as the card keeps it
 firmware-tests/src/device/function.rs register accesses over vfio-user
 firmware-tests/src/device/measured.rs what the card's measurements are digests of

@@ -1,4 +1,4 @@
-//! The device's identity: a vendor root, an intermediate and a leaf, on P-384 unless another curve is wanted, made once
+//! The device's identity: a vendor root, an intermediate and a leaf, on P-384 unless another algorithm is wanted, made once
 //! and kept in a directory; and a second root under the same names that nobody should trust, for the lie
 //! [`crate::lie::Lie::OtherRoot`].
 //!
@@ -9,14 +9,20 @@
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, CustomExtension, DistinguishedName, DnType,
     ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, OtherNameValue, PKCS_ECDSA_P256_SHA256,
-    PKCS_ECDSA_P384_SHA384, SanType, SignatureAlgorithm, date_time_ymd,
+    PKCS_ECDSA_P384_SHA384, PublicKeyData, SanType, SignatureAlgorithm, date_time_ymd,
 };
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use tdisp::crypto::{CryptoError, Digest, HashAlg, Ring, RingSigner, Secret, SignAlg, digest};
+use tdisp::crypto::{CryptoError, Digest, HashAlg, Ring, Secret, SignAlg, Signer, digest};
 use tdisp::spdm::msg::Version;
+
+mod key;
+mod rekeyed;
+
+pub use key::Key;
+use rekeyed::rekeyed;
 
 /// `id-DMTF-device-info`: the form of the subject alternative name.
 const DEVICE_INFO: [u64; 9] = [1, 3, 6, 1, 4, 1, 412, 274, 1];
@@ -48,9 +54,9 @@ pub enum IdentityError {
     #[error("a certificate could not be made: {0}")]
     Certificate(#[from] rcgen::Error),
     /// No identity can be made with this algorithm.
-    #[error("an identity cannot be made with {0}; wanted ECDSA on P-256 or P-384")]
+    #[error("an identity cannot be made with {0}; wanted ECDSA on P-256 or P-384, or ML-DSA")]
     Algorithm(SignAlg),
-    /// The private key is on neither P-256 nor P-384.
+    /// The private key is of none of those kinds.
     #[error("{}: {source}; provision a new directory", path.display())]
     Key {
         /// Which file.
@@ -140,12 +146,13 @@ pub fn of_requester(alg: SignAlg) -> Result<Identity, IdentityError> {
 }
 
 fn new_for(alg: SignAlg, purpose: &[u64]) -> Result<Identity, IdentityError> {
-    let curve = curve(alg)?;
-    let key = KeyPair::generate_for(curve)?;
+    let pkcs8 = Secret::new(key::draw(alg)?);
+    let unusable = |_| rcgen::Error::CouldNotParseKeyPair;
+    let key = Key::from_pkcs8(alg, pkcs8.expose()).map_err(unusable)?;
     Ok(Identity {
-        vendor: issue(&key, curve, purpose)?,
-        rogue: issue(&key, curve, purpose)?,
-        key: Secret::new(key.serialize_der()),
+        vendor: issue(&key, purpose)?,
+        rogue: issue(&key, purpose)?,
+        key: pkcs8,
         alg,
     })
 }
@@ -186,27 +193,24 @@ pub fn load(directory: &Path) -> Result<Identity, IdentityError> {
         })
     };
     let key = read(KEY)?;
-    let found = CURVES
-        .iter()
-        .find(|(alg, _)| RingSigner::from_pkcs8(*alg, &key).is_ok());
-    let (alg, _) = found.ok_or_else(|| IdentityError::Key {
+    let alg = key::algorithm(&key).ok_or_else(|| IdentityError::Key {
         path: directory.join(KEY),
-        source: CryptoError::BadKey("PKCS#8 private key on P-256 or P-384"),
+        source: CryptoError::BadKey("PKCS#8 private key on P-256 or P-384, or of ML-DSA"),
     })?;
     Ok(Identity {
         vendor: chain(VENDOR)?,
         rogue: chain(ROGUE)?,
         key: Secret::new(key),
-        alg: *alg,
+        alg,
     })
 }
 
 /// The device's signing key.
-pub fn signer(identity: &Identity) -> Result<RingSigner, CryptoError> {
-    RingSigner::from_pkcs8(identity.alg, identity.key.expose())
+pub fn signer(identity: &Identity) -> Result<Key, CryptoError> {
+    Key::from_pkcs8(identity.alg, identity.key.expose())
 }
 
-/// What identities can be made with.
+/// The curves that identities can be made with.
 static CURVES: [(SignAlg, &SignatureAlgorithm); 2] = [
     (SignAlg::EcdsaP384, &PKCS_ECDSA_P384_SHA384),
     (SignAlg::EcdsaP256, &PKCS_ECDSA_P256_SHA256),
@@ -228,22 +232,22 @@ fn create(path: &Path, bytes: &[u8], mode: u32) -> Result<(), IdentityError> {
     })
 }
 
-/// A fresh root and intermediate, and a leaf for `leaf_key`.
-fn issue(
-    leaf_key: &KeyPair,
-    curve: &'static SignatureAlgorithm,
-    purpose: &[u64],
-) -> Result<Chain, rcgen::Error> {
+/// A fresh root and intermediate on the leaf's curve, or on P-384 above a key that is on none, and a leaf for `key`.
+fn issue(key: &Key, purpose: &[u64]) -> Result<Chain, rcgen::Error> {
+    let curve = curve(key.algorithm()).unwrap_or(&PKCS_ECDSA_P384_SHA384);
     let new_key = || KeyPair::generate_for(curve);
     let root = CertifiedIssuer::self_signed(authority("Tidelock Test Vendor Root CA", 1), new_key()?)?;
     let intermediate_params = authority("Tidelock Test Vendor Device CA", 0);
     let intermediate_key = new_key()?;
     let intermediate = intermediate_params.signed_by(&intermediate_key, &root)?;
     let issuer = Issuer::new(intermediate_params, intermediate_key);
+    let stand_in = new_key()?;
+    let leaf = leaf(purpose).signed_by(&stand_in, &issuer)?;
+    let old = stand_in.subject_public_key_info();
     Ok(Chain {
         root: root.der().to_vec(),
         intermediate: intermediate.der().to_vec(),
-        leaf: leaf(purpose).signed_by(leaf_key, &issuer)?.der().to_vec(),
+        leaf: rekeyed(leaf.der(), &old, &key.public_key_info(), issuer.key())?,
     })
 }
 
@@ -308,6 +312,26 @@ mod tests {
             new(SignAlg::RsaPss3072),
             Err(IdentityError::Algorithm(_))
         ));
+    }
+
+    #[test]
+    fn an_identity_with_ml_dsa_is_known_by_its_key_and_its_chain_is_one() {
+        use tdisp::crypto::x509::PublicKey;
+        use x509_parser::prelude::{FromDer, X509Certificate};
+        for alg in SignAlg::ALL.into_iter().filter(|alg| alg.is_post_quantum()) {
+            let directory = tempfile::tempdir().unwrap();
+            provision_with(directory.path(), alg).unwrap();
+            let read = load(directory.path()).unwrap();
+            assert_eq!(read.alg, alg);
+            let [_, issuer, leaf] = read.vendor.certificates();
+            let key = |der| {
+                let (_, certificate) = X509Certificate::from_der(der).unwrap();
+                PublicKey::from_der(certificate.public_key().raw).unwrap()
+            };
+            assert_eq!(key(issuer).check_signed(leaf, &Ring), Ok(()));
+            let signer = signer(&read).unwrap();
+            assert_eq!(key(leaf).for_alg(alg).unwrap(), signer.public_key());
+        }
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! A device model that can lie, an emulated TSM, and QEMU end-to-end tests
 
+use tdisp::crypto::{PostQuantum, Ring};
+
 pub mod artifact;
 pub mod demo;
 pub mod device;
@@ -13,3 +15,6 @@ pub mod platform;
 pub mod process;
 pub mod tsm;
 pub mod vm;
+
+/// What device and TSM compute with.
+pub const CRYPTOGRAPHY: PostQuantum<Ring> = PostQuantum(Ring);

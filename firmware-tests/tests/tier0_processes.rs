@@ -7,11 +7,16 @@ mod processes;
 
 use std::time::Instant;
 
-use firmware_tests::need::{Need, trial};
+use firmware_tests::{
+    CRYPTOGRAPHY, identity,
+    need::{Need, trial},
+};
 use libtest_mimic::{Arguments, Failed, Trial};
 use processes::{AT, LIMIT, Processes, VmGuest, kill, text};
 use tdisp::{
-    crypto::{HashAlg, Ring, digest},
+    clock::UnixTime,
+    crypto::{HashAlg, Provider, Ring, digest},
+    evidence::{Crls, Expectation, Floor, IdentityRule, Refusal, Root, verify},
     relay::{
         ObjectKind, TdiId,
         courier::{self, Code},
@@ -22,6 +27,10 @@ use tdisp::{
 fn main() {
     let tests = vec![
         test("a device earns its way in and loses it again", earns),
+        test(
+            "evidence by ML-DSA over ML-KEM is verified where the guest's floor lists them",
+            post_quantum,
+        ),
         test(
             "a daemon that is killed is replaced by one that adopts what stands",
             daemon_killed,
@@ -126,6 +135,58 @@ fn earns() {
     assert_eq!(guest.tsm(&Request::Stop { tdi }), Response::Done);
     assert_eq!(guest.info().status, Binding::UNBOUND);
     assert_eq!(world.status()["vms"][0]["tdis"][0]["state"], "unbound");
+}
+
+fn post_quantum() {
+    let world = Processes::start_with(&[], "ml-dsa-65-ml-kem-768");
+    let plugged = world.plug();
+    world.done(&["connect", "nic0"]);
+    let mut guest = world.guest();
+    let tdi = guest.bind();
+    let (bundle, info) = guest.evidence(tdi, [9; 32]);
+    assert_eq!((info.spdm.asym, info.spdm.pqc_asym), (0, 2));
+    assert_eq!((info.spdm.dhe, info.spdm.kem), (0, 2));
+    let root = identity::load(&world.path("identity"))
+        .unwrap()
+        .vendor
+        .root_digest();
+    let roots = [Root {
+        name: "vendor".into(),
+        digest: root,
+    }];
+    let judged = |floor, provider: &dyn Provider| {
+        let expected = Expectation {
+            nonce: [9; 32],
+            guest: AT,
+            function_id: None,
+            roots: &roots,
+            identity: IdentityRule::default(),
+            now: UnixTime(1_795_132_800), // 2026-11-20
+            floor,
+            crls: Crls::default(),
+        };
+        verify(&bundle, &info, &expected, provider)
+    };
+    let floor = Floor {
+        pqc_asym: 2,
+        kem: 2,
+        ..Floor::default()
+    };
+    let verified = judged(floor, &CRYPTOGRAPHY).unwrap();
+    assert_eq!(verified.negotiated(), &info.spdm);
+    let refused = judged(Floor::default(), &CRYPTOGRAPHY).unwrap_err();
+    assert!(matches!(refused, Refusal::Algorithm { .. }), "{refused}");
+    let refused = judged(floor, &Ring).unwrap_err();
+    assert!(matches!(refused, Refusal::Unsupported { .. }), "{refused}");
+    let (generation, report_count) = (info.generation, info.report_count);
+    let start = Request::Start {
+        tdi,
+        generation,
+        report_count,
+    };
+    assert_eq!(guest.tsm(&start), Response::Done);
+    assert_eq!(guest.tsm(&Request::EnableDma { tdi, generation }), Response::Done);
+    assert_eq!(plugged.reads_private(), Ok(()));
 }
 
 fn daemon_killed() {

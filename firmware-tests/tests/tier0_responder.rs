@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a broken world ends the test")]
 
 use clap::Parser;
+use firmware_tests::CRYPTOGRAPHY;
 use firmware_tests::device::responder::options::Protocol;
 use firmware_tests::device::responder::standalone::Standalone;
 use firmware_tests::device::socket::{Command, Frame};
@@ -35,10 +36,11 @@ fn protocol(line: &str) -> Protocol {
     Line::try_parse_from(words).unwrap().protocol
 }
 
-/// One identity a curve: keys take their time.
+/// One identity an algorithm: keys take their time.
 fn identity(alg: SignAlg) -> &'static Identity {
-    static KEYS: [OnceLock<Identity>; 2] = [OnceLock::new(), OnceLock::new()];
-    KEYS[usize::from(alg == SignAlg::EcdsaP256)].get_or_init(|| identity::new(alg).unwrap())
+    static KEYS: [OnceLock<Identity>; SignAlg::ALL.len()] = [const { OnceLock::new() }; SignAlg::ALL.len()];
+    let at = SignAlg::ALL.iter().position(|known| *known == alg).unwrap();
+    KEYS[at].get_or_init(|| identity::new(alg).unwrap())
 }
 
 /// A card that is served on, until the test program ends.
@@ -67,7 +69,7 @@ impl Client {
         Self {
             stream,
             transport: config.transport,
-            requester: Requester::new(config, Arc::new(Ring)),
+            requester: Requester::new(config, Arc::new(CRYPTOGRAPHY)),
         }
     }
 
@@ -130,8 +132,8 @@ fn asking(line: &str) -> RequesterConfig {
     let protocol = protocol(line);
     let identity = identity(protocol.sign().unwrap());
     let offer = match identity.alg {
-        SignAlg::EcdsaP256 => protocol.suite[0].clone(),
-        _ => Default::default(),
+        SignAlg::EcdsaP384 => Default::default(),
+        _ => protocol.suite[0].clone(),
     };
     let offer = firmware_tests::device::responder::suite::Suite::offer(&[offer], Default::default());
     RequesterConfig {
@@ -193,6 +195,22 @@ fn every_version_suite_and_transport_goes_all_the_way_connection_after_connectio
                 goes_all_the_way(&one, address, asking(&one));
             }
         }
+    }
+}
+
+#[test]
+fn ml_dsa_and_ml_kem_go_all_the_way_in_chunks() {
+    for line in [
+        "--suite ml-dsa-44-ml-kem-512 --spdm 1.4 --capabilities +csr,+key-pair-info",
+        "--suite ml-dsa-65-ml-kem-768 --spdm 1.4 --transport mctp",
+        "--suite ml-dsa-87-ml-kem-1024 --spdm 1.4 --transfer-size 256",
+        "--suite ml-dsa-87-secp384r1 --spdm 1.4",
+    ] {
+        let config = RequesterConfig {
+            chunk: Some(0x2_0000),
+            ..asking(line)
+        };
+        goes_all_the_way(line, serve(line, &[]), config);
     }
 }
 

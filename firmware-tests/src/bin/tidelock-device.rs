@@ -53,7 +53,7 @@ enum Command {
     Provision {
         /// Directory to make it in. An identity that is there already is kept, and is an error.
         directory: PathBuf,
-        /// What its keys are: ecdsa-p384 or ecdsa-p256.
+        /// What its keys are: ecdsa-p384, ecdsa-p256, ml-dsa-44, ml-dsa-65 or ml-dsa-87.
         #[arg(long, value_name = "NAME", default_value = "ecdsa-p384")]
         suite: Suite,
     },

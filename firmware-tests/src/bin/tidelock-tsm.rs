@@ -8,7 +8,8 @@ use std::{
 };
 
 use clap::{Parser, Subcommand};
-use firmware_tests::tsm;
+use firmware_tests::{device::responder::suite::Suite, tsm};
+use tdisp::spdm::algorithms::Offer;
 
 /// The emulated platform security manager: holds the SPDM sessions and says which device may reach what.
 ///
@@ -51,6 +52,10 @@ enum Command {
         /// Program no IDE keys: for devices that do not know IDE_KM, whose silence would end the session.
         #[arg(long)]
         without_ide: bool,
+        /// Algorithms to offer devices, by preference: a suite such as ml-dsa-65-sha384-ml-kem-768, or single ones. Of a
+        /// kind that none names, P-384, SHA-384 and AES-256-GCM.
+        #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
+        suite: Vec<Suite>,
     },
 }
 
@@ -70,6 +75,7 @@ fn main() -> ExitCode {
         platform,
         keys,
         without_ide,
+        suite,
     } = args.command;
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
@@ -90,6 +96,7 @@ fn main() -> ExitCode {
             platform,
             keys,
             ide: !without_ide,
+            offer: Suite::offer(&suite, Offer::default()),
         },
         &stop,
     ) {

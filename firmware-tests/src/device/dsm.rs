@@ -15,11 +15,12 @@ use super::measured::{Measured, shown};
 use super::report::{BUS, Interfaces, report};
 use super::responder::options::{Protocol, Unfit};
 use super::signer::Replaying;
+use crate::CRYPTOGRAPHY;
 use crate::identity::{self, Identity};
 use crate::lie::{Lie, Scope};
 use std::sync::{Arc, Mutex, PoisonError};
 use tdisp::clock::Instant;
-use tdisp::crypto::{Ring, Signer};
+use tdisp::crypto::Signer;
 use tdisp::dsm::{self, Event, Personality};
 use tdisp::ide_km::registers::{SelectiveStream, Streams};
 use tdisp::ide_km::responder::Port;
@@ -101,7 +102,7 @@ impl Dsm {
             interfaces: interfaces.clone(),
         };
         Ok(Self {
-            machine: dsm::Dsm::new(config, Box::new(firmware), Arc::new(Ring)),
+            machine: dsm::Dsm::new(config, Box::new(firmware), Arc::new(CRYPTOGRAPHY)),
             interfaces,
         })
     }

@@ -116,7 +116,7 @@ impl Core {
             let reason = format!("{device} is connected already; disconnect it first");
             return Err(Failure::host(Code::EXISTS, reason));
         }
-        let link = Link::new(slot, &self.provider);
+        let link = Link::new(slot, &self.offer, &self.provider);
         (known.link, known.slot) = (Some(link), slot);
         let leftovers = known.unclean.iter();
         let leftovers = leftovers.map(|function_id| Step::StopLeftover {

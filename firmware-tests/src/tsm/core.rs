@@ -19,6 +19,7 @@ use tdisp::{
         host::{Answer, Code, Command, Done},
         sealed,
     },
+    spdm::algorithms::Offer,
 };
 
 use super::{
@@ -32,6 +33,7 @@ use super::{
 pub struct Core {
     pub(super) provider: Arc<dyn Provider>,
     pub(super) ide: bool,
+    pub(super) offer: Offer,
     pub(super) state: State,
     operation: Option<Operation>,
     /// The device that a Carry went to and from which nothing came back yet.
@@ -81,6 +83,7 @@ impl Core {
         Self {
             provider,
             ide,
+            offer: Offer::default(),
             state: State::default(),
             operation: None,
             owed: None,
@@ -88,6 +91,11 @@ impl Core {
             host: false,
             outputs: VecDeque::new(),
         }
+    }
+
+    /// Devices are offered these algorithms.
+    pub fn with_offer(self, offer: Offer) -> Self {
+        Self { offer, ..self }
     }
 
     /// A host connected.

@@ -8,7 +8,7 @@ use tdisp::{
     relay::guest::{Negotiated, TdiState},
     spdm::{
         self, Event, Goal, Misuse, Requester, RequesterConfig, Trust,
-        algorithms::{KEY_SCHEDULE_SPDM, aead_bit, dh_bit, hash_bit, kem_bit, pqc_sign_bit, sign_bit},
+        algorithms::{KEY_SCHEDULE_SPDM, Offer, aead_bit, dh_bit, hash_bit, kem_bit, pqc_sign_bit, sign_bit},
         msg::vendor::{PciSig, Protocol},
     },
     tdi::{
@@ -24,6 +24,9 @@ use super::{
     ide::{Ide, Next, STREAM},
     step::Ask,
 };
+
+/// Bytes of the largest message in chunks.
+const CHUNKED_MAX: u32 = 0x2_0000;
 
 /// A session, from GET_VERSION to END_SESSION. Dropped, its secrets are gone.
 pub(super) struct Link {
@@ -67,9 +70,16 @@ impl fmt::Debug for Link {
 impl Link {
     /// Nothing is said yet. Whose root the device's chain has is the relying party's to judge: the TSM vouches for the
     /// chain's digest, and for the device's holding the leaf's key.
-    pub(super) fn new(slot: u8, provider: &Arc<dyn Provider>) -> Self {
+    pub(super) fn new(slot: u8, offer: &Offer, provider: &Arc<dyn Provider>) -> Self {
+        let later = |offer: &Offer| {
+            offer.sign.iter().any(|alg| alg.is_post_quantum())
+                || offer.exchange.iter().any(|alg| alg.is_kem())
+        };
         let config = RequesterConfig {
             slot,
+            offer: offer.clone(),
+            // What these make is more than a mailbox takes at once.
+            chunk: later(offer).then_some(CHUNKED_MAX),
             roots: Trust::RelyingPartyDecides,
             goal: Goal::Identity,
             ..RequesterConfig::default()

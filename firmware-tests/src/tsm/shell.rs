@@ -13,8 +13,8 @@ use std::{
 
 use tdisp::{
     clock,
-    crypto::Ring,
     relay::host::{Answer, Command, Decoder},
+    spdm::algorithms::Offer,
 };
 
 use super::{
@@ -22,7 +22,10 @@ use super::{
     keys::Keys,
     platform::{Effect, Effected},
 };
-use crate::platform::{Client, Role};
+use crate::{
+    CRYPTOGRAPHY,
+    platform::{Client, Role},
+};
 
 /// Where the TSM's sockets and files are.
 #[derive(Debug, Clone)]
@@ -35,6 +38,8 @@ pub struct Options {
     pub keys: PathBuf,
     /// Whether devices get IDE keys.
     pub ide: bool,
+    /// The algorithms that devices are offered.
+    pub offer: Offer,
 }
 
 /// Why the TSM ended, or never began.
@@ -85,7 +90,7 @@ pub fn serve(options: &Options, stop: &AtomicBool) -> Result<(), Error> {
     ))?;
     let _file = SocketFile(options.host.clone());
     let mut shell = Shell {
-        core: Core::new(Arc::new(Ring), options.ide),
+        core: Core::new(Arc::new(CRYPTOGRAPHY), options.ide).with_offer(options.offer.clone()),
         keys,
         platform,
         start: Instant::now(),

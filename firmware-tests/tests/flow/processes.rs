@@ -16,8 +16,9 @@ use firmware_tests::{
 };
 use tdisp::{
     crypto::{Ring, Secret},
+    evidence::Bundle,
     relay::{
-        ObjectKind, Rid, TdiId,
+        ObjectKind, Rid, TdiId, Vouched,
         courier::{Assembly, Decoder, Request, Response, VERSION},
         guest,
         sealed::Guest,
@@ -32,6 +33,7 @@ pub(crate) const AT: Rid = Rid(0x0101);
 pub(crate) struct Processes {
     directory: tempfile::TempDir,
     address: String,
+    suite: String,
     pub(crate) daemon: Option<Process>,
     pub(crate) tsm: Option<Process>,
     device: Process,
@@ -40,12 +42,18 @@ pub(crate) struct Processes {
 impl Processes {
     /// Device, TSM and daemon, ready.
     pub(crate) fn start(lies: &[&str]) -> Self {
+        Self::start_with(lies, "ecdsa-p384")
+    }
+
+    /// The same where device and TSM have these algorithms, of which the first is the identity's.
+    pub(crate) fn start_with(lies: &[&str], suite: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let path = |name: &str| directory.path().join(name);
         std::fs::create_dir(path("keys")).unwrap();
         let made = tool("tidelock-device")
             .arg("provision")
             .arg(path("identity"))
+            .args(["--suite", suite])
             .output()
             .unwrap();
         assert!(made.status.success(), "{}", text(&made));
@@ -60,7 +68,7 @@ impl Processes {
             .arg("--vfio-user")
             .arg(directory.path());
         command
-            .args(["--listen", &address])
+            .args(["--listen", &address, "--suite", suite])
             .arg("--platform")
             .arg(path("platform.sock"));
         for lie in lies {
@@ -73,6 +81,7 @@ impl Processes {
         let mut this = Self {
             directory,
             address,
+            suite: suite.to_owned(),
             daemon: None,
             tsm: None,
             device,
@@ -89,7 +98,8 @@ impl Processes {
             .arg("--platform")
             .arg(self.path("platform.sock"))
             .arg("--keys")
-            .arg(self.path("keys"));
+            .arg(self.path("keys"))
+            .args(["--suite", &self.suite]);
         let mut tsm = Process::start("tidelock-tsm", &mut command, &self.path("tsm.log")).unwrap();
         tsm.wait_for_path(&self.path("tsm.sock"), LIMIT).unwrap();
         self.tsm = Some(tsm);
@@ -281,6 +291,10 @@ impl VmGuest {
 
     /// Asks the TSM, in a channel that is opened when there is none.
     pub(crate) fn tsm(&mut self, request: &guest::Request) -> guest::Response {
+        self.vouched(request).into_inner()
+    }
+
+    fn vouched(&mut self, request: &guest::Request) -> Vouched<guest::Response> {
         if !self.channel.as_ref().is_some_and(Guest::is_open) {
             let key = Secret::new(std::fs::read(&self.key).unwrap());
             let (opening, message) = Guest::begin(&key, Arc::new(Ring)).unwrap();
@@ -291,7 +305,24 @@ impl VmGuest {
         let answer = self.relay(channel.seal(request).unwrap());
         let response = channel.open(&answer).unwrap();
         self.channel = Some(channel);
-        response.into_inner()
+        response
+    }
+
+    /// Evidence with this nonce, and what the TSM says of it.
+    pub(crate) fn evidence(&mut self, tdi: TdiId, nonce: [u8; 32]) -> (Bundle, Vouched<guest::TdiInfo>) {
+        let refresh = guest::Request::RefreshMeasurements {
+            tdi,
+            generation: self.info().generation,
+            nonce,
+        };
+        assert_eq!(self.tsm(&refresh), guest::Response::Done);
+        let bundle = Bundle {
+            certificates: self.object(tdi, ObjectKind::CERTIFICATES),
+            measurements: self.object(tdi, ObjectKind::MEASUREMENTS),
+            report: self.object(tdi, ObjectKind::REPORT),
+        };
+        let info = self.vouched(&guest::Request::TdiInfo { guest: AT });
+        (bundle, info.tdi_info().unwrap())
     }
 
     pub(crate) fn info(&mut self) -> guest::TdiInfo {

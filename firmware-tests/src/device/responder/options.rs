@@ -21,7 +21,11 @@ use tdisp::spdm::msg::{Version, mel};
 use tdisp::spdm::responder::{
     EndpointInfo, KeyCsr, KeyPair, KeyPairs, Measured, MultiKey, NotDone, Psk, ResponderConfig, Slot, Store,
 };
-use tdisp::spdm::{Transport, algorithms::Offer, pkcs10};
+use tdisp::spdm::{
+    Transport,
+    algorithms::{Offer, pqc_sign_bit},
+    pkcs10,
+};
 use tdisp::wire::Write;
 
 /// Bytes of the largest message in chunks.
@@ -114,7 +118,7 @@ pub enum Unfit {
         found: SignAlg,
     },
     /// The key does not sign with this hash.
-    #[error("{0} does not sign with {1} here: name ecdsa-p256-sha256 or ecdsa-p384-sha384")]
+    #[error("{0} does not sign with {1} here: name ecdsa-p256-sha256, ecdsa-p384-sha384 or ML-DSA")]
     Hash(SignAlg, HashAlg),
     /// Requesters cannot be made to authenticate themselves.
     #[error(transparent)]
@@ -258,8 +262,10 @@ impl Protocol {
     fn key_pairs(&self, identity: &Identity) -> KeyPairs {
         let algorithm = match identity.alg {
             SignAlg::EcdsaP256 => key_algorithm::ECC_P256,
-            _ => key_algorithm::ECC_P384,
+            SignAlg::EcdsaP384 => key_algorithm::ECC_P384,
+            _ => 0,
         };
+        let pqc_algorithm = pqc_sign_bit(identity.alg);
         let slots = (0..8).filter(|slot| self.holds(*slot));
         let usage = Usage::KEY_EXCHANGE | Usage::CHALLENGE | Usage::MEASUREMENTS | Usage::ENDPOINT_INFO;
         let pair = KeyPair {
@@ -268,9 +274,10 @@ impl Protocol {
             usage,
             algorithms: algorithm,
             algorithm,
+            pqc_algorithms: pqc_algorithm,
+            pqc_algorithm,
             slots: slots.fold(0, |slots, slot| slots | 1 << slot),
             public_key_info: pkcs10::key_algorithm(identity.alg),
-            ..KeyPair::default()
         };
         KeyPairs {
             pairs: vec![pair],

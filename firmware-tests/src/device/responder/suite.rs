@@ -22,14 +22,20 @@ enum Item {
 }
 
 /// Names without their hyphens. None begins another one.
-const ITEMS: [(&str, &str, Item); 10] = [
+const ITEMS: [(&str, &str, Item); 16] = [
     ("ecdsap256", "ecdsa-p256", Item::Sign(SignAlg::EcdsaP256)),
     ("ecdsap384", "ecdsa-p384", Item::Sign(SignAlg::EcdsaP384)),
+    ("mldsa44", "ml-dsa-44", Item::Sign(SignAlg::MlDsa44)),
+    ("mldsa65", "ml-dsa-65", Item::Sign(SignAlg::MlDsa65)),
+    ("mldsa87", "ml-dsa-87", Item::Sign(SignAlg::MlDsa87)),
     ("sha256", "sha256", Item::Hash(HashAlg::Sha256)),
     ("sha384", "sha384", Item::Hash(HashAlg::Sha384)),
     ("sha512", "sha512", Item::Hash(HashAlg::Sha512)),
     ("secp256r1", "secp256r1", Item::Exchange(ExchangeAlg::EcdhP256)),
     ("secp384r1", "secp384r1", Item::Exchange(ExchangeAlg::EcdhP384)),
+    ("mlkem512", "ml-kem-512", Item::Exchange(ExchangeAlg::MlKem512)),
+    ("mlkem768", "ml-kem-768", Item::Exchange(ExchangeAlg::MlKem768)),
+    ("mlkem1024", "ml-kem-1024", Item::Exchange(ExchangeAlg::MlKem1024)),
     ("aes128gcm", "aes128gcm", Item::Aead(AeadAlg::Aes128Gcm)),
     ("aes256gcm", "aes256gcm", Item::Aead(AeadAlg::Aes256Gcm)),
     (

@@ -159,6 +159,7 @@ fn the_recorded_conversations_go_all_the_way() {
 #[test]
 fn good_evidence_is_reached_by_the_evidence_target() {
     assert!(super::judge::accepts(&seeds::good_evidence()));
+    assert!(super::judge::accepts(&seeds::post_quantum::evidence()));
 }
 
 #[test]

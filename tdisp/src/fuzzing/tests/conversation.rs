@@ -108,6 +108,16 @@ pub(super) fn with_responder(version: Version) -> Talk {
     talk
 }
 
+/// The transcript of the measurements in such a conversation.
+pub(super) fn measured(version: Version) -> Vec<u8> {
+    let events = with_responder(version).events;
+    let measured = events.into_iter().find_map(|event| match event {
+        Event::Measurements(record) => Some(record.blob),
+        _ => None,
+    });
+    measured.expect("the conversation measures")
+}
+
 /// What else a version has to ask: of what came late, as much as it has; who is in slot 0 of any.
 fn optional(version: Version) -> impl Iterator<Item = u8> {
     let late = match version {

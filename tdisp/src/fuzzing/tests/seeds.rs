@@ -1,6 +1,7 @@
 //! What the corpus consists of: `target/name`, and the bytes.
 
 mod asking;
+pub(super) mod post_quantum;
 
 use super::{conversation, conversation::step, known::OpenSsl, samples};
 use crate::{
@@ -22,7 +23,6 @@ use crate::{
         host,
     },
     spdm::{
-        Event,
         msg::{Header, Version, version::Entry},
         opaque,
     },
@@ -445,14 +445,9 @@ fn relay_inside() -> Vec<Seed> {
 }
 
 pub(super) fn good_evidence() -> Vec<u8> {
-    let events = conversation::with_responder(Version::V1_2).events;
-    let measured = events.into_iter().find_map(|event| match event {
-        Event::Measurements(record) => Some(record.blob),
-        _ => None,
-    });
     let bundle = Bundle {
         certificates: chain_object(CERTIFICATES),
-        measurements: measured.expect("the conversation measures"),
+        measurements: conversation::measured(Version::V1_2),
         report: written(|out| report().encode(out)),
     };
     written(|out| evidence_case(&bundle, info(), out))
@@ -462,6 +457,7 @@ fn judged() -> Vec<Seed> {
     vec![
         seed("certificate_chain", "three", chain_object(CERTIFICATES)),
         seed("evidence", "good", good_evidence()),
+        seed("evidence", "post-quantum", post_quantum::evidence()),
     ]
 }
 

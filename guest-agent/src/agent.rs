@@ -19,7 +19,7 @@ use crate::steps::Steps;
 use crate::{clock, monitor, preconditions, untrusted};
 use std::collections::BTreeMap;
 use tdisp::crypto::Provider;
-use tdisp::evidence::Verified;
+use tdisp::evidence::{Parameter, Verified};
 use tdisp::relay::guest::{Binding, TdiState};
 
 /// The agent, for one run.
@@ -361,13 +361,24 @@ fn unlock(device: &Device, link: &mut Link) -> Result<(), String> {
 }
 
 fn summary(verified: &Verified) -> Evidence {
-    let version = verified.negotiated().version;
+    let negotiated = verified.negotiated();
+    let shown = [
+        Parameter::Signature,
+        Parameter::PostQuantumSignature,
+        Parameter::Hash,
+        Parameter::Group,
+        Parameter::Kem,
+        Parameter::Cipher,
+    ];
+    let selected = shown.into_iter().filter(|what| what.of(negotiated) != 0);
+    let algorithms = selected.map(|what| what.words(what.of(negotiated)));
     let hex = crate::policy::hex;
     Evidence {
         subject: verified.identity().subject.clone(),
         root: verified.identity().root.name.clone(),
         revocation_checked: verified.identity().revocation_checked,
-        spdm: format!("{}.{}", version >> 4, version & 0xf),
+        spdm: Parameter::Version.words(negotiated.version.into()),
+        algorithms: algorithms.collect(),
         measurements: verified
             .measurements()
             .iter()

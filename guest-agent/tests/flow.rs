@@ -33,6 +33,10 @@ fn an_honest_device_earns_its_way_in() {
         ),
         ("1.2", 4, 2)
     );
+    assert_eq!(
+        evidence.algorithms,
+        ["ECDSA P-384", "SHA-384", "P-384", "AES-256-GCM"]
+    );
     assert_eq!(evidence.lock_flags, ["no-fw-update"]);
     let xdp = device.xdp.unwrap();
     assert_eq!((xdp.mode.as_str(), xdp.passed, xdp.dropped), ("native", 5, 3));

@@ -42,6 +42,10 @@ fn world(policy: &str) -> World {
 fn a_device_with_ml_dsa_and_ml_kem_is_accepted_where_the_policy_lists_them() {
     let evidence = world(BOTH).accepted().evidence.unwrap();
     assert_eq!(evidence.spdm, "1.4");
+    assert_eq!(
+        evidence.algorithms,
+        ["ML-DSA-65", "SHA-384", "ML-KEM-768", "AES-256-GCM"]
+    );
     world(&BOTH.replace(
         "[\"ml-dsa-65\"]",
         "[\"ml-dsa-87\", \"ml-dsa-65\"]\nsignatures = []",

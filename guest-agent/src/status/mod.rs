@@ -94,6 +94,9 @@ pub struct Evidence {
     pub revocation_checked: bool,
     /// Protocol version, `"1.2"`.
     pub spdm: String,
+    /// The algorithms that it was spoken with, `"ECDSA P-384"`.
+    #[serde(default)]
+    pub algorithms: Vec<String>,
     /// Measurements, by index.
     pub measurements: Vec<Measurement>,
     /// Names of the lock's flags.

@@ -34,8 +34,11 @@ fn one(device: &DeviceReport, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     if let Some(evidence) = &device.evidence {
         writeln!(
             f,
-            "  evidence: {}, root {}, SPDM {}",
-            evidence.subject, evidence.root, evidence.spdm
+            "  evidence: {}, root {}, SPDM {} with {}",
+            evidence.subject,
+            evidence.root,
+            evidence.spdm,
+            evidence.algorithms.join(", ")
         )?;
         for measurement in &evidence.measurements {
             writeln!(f, "    measurement {}: {}", measurement.index, measurement.value)?;

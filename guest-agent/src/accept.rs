@@ -1,7 +1,6 @@
 //! The only code that makes a device trusted.
 //!
-//! No code path can enable a device without an [`Accepted`], and no `Accepted` exists without a
-//! [`Verified`](tdisp::evidence::Verified).
+//! No code path can enable a device without an [`Accepted`], and no `Accepted` exists without a [`Verified`].
 //!
 //! ```text
 //!   Accepted ─► ValidateMmio each range ─► nothing moved? ─► START ─► EnableDma ─► RUN and DMA on? ─► group DMA ─► driver

@@ -37,7 +37,7 @@ enum Command {
     ///
     /// The host (tidelockd) sends commands; the TSM answers with DOE objects to carry to the device, evidence to keep,
     /// and the end of each command. Guests speak to it through the host in a channel that the host cannot read: its key
-    /// is made when the host creates the VM, and lies in DIR/vm-<id>.key, for the harness to hand to the guest.
+    /// is made when the host creates the VM, and lies in DIR/vm-ID.key, for the harness to hand to the guest.
     #[command(after_help = EXIT_CODES)]
     Serve {
         /// Unix socket to listen on for the host.

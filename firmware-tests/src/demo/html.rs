@@ -1,6 +1,6 @@
 //! The report as one self-contained HTML page: no script, no font, no picture from anywhere else.
 //!
-//! Every string that came from a process is escaped by [`Text`]; numbers are formatted here.
+//! Every string that came from a process is escaped by `Text`; numbers are formatted here.
 
 use super::report::{Actor, Device, Path, Report, Step, Verdict};
 use std::fmt::{self, Display, Formatter, Write};

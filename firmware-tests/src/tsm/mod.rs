@@ -7,7 +7,7 @@
 //!                      │                              └─► Answer: Carry a DOE object, Object, Done, Failed
 //!                  (sockets, files, clock)         (pure: commands, answers and time in; outputs out)
 //! ```
-//! One operation at a time. An operation is a list of [steps](step::Step) with a list that takes them back: a step
+//! One operation at a time. An operation is a list of steps (`step::Step`) with a list that takes them back: a step
 //! that fails drops what is left and runs the other list, so that no failure leaves a function half enabled.
 //!
 //! What is emulated: the platform itself. On real hardware the TSM is firmware, its keys never are in a file, and the

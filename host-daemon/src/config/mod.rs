@@ -1,4 +1,4 @@
-//! The configuration: what was written ([`low`]) and what is meant ([`high`]).
+//! The configuration: what was written (`low`) and what is meant (`high`).
 //!
 //! ```text
 //! file ──toml, unknown keys refused──► low::File ──names resolved, limits checked──► high::Config

@@ -12,7 +12,7 @@
 //! | fields of a message, and their names | [`field`], [`dissect`], [`names`], [`certificate`] |
 //! | what a connection has agreed on | [`known`] |
 //! | the conversation, and what is recomputed of it | [`follow`], [`record`], [`secrets`], [`check`] |
-//! | for people and programs | [`print`], [`decode`] |
+//! | for people and programs | [`mod@print`], [`decode`] |
 //! | conversations of our own, which are then recordings like others | [`device`] |
 //!
 //! Only [`decode`] and [`device`] do I/O.

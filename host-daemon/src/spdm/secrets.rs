@@ -196,7 +196,7 @@ impl Secrets {
 }
 
 impl Set {
-    /// A value by its name in [`KEYS`].
+    /// A value by its name in `KEYS`.
     pub fn get(&self, name: &str) -> Option<&Secret> {
         self.values.get(name)
     }

@@ -7,11 +7,11 @@
 //!              at rest ◄── FINISH_RSP ◄── KEY_EXCHANGE_RSP ◄── open_session, or Goal::Session ─────────┘
 //!              at rest ◄── PSK_FINISH_RSP (or without) ◄── PSK_EXCHANGE_RSP ◄── open_psk_session, or Goal::PskSession
 //!              at rest ⟲ MEASUREMENTS, VENDOR_DEFINED_RESPONSE, KEY_UPDATE_ACK, HEARTBEAT_ACK, END_SESSION_ACK
-//!              at rest ⟲ questions: CSR, ENDPOINT_INFO, DIGESTS and CERTIFICATE in a session, … ([`inquiry`])
+//!              at rest ⟲ questions: CSR, ENDPOINT_INFO, DIGESTS and CERTIFICATE in a session, … (`inquiry`)
 //! ```
 //! Outside sessions the key counts that was proven last; a session keeps the one that it was opened with.
-//! A responder may ask in its turn, where CHALLENGE_AUTH or KEY_EXCHANGE_RSP say so and where the caller fetches it: [`mutual`].
-//! Each word in capitals is what is waited for, and a type of its own ([`operation`]); an answer consumes it and gives the
+//! A responder may ask in its turn, where CHALLENGE_AUTH or KEY_EXCHANGE_RSP say so and where the caller fetches it: `mutual`.
+//! Each word in capitals is what is waited for, and a type of its own (`operation`); an answer consumes it and gives the
 //! next. What outlives an answer is the link: the responder as far as it is known, and the sessions open with it. One request
 //! is under way at a time. Every arrow checks before it goes: one offered bit for each selection, portions that add up,
 //! the chain's digest, its root if roots are pinned, the signature over the nonce, the signature over the key exchange, the

@@ -8,16 +8,16 @@
 //!                                      END_SESSION ◄─ Live ◄─────── Shaking
 //!                                                      ⟲      FINISH, PSK_FINISH
 //! ```
-//! A requester may be asked who it is, and other things, in its turn: [`encap`] has that flow, and while it goes on nothing else
+//! A requester may be asked who it is, and other things, in its turn: `encap` has that flow, and while it goes on nothing else
 //! is answered.
 //!
-//! Outside a session and in each session there is one state, and what may come in it is listed in one place, [`dispatch`].
+//! Outside a session and in each session there is one state, and what may come in it is listed in one place, `dispatch`.
 //! Whatever else comes is answered with the error that the standard has for it and changes nothing, but for two things: a
 //! record that does not open and a wrong proof in FINISH or PSK_FINISH end the session that they belong to. The PCI-SIG's vendor-defined
 //! requests (IDE_KM, TDISP) outside a session, or in one that authenticates only, are not answered at all (PCIe §6.33.3, §11.3).
 //!
 //! A device is what its [`ResponderConfig`] has. Each group of messages is a file of its own, with functions that take an
-//! [`Asked`] and give a [`Reply`]; its requests are rows of [`dispatch`], its capabilities in [`ResponderConfig::flags`].
+//! `Asked` and give a `Reply`; its requests are rows of `dispatch`, its capabilities in [`ResponderConfig::flags`].
 //!
 //! Memory is bounded: transcripts are running hashes, sessions at most [`ResponderConfig::sessions_max`], and a handshake
 //! that is not finished in time is dropped.

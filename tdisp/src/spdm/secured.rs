@@ -19,7 +19,7 @@
 //! A [`Half`] is one direction of one session. It counts its own records, never uses a number twice, and is of no further
 //! use after a record that does not open. Records are sealed and opened where they lie: [`Half::seal`] writes into the
 //! caller's buffer, [`Half::open`] leaves the message in it, and whoever owns the buffer overwrites it afterwards
-//! ([`wipe`](crate::crypto::wipe)), for a message may carry keys.
+//! ([`wipe`]), for a message may carry keys.
 
 use super::{
     key_schedule::{IV_SIZE, Schedule},

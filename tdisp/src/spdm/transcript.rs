@@ -50,7 +50,7 @@ const KEPT_MAX: usize = 0x4000;
 const KEPT_STEP: usize = 0x400;
 
 /// A transcript being hashed. Below 1.2, where the transcript itself is what is signed, its bytes are kept too. Who adds to
-/// it as often as the peer likes asks before whether there is [room](Self::has_room), and else refuses what was asked.
+/// it as often as the peer likes asks before whether there is room (`has_room`), and else refuses what was asked.
 pub struct Transcript {
     alg: HashAlg,
     hash: Box<dyn Hash>,

@@ -18,7 +18,7 @@ use tdisp::{
             send_event::{self, Dmtf},
             subscribe,
         },
-        responder::{Event as Told, Mutual, Slot},
+        responder::{Delay, Event as Told, Mutual, Slot, Wait},
         signing,
     },
 };
@@ -59,6 +59,11 @@ fn mutual_pair(version: Version) -> Pair {
 
 /// Such two whose requester signs so.
 fn mutual_pair_signing(version: Version, signer: Arc<dyn Signer>) -> Pair {
+    let (asking, answering) = mutual(version, signer);
+    pair_of(asking, answering)
+}
+
+fn mutual(version: Version, signer: Arc<dyn Signer>) -> (RequesterConfig, ResponderConfig) {
     let usual = Identity::usual();
     let mut slots = [const { None }; 8];
     slots[0] = Some(Slot::new(usual.chain.clone(), signer));
@@ -80,7 +85,7 @@ fn mutual_pair_signing(version: Version, signer: Arc<dyn Signer>) -> Pair {
         ..everything()
     };
     answering.offer.requester_sign = vec![SignAlg::EcdsaP384];
-    pair_of(asking, answering)
+    (asking, answering)
 }
 
 /// Has the requester fetch what the responder asks, and answer.
@@ -387,5 +392,33 @@ fn new_keys_and_events_that_go_on_behind_their_end_are_the_last_that_a_requester
         assert!(pair.failure().is_some(), "{:?}", pair.requester_events);
         let told = |event: &Event| matches!(event, Event::Told { .. } | Event::KeysUpdated);
         assert!(!pair.requester_events.iter().any(told));
+    }
+}
+
+/// What carries a conversation goes on in it: chunks both ways, and an answer that is asked for again.
+#[test]
+fn questions_and_their_answers_pass_in_chunks_and_to_a_responder_that_takes_its_time() {
+    let delay = Delay {
+        code: Code::DELIVER_ENCAPSULATED_RESPONSE,
+        how: Wait::NotReady {
+            exponent: 10,
+            multiplier: 4,
+        },
+    };
+    for (transfer_size, delays) in [(64, vec![]), (0x1200, vec![delay])] {
+        let (mut asking, mut answering) = mutual(Version::V1_3, Identity::usual().signer.clone());
+        (asking.transfer_size, answering.transfer_size) = (transfer_size, transfer_size);
+        (asking.chunk, answering.chunk) = (Some(0x2_0000), Some(0x2_0000));
+        answering.delays = delays;
+        let mut pair = pair_of(asking, answering);
+        let session = pair.requester.session().unwrap();
+        pair.responder.ask_endpoint_info(session, Some([9; 32])).unwrap();
+        fetch(&mut pair);
+        let wanted = Told::RequesterEndpointInfo {
+            session,
+            info: classes(),
+            signed: true,
+        };
+        assert_eq!(pair.responder_events, [wanted], "{:?}", pair.requester_events);
     }
 }

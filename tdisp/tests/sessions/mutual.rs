@@ -349,6 +349,24 @@ fn several_keys_of_a_requester_have_their_digests_in_the_transcript() {
     }
 }
 
+/// KEY_EXCHANGE_RSP, which asks for the rest, is fetched in chunks outside the session in which that goes on.
+#[test]
+fn ends_that_take_little_at_once_authenticate_each_other_too() {
+    for version in [Version::V1_2, Version::V1_3, Version::V1_4] {
+        for way in WAYS {
+            for size in [64, 300] {
+                let mut ends = ends(Ends::of(version, Transport::Doe), 6, way);
+                (ends.asking.transfer_size, ends.answering.transfer_size) = (size, size);
+                (ends.asking.chunk, ends.answering.chunk) = (Some(0x2_0000), Some(0x2_0000));
+                let mut pair = ends.connected();
+                assert_eq!(pair.failure(), None, "{version} {way} {size}");
+                assert_authenticated(&pair, 6);
+                assert_all_speak(&mut pair);
+            }
+        }
+    }
+}
+
 /// A requester with several keys (1.3), whose key in slot 6 may be used for this.
 fn with_usage(version: Version, usage: u16, way: Way) -> Ends {
     let mut ends = ends(Ends::of(version, Transport::Doe), 6, way);

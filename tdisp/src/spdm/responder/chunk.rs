@@ -61,6 +61,11 @@ impl Chunks {
         }
     }
 
+    /// Whether there is a response to be fetched there.
+    pub(super) fn waits_at(&self, at: At) -> bool {
+        self.sending.as_ref().is_some_and(|sending| sending.at == at)
+    }
+
     /// No answer is being made any more.
     pub(super) fn forget_ack(&mut self) {
         self.ack = None;

@@ -8,9 +8,9 @@
 //!                                         └───┘ the next request
 //! ```
 //! While a requester is to authenticate itself, or an answer of its is waited for, every other request is answered with
-//! RequestInFlight; only GET_VERSION, which ends everything, goes through. An answer that does not go is
-//! answered with InvalidResponseCode and ends the flow: the requester remains unknown, and a session that waits for it
-//! cannot be finished.
+//! RequestInFlight; only GET_VERSION, which ends everything, goes through, and what fetches the response that began it in
+//! chunks. An answer that does not go is answered with InvalidResponseCode and ends the flow: the requester remains unknown,
+//! and a session that waits for it cannot be finished.
 
 use super::{
     Asked, At, Event, INVALID, Refusal, Reply, Responder, UNEXPECTED,
@@ -163,8 +163,10 @@ impl Responder {
                 | Code::CHUNK_GET
                 | Code::RESPOND_IF_READY
         );
+        // KEY_EXCHANGE_RSP begins what goes on in the session, and may have to be fetched outside first.
+        let fetches = code == Code::CHUNK_GET && self.chunks.waits_at(at);
         match &self.flow {
-            Some(flow) if !carries || flow.at != at => Err(IN_FLIGHT),
+            Some(flow) if !fetches && (!carries || flow.at != at) => Err(IN_FLIGHT),
             _ => Ok(()),
         }
     }

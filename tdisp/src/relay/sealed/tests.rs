@@ -365,3 +365,19 @@ proptest! {
         let _ = tsm.receive(&bytes);
     }
 }
+
+/// A response to what was asked before would be one to nobody's question.
+#[test]
+fn a_new_channel_has_nothing_left_to_answer_of_the_old_one() {
+    let (mut old, mut tsm) = pair();
+    tsm.receive(&old.seal(&question()).unwrap()).unwrap();
+    let (opening, open) = Guest::begin(&key(7), Arc::new(Ring)).unwrap();
+    let Incoming::Opened(opened) = tsm.receive(&open).unwrap() else {
+        panic!("an Open opens")
+    };
+    let mut new = opening.opened(&opened).unwrap();
+    assert_eq!(tsm.seal(&answer()), Err(Error::NothingAsked));
+    let response = ask(&mut new, &mut tsm);
+    assert!(new.open(&response).is_ok() && new.is_open());
+    assert!(new.open(&response).is_err() && !new.is_open());
+}

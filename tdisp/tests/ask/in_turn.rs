@@ -422,3 +422,20 @@ fn questions_and_their_answers_pass_in_chunks_and_to_a_responder_that_takes_its_
         assert_eq!(pair.responder_events, [wanted], "{:?}", pair.requester_events);
     }
 }
+
+#[test]
+fn a_requester_signs_what_it_is_with_the_slot_that_it_has_shown() {
+    let (mut asking, answering) = mutual(Version::V1_3, Identity::usual().signer.clone());
+    let slots = &mut asking.identity.as_mut().unwrap().slots;
+    slots.swap(0, 6);
+    let mut pair = pair_of(asking, answering);
+    let session = pair.requester.session().unwrap();
+    pair.responder.ask_endpoint_info(session, Some([9; 32])).unwrap();
+    fetch(&mut pair);
+    let wanted = Told::RequesterEndpointInfo {
+        session,
+        info: classes(),
+        signed: true,
+    };
+    assert_eq!(pair.responder_events, [wanted], "{:?}", pair.requester_events);
+}

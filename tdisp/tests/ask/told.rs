@@ -236,7 +236,7 @@ fn an_answer_about_another_slot_or_key_pair_than_was_asked_about_ends_the_connec
 
 #[test]
 fn answers_that_are_malformed_within_or_go_on_behind_their_end_tell_nothing() {
-    let classes_beyond_the_end = |body: &mut Vec<u8>| body[8] += 1;
+    let classes_beyond_the_end = |body: &mut Vec<u8>| body[12] += 1;
     let more = |body: &mut Vec<u8>| body.push(1);
     let wish = KeyPairWish {
         id: 1,

@@ -568,6 +568,35 @@ fn a_responder_that_asks_without_end_is_answered_4096_times() {
 }
 
 #[test]
+fn an_acknowledgement_of_another_answer_than_the_last_is_refused_where_it_says_of_which_it_is() {
+    for version in VERSIONS {
+        let mut hand = renewal::answering(version);
+        let session = hand.session;
+        hand.requester.fetch_requests(hand.now, session).unwrap();
+        hand.asked();
+        let question = [version.0, Code::GET_DIGESTS.0, 0, 0];
+        hand.ask(1, None, &question);
+        hand.delivered(1);
+        hand.ask(2, Some(7), &question);
+        let told = hand.events();
+        let refused = told.iter().any(|event| {
+            matches!(
+                event,
+                Event::Failed(Error::Peer {
+                    what: Misbehaviour::Inconsistent {
+                        found: 7,
+                        wanted: 1,
+                        ..
+                    },
+                    ..
+                })
+            )
+        });
+        assert_eq!(refused, version >= Version::V1_2, "{version}: {told:?}");
+    }
+}
+
+#[test]
 fn what_a_session_was_asked_is_over_with_the_session() {
     for version in VERSIONS {
         let mut ends = Ends::of(version, Transport::Doe).with_encapsulated();

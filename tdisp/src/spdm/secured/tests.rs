@@ -329,3 +329,24 @@ fn only_a_direction_that_has_not_shown_its_order_goes_over_to_the_others() {
         }
     }
 }
+
+/// The record that shows the order is opened twice if need be: its tag is looked at each time.
+#[test]
+fn no_bit_of_the_record_that_shows_the_order_can_be_flipped() {
+    for protection in protections() {
+        for order in [Order::Little, Order::Big] {
+            let of = |order| half_of(Protection { order, ..protection });
+            let mut sender = of(order);
+            let first = seal(&mut sender, 9, b"first").unwrap();
+            let second = seal(&mut sender, 9, b"second").unwrap();
+            for bit in 0..second.len() * 8 {
+                let mut receiver = of(Order::Unsettled);
+                open(&mut receiver, &first).unwrap();
+                let mut bad = second.clone();
+                bad[bit / 8] ^= 1 << (bit % 8);
+                assert!(open(&mut receiver, &bad).is_err(), "bit {bit}");
+                assert_eq!(receiver.order(), Order::Unsettled);
+            }
+        }
+    }
+}

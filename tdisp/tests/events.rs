@@ -208,3 +208,21 @@ fn types_make_the_list_that_they_are_read_from() {
         Types::default()
     );
 }
+
+#[test]
+fn what_happens_while_a_loss_is_still_to_be_told_is_lost_with_it() {
+    let mut subscription = subscription();
+    (0..=QUEUE_MAX).for_each(|_| subscription.notify(changed(1)));
+    assert!(next(&mut subscription, 100).unwrap().len() < QUEUE_MAX);
+    subscription.acknowledged();
+    subscription.notify(changed(2));
+    let mut told = Vec::new();
+    while let Some(events) = next(&mut subscription, ROOM) {
+        told.extend(events);
+        subscription.acknowledged();
+    }
+    let acknowledged = QUEUE_MAX as u32;
+    let last = acknowledged + 2;
+    let lost = Dmtf::Lost { acknowledged, last };
+    assert_eq!(told.last().unwrap().what, What::Dmtf(lost));
+}

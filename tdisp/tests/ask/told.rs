@@ -255,3 +255,23 @@ fn answers_that_are_malformed_within_or_go_on_behind_their_end_tell_nothing() {
     keys.requester.set_key_pair_info(keys.now, None, wish).unwrap();
     assert!(matches!(asked(&mut keys), Event::Failed(_)));
 }
+
+#[test]
+fn endpoint_info_is_signed_with_the_slot_that_is_asked_for() {
+    let mut config = everything();
+    config.key_pairs = None;
+    config.slots[2] = config.slots[0].clone();
+    let asking = RequesterConfig {
+        slot: 2,
+        ..asking(Version::V1_3)
+    };
+    let mut pair = pair_of(asking, config);
+    pair.requester
+        .endpoint_info(pair.now, None, Some([7; 32]))
+        .unwrap();
+    let wanted = Event::EndpointInfo {
+        info: classes(),
+        signed: true,
+    };
+    assert_eq!(asked(&mut pair), wanted);
+}

@@ -238,6 +238,7 @@ fn a_key_pair_goes_with_several_slots_only_if_it_may_be_shared() {
     assert_eq!(change(&mut hand, 2, Operation::CHANGE, into(0b110)), INVALID);
     assert_eq!(key_pair(&mut hand, 2).unwrap().slots, 0);
     assert_eq!(change(&mut hand, 2, Operation::CHANGE, into(0b100)), None);
+    assert_eq!(change(&mut hand, 2, Operation::CHANGE, into(0)), None);
     assert_eq!(change(&mut hand, 1, Operation::CHANGE, into(0b011)), None);
 }
 

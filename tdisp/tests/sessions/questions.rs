@@ -223,6 +223,7 @@ fn certificate_awaited(version: Version) -> (ByHand, u8) {
     let digests = [&[version.0, Code::DIGESTS.0, 1, 1][..], &[7; 48]].concat();
     let ack = hand.secured(&deliver(version, id, &digests)).unwrap();
     assert_eq!(ack[1], Code::ENCAPSULATED_RESPONSE_ACK.0);
+    assert_eq!(ack[2], id + 1, "each request has its number");
     (hand, ack[2])
 }
 

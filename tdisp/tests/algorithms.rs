@@ -477,3 +477,94 @@ fn a_requester_offers_what_its_provider_has_and_refuses_a_pair_that_it_has_not()
         Err(CryptoError::Unsupported(_))
     ));
 }
+
+#[test]
+fn a_responder_that_lacks_something_that_is_needed_in_common_agrees_on_nothing() {
+    let without = |kind| {
+        let mut asked = request(&everything(), Version::V1_2);
+        asked.offer.tables.retain(|table| table.kind != kind);
+        asked
+    };
+    let mut unsigned = request(&everything(), Version::V1_2);
+    unsigned.offer.asym = 0;
+    let mut formless = request(&everything(), Version::V1_2);
+    formless.offer.other_params &= !OPAQUE_FORMAT_1;
+    let agrees = |asked: &Request<'_>, needs| {
+        let own = Answering {
+            needs,
+            ..answering(&[&P384])
+        };
+        everything().choose(asked, &own).is_some()
+    };
+    let mutual = Needs {
+        requester_sign: true,
+        ..Needs::SESSION
+    };
+    assert!(agrees(&request(&everything(), Version::V1_2), mutual));
+    for (what, asked) in [
+        ("the signature", unsigned),
+        ("the group", without(TableKind::DHE)),
+        ("the AEAD", without(TableKind::AEAD)),
+        ("the requester's signature", without(TableKind::REQUESTER_ASYM)),
+        ("the key schedule", without(TableKind::KEY_SCHEDULE)),
+        ("the format of opaque data", formless),
+    ] {
+        assert!(!agrees(&asked, mutual), "{what}");
+        assert!(
+            agrees(&asked, Needs::default()),
+            "{what} is for signatures and sessions"
+        );
+    }
+    // Opaque data have no format before 1.2.
+    assert!(agrees(&request(&everything(), Version::V1_1), mutual));
+}
+
+#[test]
+fn a_responder_offers_what_its_provider_has_and_its_keys_sign() {
+    let offered = |signers: &[&dyn Signer]| {
+        let own = Answering {
+            provider: &Ring,
+            ..answering(signers)
+        };
+        everything().of_responder(&own)
+    };
+    let both = offered(&[&P384, &Key(SignAlg::EcdsaP256, &[HashAlg::Sha256])]);
+    assert_eq!(both.sign, [SignAlg::EcdsaP384, SignAlg::EcdsaP256]);
+    let mut hashes = both.hash;
+    hashes.sort_by_key(|hash| hash.size());
+    assert_eq!(
+        hashes,
+        [HashAlg::Sha256, HashAlg::Sha384],
+        "no key signs with SHA-512"
+    );
+    assert!(both.exchange.iter().all(|alg| !alg.is_kem()) && !both.exchange.is_empty());
+    assert!(both.requester_sign.iter().all(|alg| !alg.is_post_quantum()) && !both.requester_sign.is_empty());
+    // A device without a key still hashes.
+    let keyless = offered(&[]);
+    assert_eq!((keyless.sign, keyless.hash), (vec![], HashAlg::ALL.to_vec()));
+}
+
+#[test]
+fn extended_algorithms_and_structures_of_no_known_type_are_refused_if_they_choose_something() {
+    let asked = request(&Offer::default(), Version::V1_2);
+    let good = Offer::default().choose(&asked, &answering(&[&P384])).unwrap();
+    let good = answered(&good, &asked);
+    let accepts = |response: &Response<'_>| Offer::default().accept(response, Needs::SESSION).is_ok();
+    assert!(accepts(&good));
+    let extended: &[u8] = &[0, 0, 1, 0];
+    type Spoil = fn(&mut Set<'static>, &'static [u8]);
+    let spoils: [Spoil; 4] = [
+        |set, extended| set.extended_asym = extended,
+        |set, extended| set.extended_hash = extended,
+        |set, extended| (set.extended_asym, set.extended_hash) = (extended, extended),
+        |set, extended| set.tables[0].extended = extended,
+    ];
+    for (number, spoil) in spoils.into_iter().enumerate() {
+        let mut response = good.clone();
+        spoil(&mut response.choice, extended);
+        assert!(!accepts(&response), "{number}");
+    }
+    let unknown = TableKind(0x0f);
+    assert!(!accepts(&with_mask(&good, unknown, 1)));
+    assert!(accepts(&with_mask(&good, unknown, 0)), "nothing is chosen in it");
+}

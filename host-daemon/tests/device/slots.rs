@@ -225,3 +225,21 @@ fn what_is_no_slot_is_refused_at_once() {
         check(&desk.ask(words, Some(&desk.root)), 2, &[wanted]);
     }
 }
+
+#[test]
+fn all_slots_are_more_than_those_that_a_recording_happens_to_show() {
+    let two = two();
+    let (desk, root) = desk(&two);
+    let trace = desk.path("trace.pcap");
+    desk.check(
+        &format!("identify --save {}", trace.display()),
+        0,
+        &[PROVEN[0], PROVEN[2]],
+    );
+    for command in ["identify", "certs"] {
+        let words = format!("{command} --replay {} --slot all {root}", trace.display());
+        let replayed = tidelock(&words).arg("--root").arg(&desk.root).output().unwrap();
+        let wanted = "slot 3 holds a certificate chain, and the conversation does not show it";
+        check(&replayed, 1, &["slot 0, ", wanted]);
+    }
+}

@@ -94,6 +94,12 @@ pub enum Error {
     /// Something said does not agree with the rest.
     #[error("{0}")]
     Disagrees(super::check::Disagreement),
+    /// All chains were asked for, and one is not there.
+    #[error("slot {slot} holds a certificate chain, and the conversation does not show it")]
+    Unshown {
+        /// The slot.
+        slot: u8,
+    },
     /// Nothing is signed with the key of a chain.
     #[error(
         "the conversation has no signature that could be checked, with the key of this chain, in slot {slot}; {cure}"
@@ -257,6 +263,9 @@ fn judge(ask: Ask<'_>, facts: &Facts, roots: &[Root]) -> Result<(), Error> {
             return nothing("capabilities", "see what is in it with `decode`");
         }
         _ => {}
+    }
+    if let (Slots::All, Some(slot)) = (ask.slots(), facts.unshown()) {
+        return Err(Error::Unshown { slot });
     }
     for chain in &chains {
         let slot = chain.slot;

@@ -243,3 +243,12 @@ fn all_slots_are_more_than_those_that_a_recording_happens_to_show() {
         check(&replayed, 1, &["slot 0, ", wanted]);
     }
 }
+
+#[test]
+fn a_session_that_was_asked_for_is_opened_or_its_lack_is_told() {
+    let mut one = (Device::new(), Device::new());
+    without(&mut one, 0, usage::CHALLENGE);
+    let (desk, _) = desk(&one);
+    let wanted = "no slot that proves itself, after which a session could be opened";
+    desk.check("certs --session --slot all", 1, &["slot 0, ", wanted]);
+}

@@ -143,6 +143,11 @@ pub struct Talk {
     pub opened: Option<Opened>,
 }
 
+const NO_KEY_FOR_SESSION: Lack = Lack::Capability {
+    what: "slot that proves itself, after which a session could be opened",
+    cure: "",
+};
+
 /// MCTP's header of a recorded packet: one packet, first and last.
 const MCTP_HEADER: [u8; 4] = [0, 0, 0, 0xc0];
 
@@ -188,7 +193,8 @@ pub async fn talk(mailbox: &mut impl Carry, plan: &Plan) -> Talk {
             Err(Failure::Spdm(Error::Peer { what, .. })) if plan.every_slot && is_of_slot(&what) => {
                 match next_slot(config.slot, &what) {
                     Some(next) => config.slot = next,
-                    None => break None,
+                    // What was said tells what became of each slot, and not that a session was wanted.
+                    None => break plan.session.map(|_| NO_KEY_FOR_SESSION.into()),
                 }
             }
             Err(Failure::Spdm(Error::Peer {

@@ -69,7 +69,7 @@ pub(super) struct Agreed {
     exchange: Exchanged,
     /// The first DIGESTS, where sessions' transcripts have it.
     pub(super) digests: Option<Vec<u8>>,
-    /// M1/M2: VCA and what came of digests and certificates since the last CHALLENGE.
+    /// M1/M2: VCA and what came of digests and certificates since the last GET_DIGESTS or CHALLENGE.
     m1: Option<Transcript>,
     /// L1/L2 in clear.
     pub(super) l1: Option<Transcript>,

@@ -163,7 +163,8 @@ pub enum Trust {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct SessionPolicy {
     /// It ends when the responder's code or configuration changes. Otherwise what becomes of it then is up to the responder, and
-    /// whoever relies on measurements asks for them.
+    /// whoever relies on measurements asks for them. Before 1.2 there is no such wish, and the session opens all the same: who
+    /// needs it leaves those out of [`RequesterConfig::versions`].
     pub ends_with_change: bool,
     /// It is told of all events that the responder has, from its start on (EventAllPolicy, 1.3). One that has none opens the
     /// session all the same.

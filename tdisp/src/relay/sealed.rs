@@ -449,7 +449,7 @@ fn parse_header(r: &mut Reader<'_>) -> Result<(Kind, u64), DecodeError> {
         return Err(DecodeError::Invalid {
             what: "channel version",
             found: version.into(),
-            wanted: "1",
+            wanted: "2",
         });
     }
     let kind = Kind(r.u8("message kind")?);
@@ -487,11 +487,12 @@ fn parse_hello(wanted: Kind, message: &[u8]) -> Result<([u8; RANDOM_SIZE], [u8; 
     }
 }
 
-const VERSION: u8 = 1;
+/// Of the channel and of what goes in it: guest and TSM come from different hands, and one that is older is to be told so.
+const VERSION: u8 = 2;
 const RANDOM_SIZE: usize = 32;
 const HEADER_SIZE: usize = 12;
 const HASH: HashAlg = HashAlg::Sha384;
-const LABEL: &[u8] = b"tidelock guest channel 1 ";
+const LABEL: &[u8] = b"tidelock guest channel 2 ";
 
 #[cfg(test)]
 mod tests;

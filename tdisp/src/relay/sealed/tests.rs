@@ -306,16 +306,16 @@ fn hex(bytes: &[u8]) -> alloc::string::String {
     bytes.iter().map(|byte| alloc::format!("{byte:02x}")).collect()
 }
 
-const OPEN: &str = "010100000000000000000000111111111111111111111111111111111111111111111111111111111111111124419eb513804f40c884cf6962caa048552fb7eb1086ebf48205e3b4d0d3d8cd6ed888d253ce8ac1fa25a18c2cc5c9af";
-const OPENED: &str = "0102000000000000000000002222222222222222222222222222222222222222222222222222222222222222dac8b13cbbeb5e0db5b6385ecf9451b8113be26230dedee94bc0f9bb4428ed3ad66f1d9d42cfa99ba7cbabf66030d006";
+const OPEN: &str = "0201000000000000000000001111111111111111111111111111111111111111111111111111111111111111580daf61e57df2dbe391a60a32afd481e7682314c1a4ace3fbdf13741bd7ce978204e445585c85073e57d6d4c7f0d742";
+const OPENED: &str = "0202000000000000000000002222222222222222222222222222222222222222222222222222222222222222f5054a4608810a299a509816dd8ef08a6d4aff70f1f2cefb60866b51dfdc105e91e600a29abe2bde7d392dd57221331a";
 const EXCHANGES: [[&str; 2]; 2] = [
     [
-        "010300000000000000000000acf2df4864c525c576f9822e9086ac722a6660c02fadcb7d11",
-        "0104000000000000000000004090b2dece00a44313b4f1f3daabc6d757",
+        "020300000000000000000000dde0e584fc5a3edbdfff33bd5e4a3a592b1c105d2d3f968fe7",
+        "0204000000000000000000001963e845f314dc795c7ae9f7865022723d",
     ],
     [
-        "0103000001000000000000008a329577e38ce46654018f581a6871e438c4c374e9cccd6f8c",
-        "010400000100000000000000cd4f023a8fb0bfec969f138859dae734d3",
+        "020300000100000000000000ae18216d3f7d898932e63a89bb98642171afd1795a3541adb8",
+        "0204000001000000000000003b70f388d9ea3170cb7aed93ae529e6ea8",
     ],
 ];
 
@@ -380,4 +380,25 @@ fn a_new_channel_has_nothing_left_to_answer_of_the_old_one() {
     let response = ask(&mut new, &mut tsm);
     assert!(new.open(&response).is_ok() && new.is_open());
     assert!(new.open(&response).is_err() && !new.is_open());
+}
+
+/// Guest and TSM are not replaced together. Whoever changes what goes in the channel counts its version up.
+#[test]
+fn an_end_of_the_version_before_is_told_so_and_what_is_said_has_the_size_that_it_has_in_this_one() {
+    let (opening, mut open) = Guest::begin(&key(7), Arc::new(Ring)).unwrap();
+    let mut tsm = Tsm::new(key(7), Arc::new(Ring)).unwrap();
+    let Incoming::Opened(mut opened) = tsm.receive(&open).unwrap() else {
+        panic!("an Open opens")
+    };
+    let before = Error::Malformed(DecodeError::Invalid {
+        what: "channel version",
+        found: 1,
+        wanted: "2",
+    });
+    (open[0], opened[0]) = (1, 1);
+    assert_eq!(tsm.receive(&open).unwrap_err(), before);
+    assert_eq!(opening.opened(&opened).unwrap_err(), before);
+    let mut said = Vec::new();
+    answer().encode(&mut said);
+    assert_eq!((VERSION, said.len()), (2, 210));
 }

@@ -239,7 +239,7 @@ fn all_slots_are_more_than_those_that_a_recording_happens_to_show() {
     for command in ["identify", "certs"] {
         let words = format!("{command} --replay {} --slot all {root}", trace.display());
         let replayed = tidelock(&words).arg("--root").arg(&desk.root).output().unwrap();
-        let wanted = "slot 3 holds a certificate chain, and the conversation does not show it";
+        let wanted = "the conversation does not show the certificate chain in slot 3";
         check(&replayed, 1, &["slot 0, ", wanted]);
     }
 }
@@ -251,4 +251,22 @@ fn a_session_that_was_asked_for_is_opened_or_its_lack_is_told() {
     let (desk, _) = desk(&one);
     let wanted = "no slot that proves itself, after which a session could be opened";
     desk.check("certs --session --slot all", 1, &["slot 0, ", wanted]);
+}
+
+#[test]
+fn a_recording_of_one_slot_says_nothing_of_another() {
+    let two = two();
+    let (desk, _) = desk(&two);
+    for (command, recorded) in [("identify", 0), ("certs", 0), ("measure", 3)] {
+        let trace = desk.path(&format!("{command}.pcap"));
+        let more = format!("--root {}", desk.path("other.der").display());
+        let words = format!("{command} --slot {recorded} --save {} {more}", trace.display());
+        desk.check(&words, 0, &[]);
+        // Who names none is told of the one that is there.
+        for (slot, code) in [("", 0), (" --slot 3", i32::from(recorded != 3)), (" --slot 5", 1)] {
+            let words = format!("{command} --replay {}{slot} {more}", trace.display());
+            let replayed = tidelock(&words).arg("--root").arg(&desk.root).output().unwrap();
+            check(&replayed, code, &[]);
+        }
+    }
 }

@@ -125,13 +125,6 @@ impl Facts {
         self.ledger.first()
     }
 
-    /// The first slot that holds a chain, as DIGESTS said last, which was not fetched.
-    pub fn unshown(&self) -> Option<u8> {
-        let shown = |slot: u8| self.chains.iter().any(|chain| chain.slot == slot);
-        let mut held = self.slots.iter().map(|(slot, _)| *slot);
-        held.find(|slot| !shown(*slot))
-    }
-
     /// Learns from a message, and from one that was complete with its last chunk.
     fn learn(&mut self, entry: &Entry, known: &Known, roots: &[Root], now: UnixTime) {
         self.learn_from((&entry.title, &entry.fields), entry, known, roots, now);

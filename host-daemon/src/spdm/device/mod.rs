@@ -94,8 +94,8 @@ pub enum Error {
     /// Something said does not agree with the rest.
     #[error("{0}")]
     Disagrees(super::check::Disagreement),
-    /// All chains were asked for, and one is not there.
-    #[error("slot {slot} holds a certificate chain, and the conversation does not show it")]
+    /// A chain was asked for, or all, and it is not there, though others.
+    #[error("the conversation does not show the certificate chain in slot {slot}")]
     Unshown {
         /// The slot.
         slot: u8,
@@ -264,7 +264,7 @@ fn judge(ask: Ask<'_>, facts: &Facts, roots: &[Root]) -> Result<(), Error> {
         }
         _ => {}
     }
-    if let (Slots::All, Some(slot)) = (ask.slots(), facts.unshown()) {
+    if let Some(slot) = unshown(ask.slots(), facts) {
         return Err(Error::Unshown { slot });
     }
     for chain in &chains {
@@ -285,7 +285,20 @@ fn judge(ask: Ask<'_>, facts: &Facts, roots: &[Root]) -> Result<(), Error> {
     }
 }
 
-/// The chains that were asked for: where the one is not there, the first that is.
+/// A slot that was asked for and is not there, though others. Slot 0 is the one that nobody need name.
+fn unshown(slots: Slots, facts: &Facts) -> Option<u8> {
+    let shown = |slot: &u8| facts.chains.iter().any(|chain| chain.slot == *slot);
+    match slots {
+        Slots::All => facts
+            .slots
+            .iter()
+            .map(|(slot, _)| *slot)
+            .find(|slot| !shown(slot)),
+        Slots::One(slot) => Some(slot).filter(|slot| *slot != 0 && !facts.chains.is_empty() && !shown(slot)),
+    }
+}
+
+/// The chains that were asked for: where slot 0's is not there, the first that is.
 fn judged(slots: Slots, facts: &Facts) -> Vec<&Chain> {
     let one = |slot| facts.chains.iter().find(|chain| chain.slot == slot);
     match slots {

@@ -7,8 +7,8 @@
 //!   standard does not say what several GET_DIGESTS in a row add up to; other implementations do it so.
 //! * **L1/L2**: A (from 1.2 on) ‖ every GET_MEASUREMENTS ‖ MEASUREMENTS since the last signed one, the last without
 //!   signature. One accumulator outside a session and one in each.
-//! * **TH**: A ‖ the first DIGESTS outside a session, if several keys are used (1.3) ‖ H(chain) ‖ KEY_EXCHANGE ‖ KEY_EXCHANGE_RSP up to its signature ‖ signature = **TH1** ‖ verify data ‖
-//!   FINISH ‖ its verify data ‖ FINISH_RSP = **TH2**.
+//! * **TH**: A ‖ the first DIGESTS outside a session, if several keys are used (1.3) ‖ H(chain) ‖ KEY_EXCHANGE ‖
+//!   KEY_EXCHANGE_RSP up to its signature ‖ signature = **TH1** ‖ verify data ‖ FINISH ‖ its verify data ‖ FINISH_RSP = **TH2**.
 
 use super::msg::{Code, Version};
 use crate::crypto::{Digest, Hash, HashAlg, Provider};

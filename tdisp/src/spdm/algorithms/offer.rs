@@ -25,7 +25,9 @@ pub struct Offer {
     pub requester_sign: Vec<SignAlg>,
     /// OtherParams (1.2; before it is reserved and 0).
     pub other_params: u8,
-    /// Formats of the measurement extension log: [`SPECIFICATION_DMTF`](crate::spdm::msg::mel::SPECIFICATION_DMTF) or 0 (1.3; before it is reserved and 0).
+    /// Formats of the measurement extension log: [`SPECIFICATION_DMTF`] or 0 (1.3; before it is reserved and 0).
+    ///
+    /// [`SPECIFICATION_DMTF`]: crate::spdm::msg::mel::SPECIFICATION_DMTF
     pub mel_specification: u8,
 }
 

@@ -108,7 +108,9 @@ impl Requester {
     /// ([`SLOT_PUBLIC_KEY`]), with a fresh CHALLENGE as [`RequesterConfig::challenge`] has it.
     ///
     /// It ends with [`Event::Challenged`], or without CHALLENGE with [`Event::Certificates`]; by a provisioned key nothing is
-    /// asked then, and it counts at once. From there on that key is the one that signs outside sessions and opens new ones.
+    /// asked then, and it counts at once. From there on that key is the one that signs outside sessions and opens new ones. A
+    /// responder that wants to be told who this side is asks after [`Event::Challenged`]: until nothing is [awaited](Self::awaited)
+    /// any more, no other request goes.
     /// Sessions that are open stay as they are: what is signed in them is by the key that they were opened with. No heartbeat
     /// goes before it is over.
     ///

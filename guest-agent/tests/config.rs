@@ -229,15 +229,19 @@ fn each_mistake_is_refused_with_its_line_what_was_found_and_what_is_known() {
     }
 }
 
-/// The floor of the example with these lines in the place of its lists.
-fn floor(lists: &str) -> Floor {
+/// The example with these lines in the place of its lists.
+fn listing(lists: &str) -> String {
     let listed = ["signatures", "post_quantum_signatures", "groups", "kems"];
     let others = EXAMPLE
         .lines()
         .filter(|line| !listed.iter().any(|key| line.starts_with(key)));
     let text = others.collect::<Vec<_>>().join("\n");
-    let text = text.replace("min_version", &format!("{lists}\nmin_version"));
-    let config = config::parse(Path::new("agent.toml"), &text).expect("was refused");
+    text.replace("min_version", &format!("{lists}\nmin_version"))
+}
+
+/// Its floor.
+fn floor(lists: &str) -> Floor {
+    let config = config::parse(Path::new("agent.toml"), &listing(lists)).expect("was refused");
     config.devices[0].floor
 }
 
@@ -254,12 +258,8 @@ fn what_may_be_negotiated_is_what_the_lists_name_and_without_them_nothing_post_q
         ..usual
     };
     assert_eq!(floor(both), more);
-    let alone = Floor {
-        asym: 0,
-        dhe: 0,
-        ..more
-    };
-    assert_eq!(floor(&format!("{both}\nsignatures = []\ngroups = []")), alone);
+    let alone = Floor { dhe: 0, ..more };
+    assert_eq!(floor(&format!("{both}\ngroups = []")), alone);
     let others = "signatures = [\"ecdsa-p256\", \"rsapss-3072\"]\ngroups = [\"secp256r1\", \"secp384r1\"]";
     let other = Floor {
         asym: 0x18,
@@ -267,6 +267,20 @@ fn what_may_be_negotiated_is_what_the_lists_name_and_without_them_nothing_post_q
         ..usual
     };
     assert_eq!(floor(others), other);
+}
+
+#[test]
+fn post_quantum_signatures_alone_are_a_policy_for_an_agent_that_verifies_them() {
+    let alone = "signatures = []\npost_quantum_signatures = [\"ml-dsa-65\"]";
+    if cfg!(feature = "post-quantum") {
+        assert_eq!((floor(alone).asym, floor(alone).pqc_asym), (0, 2));
+    } else {
+        let message = refusal(&listing(alone));
+        assert!(
+            message.contains("build it with the feature `post-quantum`"),
+            "{message}"
+        );
+    }
 }
 
 #[test]

@@ -4,8 +4,11 @@
 //! is allowed.
 
 use super::{Fault, low};
+use crate::CRYPTOGRAPHY;
 use low::Names;
+use tdisp::crypto::{Ability, HashAlg, Provider, SignAlg};
 use tdisp::evidence::{Floor, Parameter};
+use tdisp::spdm::algorithms::pqc_sign_bit;
 
 /// What a kind of algorithms is called in the file.
 struct Kind {
@@ -59,6 +62,16 @@ pub(super) fn floor(written: &low::Spdm) -> Result<Floor, Fault> {
         signatures,
         [&written.signatures, &written.post_quantum_signatures],
     )?;
+    if let Some(list) = &written.post_quantum_signatures
+        && asym == 0
+        && !verifies_any(pqc_asym)
+    {
+        return Err(Fault::at(
+            list.span(),
+            "this agent verifies none of these, so that no device could be trusted: build it with the feature \
+             `post-quantum`, or name one in `signatures`",
+        ));
+    }
     let [dhe, kem] = purpose(exchanges, [&written.groups, &written.kems])?;
     Ok(Floor {
         version: min_version(written)?,
@@ -69,6 +82,14 @@ pub(super) fn floor(written: &low::Spdm) -> Result<Floor, Fault> {
         kem: kem as u16,
         ..usual
     })
+}
+
+/// Whether the agent, as it is built, verifies one of these post-quantum signatures.
+fn verifies_any(bits: u32) -> bool {
+    let allowed = |alg: &SignAlg| pqc_sign_bit(*alg) & bits != 0;
+    let hash = |alg| Ability::Verify(alg, HashAlg::Sha384);
+    let mut allowed = SignAlg::ALL.into_iter().filter(allowed);
+    allowed.any(|alg| CRYPTOGRAPHY.supports(hash(alg)))
 }
 
 /// The bits that are allowed for one purpose, by classical and by post-quantum algorithms. At least one is.
@@ -142,10 +163,8 @@ fn min_version(written: &low::Spdm) -> Result<u8, Fault> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tdisp::{
-        crypto::{ExchangeAlg, SignAlg},
-        spdm::algorithms::{dh_bit, kem_bit, pqc_sign_bit, sign_bit},
-    };
+    use tdisp::crypto::ExchangeAlg;
+    use tdisp::spdm::algorithms::{dh_bit, kem_bit, sign_bit};
 
     /// The name, as the algorithm's own is written.
     fn plain(name: &str) -> String {

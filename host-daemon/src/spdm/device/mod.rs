@@ -220,14 +220,15 @@ pub fn run(ask: Ask<'_>, json: bool, out: &mut impl Write) -> Result<(), Error> 
         (false, Ask::Certs(_)) => show::certificates(&facts, out)?,
         (false, Ask::Measure(_)) => show::measurements(&facts, out)?,
     }
-    if let Some(failure) = talk.failure {
-        let saved = device.save.is_some();
-        return Err(Error::Talk { failure, saved });
-    }
+    // What was shown is written too, whatever became of the rest.
     if let (Ask::Certs(args), Some(_)) = (ask, &facts.chains.first())
         && let Some(directory) = &args.out
     {
         files::certificates(directory, &facts)?;
+    }
+    if let Some(failure) = talk.failure {
+        let saved = device.save.is_some();
+        return Err(Error::Talk { failure, saved });
     }
     judge(ask, &facts, &roots)?;
     match (&device.way.replay, talk.capture.cut) {

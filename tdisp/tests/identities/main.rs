@@ -139,7 +139,7 @@ fn measured(pair: &mut Pair, session: Option<u32>, slot: u8) -> Vec<u8> {
     let [Event::Measurements(record)] = &told[..] else {
         panic!("{told:?}")
     };
-    assert!(record.signed);
+    assert_eq!(record.signer.map(|signer| signer & 0x0f), Some(slot));
     let blob = &record.blob;
     let at = blob.windows(32).position(|bytes| bytes == nonce).unwrap();
     // Behind the nonce GET_MEASUREMENTS names the slot, from 1.1 on.

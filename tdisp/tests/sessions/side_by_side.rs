@@ -8,7 +8,7 @@ use super::{
 };
 use std::sync::Arc;
 use tdisp::spdm::{
-    Misbehaviour, Misuse, Requester, Responder, Transport,
+    Error, Misbehaviour, Misuse, Requester, Responder, Transport,
     events::Types,
     msg::{Code, Version, error::ErrorCode, send_event::Dmtf},
 };
@@ -107,20 +107,40 @@ fn a_session_ends_when_measurements_change_unless_its_policy_leaves_that_to_the_
         let mut ends = ends.with_psk(true);
         ends.asking.session_policy.ends_with_change = ends_with_change;
         let version = ends.asking.versions[0];
+        if ends_with_change && version < Version::V1_2 {
+            continue;
+        }
         let mut pair = ends.connected();
         pair.requester.open_psk_session(pair.now).unwrap();
         pair.run();
         pair.responder.set_measurements(measurements());
         assert_eq!(pair.responder.sessions().len(), 2, "nothing changed");
         pair.responder.set_measurements(changed.clone());
-        // Before 1.2 nobody could say so.
-        let left = if ends_with_change && version >= Version::V1_2 {
-            0
-        } else {
-            2
-        };
+        let left = if ends_with_change { 0 } else { 2 };
         assert_eq!(pair.responder.sessions().len(), left, "{version}");
     }
+}
+
+#[test]
+fn who_wants_that_sessions_end_with_a_change_speaks_no_version_that_cannot_say_so() {
+    let spoken = |versions: &[Version]| {
+        let mut ends = Ends::of(Version::V1_1, Transport::Doe);
+        ends.asking.session_policy.ends_with_change = true;
+        ends.asking.versions = versions.to_vec();
+        let mut pair = ends.pair();
+        pair.connect();
+        match pair.failure() {
+            Some(Error::Peer { what, .. }) => what.clone(),
+            other => panic!("{other:?}"),
+        }
+    };
+    let refused = |wanted: &[Version]| Misbehaviour::NoCommonVersion {
+        offered: vec![Version::V1_1],
+        wanted: wanted.to_vec(),
+    };
+    assert_eq!(spoken(&[Version::V1_1]), refused(&[]));
+    let both = [Version::V1_1, Version::V1_2];
+    assert_eq!(spoken(&both), refused(&both[1..]));
 }
 
 #[test]

@@ -79,6 +79,12 @@ pub struct RequesterConfig {
 }
 
 impl RequesterConfig {
+    /// The versions accepted that have all that is wanted.
+    pub(super) fn spoken(&self) -> Vec<Version> {
+        let has = |version: &Version| *version >= Version::V1_2 || !self.session_policy.ends_with_change;
+        self.versions.iter().copied().filter(has).collect()
+    }
+
     /// The capabilities shown in a version.
     pub(super) fn flags(&self, version: Version) -> Flags {
         let mut flags = Flags::ENCRYPT | Flags::MAC | Flags::KEY_EX | Flags::HBEAT | Flags::KEY_UPD;
@@ -163,8 +169,7 @@ pub enum Trust {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct SessionPolicy {
     /// It ends when the responder's code or configuration changes. Otherwise what becomes of it then is up to the responder, and
-    /// whoever relies on measurements asks for them. Before 1.2 there is no such wish, and the session opens all the same: who
-    /// needs it leaves those out of [`RequesterConfig::versions`].
+    /// whoever relies on measurements asks for them. Before 1.2 nobody can wish so: such versions are not spoken then.
     pub ends_with_change: bool,
     /// It is told of all events that the responder has, from its start on (EventAllPolicy, 1.3). One that has none opens the
     /// session all the same.
@@ -357,8 +362,8 @@ pub struct MeasurementRecord {
     pub blob: Vec<u8>,
     /// The nonce that was asked with, if it was asked for a signature.
     pub nonce: [u8; 32],
-    /// Whether they are signed.
-    pub signed: bool,
+    /// The slot whose key has signed them, as [`Requester::identify`](super::Requester::identify) names it, if they are signed.
+    pub signer: Option<u8>,
     /// How many measurements there are, if that was asked for.
     pub count: Option<u8>,
     /// The measurement record of the answer: blocks, one behind the other.

@@ -52,10 +52,9 @@ pub(super) struct ExpectVersion;
 impl Expect for ExpectVersion {
     fn on_response(self, link: &mut Link, exchange: &Exchange<'_>, output: &mut Output<'_>) -> Next {
         let (message, bytes) = exchange.read::<version::Response>(&Context::new(Version::V1_0))?;
-        let wanted = &output.config.versions;
-        let Some(version) = message.highest_common(wanted) else {
+        let wanted = output.config.spoken();
+        let Some(version) = message.highest_common(&wanted) else {
             let offered = message.versions.iter().map(|entry| entry.version()).collect();
-            let wanted = wanted.clone();
             return Err(Misbehaviour::NoCommonVersion { offered, wanted }.into());
         };
         let flags = output.config.flags(version);

@@ -160,7 +160,7 @@ impl Expect for ExpectMeasurements {
         output.tell(Event::Measurements(MeasurementRecord {
             blob,
             nonce: self.nonce,
-            signed: self.signer.is_some(),
+            signer: self.signer.map(|signer| signer.slot),
             count: (self.operation == Operation::COUNT).then_some(message.count),
             record: encode(&message.record),
         }));

@@ -125,6 +125,7 @@ fn a_key_that_answers_no_challenge_proves_nothing_and_its_chain_is_shown() {
         without(&mut two, slot, usage::CHALLENGE);
         let (desk, root) = desk(&two);
         let unproven = format!("with the key of this chain, in slot {slot}");
+        let unasked = format!("of slot {slot} none: the device has not shown");
         let words = format!("identify --slot all --spdm 1.3 {root}");
         desk.check(
             &words,
@@ -134,6 +135,7 @@ fn a_key_that_answers_no_challenge_proves_nothing_and_its_chain_is_shown() {
                 PROVEN[1],
                 PROVEN[if slot == 0 { 3 } else { 2 }],
                 &unproven,
+                &unasked,
             ],
         );
         let words = format!("certs --slot all --spdm 1.4 {root}");

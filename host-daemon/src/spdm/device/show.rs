@@ -26,10 +26,19 @@ pub(super) fn identity(facts: &Facts, out: &mut impl Write) -> Result<()> {
     for (_, outcome) in &facts.challenges {
         proof("challenge", Some(outcome), "", out)?;
     }
-    match facts.challenges.is_empty() {
-        true => proof("challenge", None, UNCHALLENGED, out),
-        false => Ok(()),
+    if facts.challenges.is_empty() {
+        return proof("challenge", None, UNCHALLENGED, out);
     }
+    let slots = facts.chains.iter().map(|chain| chain.slot);
+    for slot in slots.filter(|slot| of_slot(facts, *slot).is_none()) {
+        proof(
+            "challenge",
+            None,
+            &format!("of slot {slot} none: the device has not shown that it has its key"),
+            out,
+        )?;
+    }
+    Ok(())
 }
 
 fn connection(facts: &Facts, out: &mut impl Write) -> Result<()> {

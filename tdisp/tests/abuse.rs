@@ -6,7 +6,10 @@
 mod harness;
 
 use harness::{
-    Identity, Pair, by_hand::ByHand, requester, requester_config, responder, responder_config, suite::Suite,
+    Identity, Pair,
+    by_hand::{ByHand, get_certificate},
+    requester, requester_config, responder, responder_config,
+    suite::Suite,
 };
 use std::{sync::Arc, time::Duration};
 use tdisp::{
@@ -391,15 +394,7 @@ fn is_challenged(hand: &mut ByHand, chain: &[u8], said: &[u8]) -> bool {
 fn what_is_to_be_signed_before_1_2_is_not_kept_without_bound() {
     let version = Version::V1_1;
     let mut hand = hand(responder_config());
-    let request = certificate::Request {
-        version,
-        slot: 0,
-        size_asked: false,
-        large: false,
-        offset: 0,
-        length: 100,
-    };
-    let request = request.to_vec();
+    let request = get_certificate(version, 100);
     let mut said = hand.vca().to_vec();
     for again in 0..2 {
         loop {

@@ -5,7 +5,7 @@
 #[path = "pair/mod.rs"]
 mod harness;
 
-use harness::{responder, suite::Suite};
+use harness::{by_hand::get_certificate, responder, suite::Suite};
 use std::time::Duration;
 use tdisp::{
     clock::Instant,
@@ -16,7 +16,7 @@ use tdisp::{
         msg::{
             Code, Context, Payload, Summary, Version, algorithms,
             capabilities::{self, Flags, Sizes},
-            certificate, challenge, digests,
+            challenge, digests,
             error::{self as error_msg, ErrorCode, NotReady},
             key_exchange,
             measurements::{self, Operation, Signed},
@@ -410,7 +410,7 @@ fn a_slot_is_one_of_eight_in_every_request_that_has_one() {
                 (ErrorCode::INVALID_REQUEST, 0),
                 "{slot}"
             );
-            let mut certificate = certificate_request(*version, 0x20);
+            let mut certificate = get_certificate(*version, 0x20);
             certificate[2] = slot & 0x0f;
             if slot & 0x0f != 0 {
                 assert_eq!(
@@ -463,24 +463,12 @@ fn a_slot_whose_key_is_of_another_algorithm_than_agreed_on_signs_nothing() {
     }
 }
 
-fn certificate_request(version: Version, length: u32) -> Vec<u8> {
-    let request = certificate::Request {
-        version,
-        slot: 0,
-        size_asked: false,
-        large: false,
-        offset: 0,
-        length,
-    };
-    request.to_vec()
-}
-
 #[test]
 fn the_size_of_a_chain_can_be_asked_for_alone() {
     let size = SUITE.identity().chain.len() as u16;
     for version in &VERSIONS[3..] {
         let mut hand = Hand::agreed(*version, nothing);
-        let mut request = certificate_request(*version, 0xffff);
+        let mut request = get_certificate(*version, 0xffff);
         request[3] = 1;
         let [low, high] = size.to_le_bytes();
         assert_eq!(hand.say(&request), [version.0, 2, 0, 0, 0, 0, low, high]);
@@ -493,7 +481,7 @@ fn what_is_asked_between_certificates_and_challenge_breaks_no_signature() {
         let mut hand = Hand::agreed(*version, nothing);
         let digests = digests::Request { version: *version }.to_vec();
         let said_digests = hand.say(&digests);
-        let certificate = certificate_request(*version, 0x40);
+        let certificate = get_certificate(*version, 0x40);
         let said_certificate = hand.say(&certificate);
         // Nobody's vendor-defined request: it is refused, and is no reason to begin anew.
         let foreign = [version.0, 0xfe, 0, 0, 1, 0, 0, 0, 0];
@@ -829,7 +817,7 @@ fn a_device_is_busy_as_often_as_it_is_asked_the_same_in_a_row() {
         version: Version::V1_2,
     }
     .to_vec();
-    let certificate = certificate_request(Version::V1_2, 0x20);
+    let certificate = get_certificate(Version::V1_2, 0x20);
     let mut busy = |message: &[u8]| {
         let answer = hand.say(message);
         answer[1..3] == [Code::ERROR.0, ErrorCode::BUSY.0]

@@ -395,6 +395,19 @@ fn new_keys_and_events_that_go_on_behind_their_end_are_the_last_that_a_requester
     }
 }
 
+/// The requester is asked what it is, and its signature of that is good.
+fn signs_what_it_is(pair: &mut Pair) {
+    let session = pair.requester.session().unwrap();
+    pair.responder.ask_endpoint_info(session, Some([9; 32])).unwrap();
+    fetch(pair);
+    let wanted = Told::RequesterEndpointInfo {
+        session,
+        info: classes(),
+        signed: true,
+    };
+    assert_eq!(pair.responder_events, [wanted], "{:?}", pair.requester_events);
+}
+
 /// What carries a conversation goes on in it: chunks both ways, and an answer that is asked for again.
 #[test]
 fn questions_and_their_answers_pass_in_chunks_and_to_a_responder_that_takes_its_time() {
@@ -411,15 +424,7 @@ fn questions_and_their_answers_pass_in_chunks_and_to_a_responder_that_takes_its_
         (asking.chunk, answering.chunk) = (Some(0x2_0000), Some(0x2_0000));
         answering.delays = delays;
         let mut pair = pair_of(asking, answering);
-        let session = pair.requester.session().unwrap();
-        pair.responder.ask_endpoint_info(session, Some([9; 32])).unwrap();
-        fetch(&mut pair);
-        let wanted = Told::RequesterEndpointInfo {
-            session,
-            info: classes(),
-            signed: true,
-        };
-        assert_eq!(pair.responder_events, [wanted], "{:?}", pair.requester_events);
+        signs_what_it_is(&mut pair);
     }
 }
 
@@ -429,13 +434,5 @@ fn a_requester_signs_what_it_is_with_the_slot_that_it_has_shown() {
     let slots = &mut asking.identity.as_mut().unwrap().slots;
     slots.swap(0, 6);
     let mut pair = pair_of(asking, answering);
-    let session = pair.requester.session().unwrap();
-    pair.responder.ask_endpoint_info(session, Some([9; 32])).unwrap();
-    fetch(&mut pair);
-    let wanted = Told::RequesterEndpointInfo {
-        session,
-        info: classes(),
-        signed: true,
-    };
-    assert_eq!(pair.responder_events, [wanted], "{:?}", pair.requester_events);
+    signs_what_it_is(&mut pair);
 }

@@ -1,7 +1,10 @@
 //! What signatures and sessions are made over when digests and certificates are asked for more than once.
 
 use super::{Ends, identified, owners, proven, usual};
-use crate::pair::{by_hand::ByHand, endowed::Shelf};
+use crate::pair::{
+    by_hand::{ByHand, get_certificate},
+    endowed::Shelf,
+};
 use std::sync::Arc;
 use tdisp::{
     crypto::{HashAlg, Provider as _, Ring, SignAlg},
@@ -33,20 +36,8 @@ fn digests(hand: &mut ByHand) -> Vec<u8> {
     [&request[..], &response].concat()
 }
 
-fn get_certificate(version: Version) -> Vec<u8> {
-    let request = certificate::Request {
-        version,
-        slot: 0,
-        size_asked: false,
-        large: false,
-        offset: 0,
-        length: 0xffff,
-    };
-    request.to_vec()
-}
-
 fn certificates(hand: &mut ByHand) -> Vec<u8> {
-    let request = get_certificate(hand.version);
+    let request = get_certificate(hand.version, 0xffff);
     let response = hand.clear(&request).unwrap();
     let (_, size) = certificate::Response::decode_padded(&response, &hand.context).unwrap();
     [&request[..], &response[..size]].concat()
@@ -110,7 +101,7 @@ fn in_a_session_certificates_leave_what_a_challenge_signs_and_digests_begin_it_a
     for version in VERSIONS {
         let mut hand = live(version);
         let b = [digests(&mut hand), certificates(&mut hand)].concat();
-        let answer = hand.secured(&get_certificate(version)).unwrap();
+        let answer = hand.secured(&get_certificate(version, 0xffff)).unwrap();
         assert_eq!(answer[1], 0x02);
         assert_signed_over(&mut hand, &b);
         digests(&mut hand);

@@ -12,7 +12,7 @@ use tdisp::{
         msg::{
             Context, Payload, Summary, Version, algorithms,
             capabilities::{self, Flags, Sizes},
-            finish, key_exchange, psk_exchange, psk_finish, version,
+            certificate, finish, key_exchange, psk_exchange, psk_finish, version,
         },
         opaque,
         secured::{Half, Order, Protection, Record, session_id},
@@ -20,6 +20,19 @@ use tdisp::{
         transport::Transport,
     },
 };
+
+/// GET_CERTIFICATE of the first bytes in slot 0.
+pub fn get_certificate(version: Version, length: u32) -> Vec<u8> {
+    let request = certificate::Request {
+        version,
+        slot: 0,
+        size_asked: false,
+        large: false,
+        offset: 0,
+        length,
+    };
+    request.to_vec()
+}
 
 pub struct ByHand {
     pub responder: Responder,

@@ -95,7 +95,10 @@ pub enum Error {
     #[error("{0}")]
     Disagrees(super::check::Disagreement),
     /// A chain was asked for, or all, and it is not there, though others.
-    #[error("the conversation does not show the certificate chain in slot {slot}")]
+    #[error(
+        "the conversation does not show the certificate chain in slot {slot}; ask the device for it with --slot {slot}, or \
+         replay a recording that shows it"
+    )]
     Unshown {
         /// The slot.
         slot: u8,

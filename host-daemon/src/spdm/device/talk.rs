@@ -145,7 +145,7 @@ pub struct Talk {
 
 const NO_KEY_FOR_SESSION: Lack = Lack::Capability {
     what: "slot that proves itself, after which a session could be opened",
-    cure: "",
+    cure: ", and without --session the chains alone are shown",
 };
 
 /// MCTP's header of a recorded packet: one packet, first and last.

@@ -206,6 +206,16 @@ fn tidelock(words: &str) -> Command {
     command
 }
 
+/// `decode` recomputes all of a conversation with a session's secrets, and prints these.
+fn deciphers(trace: &Path, secrets: &Path, wanted: &[&str]) {
+    let words = format!(
+        "decode {} --brief --secrets {}",
+        trace.display(),
+        secrets.display()
+    );
+    check(&tidelock(&words).output().unwrap(), 0, wanted);
+}
+
 #[test]
 fn a_device_is_identified_in_every_version_and_over_both_transports() {
     let mut device = Device::new();
@@ -675,17 +685,12 @@ fn a_session_is_opened_measured_in_saved_and_decoded_with_its_secrets() {
             "  1  firmware, digest",
         ];
         desk.check(&words, 0, &wanted);
-        let words = format!(
-            "decode {} --brief --secrets {}",
-            trace.display(),
-            secrets.display()
-        );
         let wanted = [
             "MEASUREMENTS over L1: ECDSA P-384",
             "2 verify data",
             "not checked: nothing",
         ];
-        check(&tidelock(&words).output().unwrap(), 0, &wanted);
+        deciphers(&trace, &secrets, &wanted);
         let replay = format!(
             "measure --replay {} --root {}",
             trace.display(),
@@ -787,17 +792,12 @@ fn a_device_that_knows_who_asks_wants_a_signature_only_and_decode_is_told_whose(
         0,
         &["session, key exchange verified", "signature      verified"],
     );
-    let words = format!(
-        "decode {} --brief --secrets {}",
-        trace.display(),
-        secrets.display()
-    );
     let wanted = [
         "FINISH over TH: ECDSA P-384, slot 0, CN=our tool",
         "4 signatures",
         "2 verify data",
     ];
-    check(&tidelock(&words).output().unwrap(), 0, &wanted);
+    deciphers(&trace, &secrets, &wanted);
 }
 
 #[test]
@@ -817,16 +817,11 @@ fn a_device_that_wants_to_know_who_asks_is_told() {
         secrets.display()
     );
     desk.check(&words, 0, &["session, key exchange verified"]);
-    let words = format!(
-        "decode {} --brief --secrets {}",
-        trace.display(),
-        secrets.display()
-    );
     let wanted = [
         "FINISH over TH: ECDSA P-384, slot 0, CN=our tool",
         "not checked: nothing",
     ];
-    check(&tidelock(&words).output().unwrap(), 0, &wanted);
+    deciphers(&trace, &secrets, &wanted);
     desk.check("identify --session", 1, &["not understood"]);
     std::fs::write(&identity, without_key).unwrap();
     let words = format!("identify --session --identity {}", identity.display());
@@ -852,12 +847,7 @@ fn a_request_that_is_put_off_is_in_a_transcript_once() {
             secrets.display()
         );
         desk.check(&words, 0, &["signature      verified"]);
-        let words = format!(
-            "decode {} --brief --secrets {}",
-            trace.display(),
-            secrets.display()
-        );
         let wanted = ["<- ERROR [", "END_SESSION", "not checked: nothing"];
-        check(&tidelock(&words).output().unwrap(), 0, &wanted);
+        deciphers(&trace, &secrets, &wanted);
     }
 }

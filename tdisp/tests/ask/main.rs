@@ -26,8 +26,9 @@ use tdisp::spdm::{
         measurements::{Dmtf as Measured, Kind},
         mel::{Entry, Log},
         set_certificate::Model,
+        set_key_pair_info::Operation,
     },
-    requester::SlotWish,
+    requester::{KeyPairWish, SlotWish},
     responder::{KeyPair, KeyPairs},
 };
 
@@ -131,6 +132,18 @@ fn slot(slot: u8, chain: Option<Vec<u8>>) -> SlotWish {
         chain,
         model: Model::NONE,
         key_pair: 0,
+    }
+}
+
+/// Key pair 1 for challenges alone.
+fn for_challenges() -> KeyPairWish {
+    KeyPairWish {
+        id: 1,
+        operation: Operation::CHANGE,
+        usage: Usage::CHALLENGE,
+        algorithm: 0,
+        pqc_algorithm: 0,
+        slots: 0,
     }
 }
 

@@ -1,15 +1,14 @@
 //! What an owner asks for and puts in: certificates and the requests for them, and key pairs.
 
-use super::{VERSIONS, asked, asking, chain, everything, pair, pair_of, slot};
+use super::{VERSIONS, asked, asking, chain, everything, for_challenges, pair, pair_of, slot};
 use tdisp::spdm::{
     Event,
     msg::{
         Code, Version,
         error::ErrorCode,
         key_pair_info::{Usage, key_algorithm},
-        set_key_pair_info::Operation,
     },
-    requester::{CsrWish, KeyPairWish},
+    requester::CsrWish,
 };
 use x509_parser::{certification_request::X509CertificationRequest, prelude::FromDer};
 
@@ -74,15 +73,9 @@ fn key_pairs_are_told_and_changed() {
     for version in [Version::V1_3, Version::V1_4] {
         let mut pair = pair(version);
         let session = pair.requester.session();
-        let wish = KeyPairWish {
-            id: 1,
-            operation: Operation::CHANGE,
-            usage: Usage::CHALLENGE,
-            algorithm: 0,
-            pqc_algorithm: 0,
-            slots: 0,
-        };
-        pair.requester.set_key_pair_info(pair.now, session, wish).unwrap();
+        pair.requester
+            .set_key_pair_info(pair.now, session, for_challenges())
+            .unwrap();
         assert_eq!(asked(&mut pair), Event::KeyPairSet { id: 1 });
         pair.requester.get_key_pair_info(pair.now, session, 1).unwrap();
         let Event::KeyPairInfo(info) = asked(&mut pair) else {

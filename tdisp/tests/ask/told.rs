@@ -1,6 +1,6 @@
 //! What a device tells of itself when it is asked, and lies in it: its log, what it is, its events.
 
-use super::{VERSIONS, asked, asking, chain, classes, everything, log, pair, pair_of, slot};
+use super::{VERSIONS, asked, asking, chain, classes, everything, for_challenges, log, pair, pair_of, slot};
 use crate::harness::{Pair, responder_config};
 use tdisp::{
     clock::Instant,
@@ -8,11 +8,8 @@ use tdisp::{
     spdm::{
         Error, Event, Misbehaviour, Misuse, Requester, RequesterConfig, ResponderConfig,
         events::{Subscription, Types},
-        msg::{
-            Context, Payload, Version, event_types::EventType, key_pair_info::Usage, mel, send_event::Dmtf,
-            set_key_pair_info::Operation,
-        },
-        requester::{CsrWish, KeyPairWish},
+        msg::{Context, Payload, Version, event_types::EventType, mel, send_event::Dmtf},
+        requester::CsrWish,
     },
 };
 
@@ -238,21 +235,15 @@ fn an_answer_about_another_slot_or_key_pair_than_was_asked_about_ends_the_connec
 fn answers_that_are_malformed_within_or_go_on_behind_their_end_tell_nothing() {
     let classes_beyond_the_end = |body: &mut Vec<u8>| body[12] += 1;
     let more = |body: &mut Vec<u8>| body.push(1);
-    let wish = KeyPairWish {
-        id: 1,
-        operation: Operation::CHANGE,
-        usage: Usage::CHALLENGE,
-        algorithm: 0,
-        pqc_algorithm: 0,
-        slots: 0,
-    };
     let mut info = pair(Version::V1_3);
     info.bend = Some(Box::new(classes_beyond_the_end));
     info.requester.endpoint_info(info.now, None, None).unwrap();
     assert!(matches!(asked(&mut info), Event::Failed(_)));
     let mut keys = pair(Version::V1_3);
     keys.bend = Some(Box::new(more));
-    keys.requester.set_key_pair_info(keys.now, None, wish).unwrap();
+    keys.requester
+        .set_key_pair_info(keys.now, None, for_challenges())
+        .unwrap();
     assert!(matches!(asked(&mut keys), Event::Failed(_)));
 }
 
